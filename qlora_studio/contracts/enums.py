@@ -1,0 +1,91 @@
+"""One vocabulary of status words, used in the database, in events, in the API and on the page."""
+
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    ADMIN = "admin"
+    TRAINER = "trainer"
+    RATER = "rater"
+    VIEWER = "viewer"
+
+
+class Task(StrEnum):
+    SPEECH_TO_TEXT = "speech-to-text"
+    AUDIO_CLASSIFICATION = "audio-classification"
+    SPEAKER_DIARIZATION = "speaker-diarization"
+    TEXT_TO_AUDIO = "text-to-audio"
+
+
+class DatasetStatus(StrEnum):
+    AWAITING_FILES = "awaiting_files"
+    PROCESSING = "processing"
+    READY = "ready"
+    ERROR = "error"
+
+
+class ClipStatus(StrEnum):
+    OK = "ok"
+    EXCLUDED = "excluded"  # by a person; can be undone
+    REJECTED = "rejected"  # could not be used; `reason` says why
+
+
+class Split(StrEnum):
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class ModelStatus(StrEnum):
+    DOWNLOADING = "downloading"
+    CHECKING = "checking"
+    READY = "ready"
+    ERROR = "error"
+
+
+class TrainingType(StrEnum):
+    QLORA = "qlora"
+    LORA = "lora"
+    PRETRAINING = "pretraining"
+    PREFERENCE = "preference"
+
+
+class JobStatus(StrEnum):
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    SUCCEEDED = "succeeded"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+ACTIVE_STATUSES = (JobStatus.STARTING, JobStatus.RUNNING, JobStatus.STOPPING)
+TERMINAL_STATUSES = (JobStatus.SUCCEEDED, JobStatus.STOPPED, JobStatus.FAILED, JobStatus.LOST)
+
+
+class ExitReason(StrEnum):
+    OK = "ok"
+    USER_STOP = "user_stop"
+    OOM_CUDA = "oom_cuda"
+    OOM_HOST = "oom_host"
+    NAN_LOSS = "nan_loss"
+    DISK_FULL = "disk_full"
+    BAD_DATA = "bad_data"
+    MODEL_LOAD = "model_load"
+    KILLED = "killed"
+    HUNG = "hung"
+    REBOOT = "reboot"
+    INTERNAL = "internal"
+
+
+class StopMode(StrEnum):
+    SAVE = "save"
+    KILL = "kill"
+
+
+class AdapterStage(StrEnum):
+    DRAFT = "draft"
+    CANDIDATE = "candidate"
+    PRODUCTION = "production"

@@ -1,0 +1,157 @@
+"""The worker's event stream: one JSON object a line in `events.jsonl`, appended and never changed.
+
+Every event has `v` (protocol version), `seq` (1, 2, 3 … within an attempt), `ts` (seconds since the epoch)
+and `type`. A reader takes whole lines only and ignores types it does not know, so that an older server can
+watch a newer worker. `docs/job-protocol.md` tells the whole story.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from qlora_studio.contracts.enums import ExitReason
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    v: int = 1
+    seq: int
+    ts: float
+
+
+class StartedEvent(_Event):
+    type: Literal["started"] = "started"
+    pid: int
+    device: str
+    versions: dict[str, str] = {}
+
+
+class PhaseEvent(_Event):
+    """A stretch of work with a name for people: "Loading the model", "Measuring the base model"."""
+
+    type: Literal["phase"] = "phase"
+    name: str
+    label: str
+
+
+class ProgressEvent(_Event):
+    type: Literal["progress"] = "progress"
+    step: int
+    total_steps: int
+    epoch: float
+    eta_s: float | None = None
+
+
+class MetricEvent(_Event):
+    """Numbers at a step: `loss`, `learning_rate`, `grad_norm`, `samples_per_s`, `cpu_percent`, …"""
+
+    type: Literal["metric"] = "metric"
+    step: int
+    values: dict[str, float | None]  # None: not a number
+
+
+class EvalEvent(_Event):
+    """Held-out metrics: `wer`, `cer`, `wer_normalised`, `cer_normalised`, `loss`.
+
+    `base` marks the unadapted model.
+    """
+
+    type: Literal["eval"] = "eval"
+    step: int
+    values: dict[str, float | None]
+    base: bool = False
+    is_best: bool = False
+
+
+class SampleEvent(_Event):
+    """One clip of the fixed panel at one evaluation; `now` is the model's output at `step`."""
+
+    type: Literal["sample"] = "sample"
+    step: int
+    clip_id: str
+    reference: str
+    base: str | None = None
+    now: str
+    error: float | None = None
+
+
+class CheckpointEvent(_Event):
+    type: Literal["checkpoint"] = "checkpoint"
+    step: int
+    name: str
+    size_bytes: int
+
+
+class HeartbeatEvent(_Event):
+    """Every two seconds or so, also between steps: what the process uses. Memory in bytes."""
+
+    type: Literal["heartbeat"] = "heartbeat"
+    step: int
+    cpu_percent: float | None = None
+    rss_bytes: int | None = None
+    gpu_percent: float | None = None
+    gpu_memory_bytes: int | None = None
+    disk_free_bytes: int | None = None
+
+
+class WarningEvent(_Event):
+    type: Literal["warning"] = "warning"
+    code: str
+    message: str
+
+
+class ErrorEvent(_Event):
+    type: Literal["error"] = "error"
+    reason: ExitReason
+    message: str
+
+
+class FinishedEvent(_Event):
+    type: Literal["finished"] = "finished"
+    reason: ExitReason
+
+
+Event = Annotated[
+    StartedEvent
+    | PhaseEvent
+    | ProgressEvent
+    | MetricEvent
+    | EvalEvent
+    | SampleEvent
+    | CheckpointEvent
+    | HeartbeatEvent
+    | WarningEvent
+    | ErrorEvent
+    | FinishedEvent,
+    Field(discriminator="type"),
+]
+EVENT_TYPES = frozenset(
+    "started phase progress metric eval sample checkpoint heartbeat warning error finished".split()
+)
+
+
+class ResultFile(BaseModel):
+    """`result.json`: written last, by rename, by a worker that ended in order (also after a stop)."""
+
+    v: int = 1
+    reason: ExitReason
+    message: str = ""
+    step: int
+    adapter_path: str | None = None
+    metrics: dict[str, float | None] = {}
+    base_metrics: dict[str, float | None] = {}
+    best_step: int | None = None
+    peak_rss_bytes: int | None = None
+    samples_per_s: float | None = None
+    extra: dict[str, Any] = {}
+
+
+class ExitFile(BaseModel):
+    """`exit.json`: written by the shim after it has waited for the worker. `signal` if one ended it."""
+
+    v: int = 1
+    returncode: int | None
+    signal: int | None = None
+    escalated: bool = False
+    ended_at: float

@@ -1,0 +1,112 @@
+"""What a training job is asked to do.
+
+`TrainSpec` is what people write (REST body, wizard, YAML of the command line). `WorkerSpec` is what the
+worker reads from `spec.json`: the same, with everything resolved to files, so that a worker needs neither
+the database nor the web server.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from qlora_studio.contracts.enums import Split, Task, TrainingType
+
+PROTOCOL_VERSION = 1
+
+
+class Strict(BaseModel):
+    """Base of everything that comes from outside: unknown keys are refused, NaN and infinity too."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, str_max_length=4096)
+
+
+class QLoraSpec(Strict):
+    """Where the adapter sits and how the frozen base is stored (Dettmers et al. 2023, arXiv:2305.14314)."""
+
+    rank: Annotated[int, Field(ge=1, le=512)] = 16
+    alpha: Annotated[float, Field(gt=0, le=2048)] = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    target_modules: Literal["auto", "attention", "all-linear"] | list[str] = "auto"
+    bits: Literal[4, 16, 32] = 4
+    quant_type: Literal["nf4"] = "nf4"
+    double_quant: bool = True
+    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+
+class OptimizationSpec(Strict):
+    """How the weights move. One of `epochs` and `max_steps` is set; both None means the task's preset."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+    gradient_accumulation: Annotated[int, Field(ge=1, le=1024)] = 1
+    epochs: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    gradient_checkpointing: bool = False
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    mode: Literal["exact", "fast"] = "fast"
+
+
+class EvaluationSpec(Strict):
+    """How often the held-out clips are looked at, and what counts as better."""
+
+    every_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    metric: Literal["wer", "cer", "loss", "accuracy", "macro_f1", "der"] = "wer"
+    early_stopping_patience: Annotated[int, Field(ge=1, le=1000)] | None = None
+    n_samples: Annotated[int, Field(ge=0, le=50)] = 5
+    save_every_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class TrainSpec(Strict):
+    """A job as a person asks for it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=120)]
+    dataset_id: Annotated[str, Field(min_length=1)]
+    model_id: Annotated[str, Field(min_length=1)]
+    training_type: TrainingType = TrainingType.QLORA
+    qlora: QLoraSpec = Field(default_factory=QLoraSpec)
+    optimization: OptimizationSpec = Field(default_factory=OptimizationSpec)
+    evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
+    after_job_id: str | None = None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "TrainSpec":
+        if self.optimization.epochs is not None and self.optimization.max_steps is not None:
+            raise ValueError("Set either epochs or max_steps, not both.")
+        return self
+
+
+class ClipItem(BaseModel):
+    """One line of a run's `clips.jsonl`."""
+
+    id: str
+    path: str
+    duration_s: float
+    text: str | None = None
+    label: str | None = None
+    speaker: str | None = None
+    split: Split
+
+
+class WorkerSpec(BaseModel):
+    """`spec.json` of one attempt. Paths are absolute; `clips_path` is a JSON Lines file of `ClipItem`."""
+
+    v: int = PROTOCOL_VERSION
+    job_id: str
+    attempt: int = 1
+    task: Task
+    train: TrainSpec
+    model_path: Path
+    model_hash: str = ""
+    dataset_version: int = 1
+    dataset_hash: str = ""
+    clips_path: Path
+    run_path: Path
+    attempt_path: Path
+    resume: bool = False
+    threads: int | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,0 +1,67 @@
+"""Settings by environment (`QLORA_STUDIO_*`) or a `.env` file beside the project."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every setting with its default. Sizes are in bytes, times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="QLORA_STUDIO_", env_file=".env", extra="ignore")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=3000, ge=1, le=65535)
+    data: Path = Path(".data")
+    database_url: str = ""
+    model_roots: str = ""
+    dataset_roots: str = ""
+    slots: int = Field(default=1, ge=0, le=64)
+    allowed_hosts: str = ""
+    secure_cookies: bool = False
+    log_level: str = "INFO"
+
+    session_days: int = Field(default=30, ge=1, le=365)
+    max_upload_bytes: int = 20 * 2**30
+    max_file_bytes: int = 4 * 2**30
+    max_archive_entries: int = 200_000
+    max_clip_s: float = 4 * 3600.0
+    stop_grace_s: float = 25.0
+
+    @property
+    def data_path(self) -> Path:
+        """The one folder that holds everything, absolute."""
+        return self.data.expanduser().resolve()
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The database's URL: SQLite in the data folder unless set."""
+        return self.database_url or f"sqlite:///{self.data_path / 'studio.db'}"
+
+    @property
+    def model_root_paths(self) -> list[Path]:
+        """Folders under which a custom model path may be registered, resolved."""
+        return _split_paths(self.model_roots)
+
+    @property
+    def dataset_root_paths(self) -> list[Path]:
+        """Folders under which a server folder may be added as a dataset, resolved."""
+        return _split_paths(self.dataset_roots)
+
+    @property
+    def host_names(self) -> set[str]:
+        """Host names the server answers to: loopback, the bound address and `allowed_hosts`."""
+        names = {"localhost", "127.0.0.1", "::1", self.host}
+        return names | {h.strip().lower() for h in self.allowed_hosts.split(",") if h.strip()}
+
+
+def _split_paths(value: str) -> list[Path]:
+    return [Path(p).expanduser().resolve() for p in value.split(":") if p.strip()]
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return the process's settings, read once. Tests call `get_settings.cache_clear()`."""
+    return Settings()

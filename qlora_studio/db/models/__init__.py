@@ -1,0 +1,23 @@
+"""Every table, so that importing this module fills the metadata."""
+
+from qlora_studio.db.models.adapter import Adapter
+from qlora_studio.db.models.audit import AuditEvent, IdempotencyKey
+from qlora_studio.db.models.dataset import Clip, Dataset
+from qlora_studio.db.models.job import Job, JobSample, WizardDraft
+from qlora_studio.db.models.model import BaseAudioModel
+from qlora_studio.db.models.user import AuthSession, LoginFailure, User
+
+__all__ = [
+    "Adapter",
+    "AuditEvent",
+    "AuthSession",
+    "BaseAudioModel",
+    "Clip",
+    "Dataset",
+    "IdempotencyKey",
+    "Job",
+    "JobSample",
+    "LoginFailure",
+    "User",
+    "WizardDraft",
+]

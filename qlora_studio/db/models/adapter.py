@@ -1,0 +1,34 @@
+"""Adapters: what a job leaves behind."""
+# pyright: reportAssignmentType=false
+
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Field, SQLModel
+
+from qlora_studio.contracts.enums import AdapterStage
+from qlora_studio.core.clock import utc_now
+from qlora_studio.core.ids import new_id
+from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type
+
+
+class Adapter(SQLModel, table=True):
+    """A PEFT adapter on disk. `metrics` and `base_metrics` are from the same held-out clips."""
+
+    __tablename__ = "adapter"
+
+    id: str = Field(default_factory=lambda: new_id("ada"), primary_key=True, max_length=32)
+    owner_id: str = Field(foreign_key="user.id", index=True, max_length=32)
+    name: str = Field(max_length=120, index=True)
+    job_id: str | None = Field(default=None, foreign_key="job.id", unique=True, max_length=32)
+    base_model_id: str = Field(foreign_key="model.id", index=True, max_length=32)
+    base_model_hash: str = Field(default="", max_length=64)
+    dataset_id: str | None = Field(default=None, foreign_key="dataset.id", index=True, max_length=32)
+    dataset_version: int = Field(default=0)
+    stage: AdapterStage = Field(default=AdapterStage.DRAFT, sa_type=enum_type(AdapterStage))  # type: ignore[arg-type]
+    is_active: bool = Field(default=False)
+    path: str = Field(max_length=1000)
+    size_bytes: int = Field(default=0)
+    metrics: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
+    base_metrics: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
+    created_at: datetime = Field(default_factory=utc_now, index=True, sa_type=UtcDateTime)

@@ -1,0 +1,39 @@
+"""Who did what, when, to what; and the answers kept for repeated requests."""
+# pyright: reportAssignmentType=false
+
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Field, SQLModel
+
+from qlora_studio.core.clock import utc_now
+from qlora_studio.db.columns import JsonType, UtcDateTime
+
+
+class AuditEvent(SQLModel, table=True):
+    """One line of the audit log. Names are copied, so that it reads well after a deletion."""
+
+    __tablename__ = "audit_event"
+
+    id: int | None = Field(default=None, primary_key=True)
+    at: datetime = Field(default_factory=utc_now, index=True, sa_type=UtcDateTime)
+    actor_id: str | None = Field(default=None, index=True, max_length=32)
+    actor_name: str = Field(default="", max_length=64)
+    action: str = Field(max_length=64)  # "dataset.create", "job.stop", …
+    object_type: str = Field(default="", max_length=32)
+    object_id: str = Field(default="", max_length=32)
+    object_name: str = Field(default="", max_length=200)
+    details: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """The answer given to a POST with an `Idempotency-Key`, to be given again."""
+
+    __tablename__ = "idempotency_key"
+
+    user_id: str = Field(foreign_key="user.id", primary_key=True, ondelete="CASCADE", max_length=32)
+    key: str = Field(primary_key=True, max_length=200)
+    request_hash: str = Field(max_length=64)
+    status_code: int
+    body: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)

@@ -1,0 +1,76 @@
+"""Datasets and their clips."""
+# pyright: reportAssignmentType=false
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, Text
+from sqlmodel import Field, SQLModel
+
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split, Task
+from qlora_studio.core.clock import utc_now
+from qlora_studio.core.ids import new_id
+from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type
+
+
+class Dataset(SQLModel, table=True):
+    """A named set of clips. Counts are kept beside it so that a list costs one query.
+
+    `version` goes up and `content_hash` changes with each change of content.
+    """
+
+    __tablename__ = "dataset"
+
+    id: str = Field(default_factory=lambda: new_id("ds"), primary_key=True, max_length=32)
+    owner_id: str = Field(foreign_key="user.id", index=True, max_length=32)
+    name: str = Field(max_length=120, index=True)
+    description: str = Field(default="", max_length=2000)
+    task: Task = Field(sa_type=enum_type(Task))  # type: ignore[arg-type]
+    status: DatasetStatus = Field(default=DatasetStatus.AWAITING_FILES, sa_type=enum_type(DatasetStatus))  # type: ignore[arg-type]
+    error: str | None = Field(default=None, max_length=1000)
+    source: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
+    mapping: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
+    n_clips: int = Field(default=0)
+    n_excluded: int = Field(default=0)
+    n_rejected: int = Field(default=0)
+    duration_s: float = Field(default=0.0)
+    size_bytes: int = Field(default=0)
+    version: int = Field(default=0)
+    content_hash: str = Field(default="", max_length=64)
+    progress_done: int = Field(default=0)  # clips ingested so far, of progress_total
+    progress_total: int = Field(default=0)
+    created_at: datetime = Field(default_factory=utc_now, index=True, sa_type=UtcDateTime)
+    updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+
+
+class Clip(SQLModel, table=True):
+    """One recording of a dataset. The original bytes are kept under their SHA-256.
+
+    `peaks` holds the waveform as unsigned bytes, low and high in turn, for the player. `reason` says why
+    a rejected clip could not be used.
+    """
+
+    __tablename__ = "clip"
+    __table_args__ = (
+        Index("ix_clip_dataset_position", "dataset_id", "position"),
+        Index("ix_clip_dataset_status_split", "dataset_id", "status", "split"),
+    )
+
+    id: str = Field(default_factory=lambda: new_id("clip"), primary_key=True, max_length=32)
+    dataset_id: str = Field(foreign_key="dataset.id", ondelete="CASCADE", max_length=32)
+    position: int
+    filename: str = Field(max_length=1000)
+    sha256: str = Field(default="", max_length=64, index=True)
+    size_bytes: int = Field(default=0)
+    duration_s: float = Field(default=0.0)
+    sample_rate: int = Field(default=0)
+    channels: int = Field(default=0)
+    peak: float = Field(default=0.0)  # of full scale, 0 to 1
+    loudness_db: float | None = Field(default=None)  # RMS, dB of full scale; None for silence
+    text: str | None = Field(default=None, sa_type=Text)
+    label: str | None = Field(default=None, max_length=200, index=True)
+    speaker: str | None = Field(default=None, max_length=200)
+    split: Split = Field(default=Split.TRAIN, sa_type=enum_type(Split))  # type: ignore[arg-type]
+    status: ClipStatus = Field(default=ClipStatus.OK, sa_type=enum_type(ClipStatus))  # type: ignore[arg-type]
+    reason: str | None = Field(default=None, max_length=500)
+    peaks: bytes | None = Field(default=None)

@@ -1,0 +1,1 @@
+"""The data folder: where things are, and how bytes get there safely."""

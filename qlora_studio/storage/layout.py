@@ -1,0 +1,42 @@
+"""Where things are under the data folder.
+
+studio.db                     the database
+secret.key                    made at first start, mode 0600
+blobs/ab/abcdef…              originals of clips by SHA-256, shared between datasets
+staging/<dataset id>/         files received, before they are taken in
+models/<model id>/            weights that were uploaded or downloaded
+runs/<job id>/                one training run: clips.jsonl, config.yaml, checkpoints/, adapter/, metrics/
+runs/<job id>/attempt-N/      one attempt: spec.json, events.jsonl, worker.log, stop.json, result.json,
+                              exit.json, shim.lock
+"""
+
+from pathlib import Path
+
+from qlora_studio.core.settings import get_settings
+
+
+def data_path() -> Path:
+    return get_settings().data_path
+
+
+def blob_path(sha256: str) -> Path:
+    """The original bytes with this hash (64 lower-case hexadecimal digits)."""
+    if len(sha256) != 64 or any(c not in "0123456789abcdef" for c in sha256):
+        raise ValueError("not a SHA-256")
+    return data_path() / "blobs" / sha256[:2] / sha256
+
+
+def staging_path(dataset_id: str) -> Path:
+    return data_path() / "staging" / dataset_id
+
+
+def model_path(model_id: str) -> Path:
+    return data_path() / "models" / model_id
+
+
+def run_path(job_id: str) -> Path:
+    return data_path() / "runs" / job_id
+
+
+def attempt_path(job_id: str, attempt: int) -> Path:
+    return run_path(job_id) / f"attempt-{attempt}"

@@ -1,0 +1,64 @@
+"""Fixtures everybody uses: a fresh data folder, a migrated database, people."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlmodel import Session
+
+from qlora_studio.contracts.enums import Role
+from qlora_studio.core.settings import get_settings
+from qlora_studio.db import engine as db_engine
+from qlora_studio.db import migrations
+from qlora_studio.db.models import User
+
+
+def _forget() -> None:
+    if db_engine.get_engine.cache_info().currsize:
+        db_engine.get_engine().dispose()
+    db_engine.get_engine.cache_clear()
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A data folder of this test's own, with the newest schema."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("QLORA_STUDIO_DATA", str(folder))
+    monkeypatch.delenv("QLORA_STUDIO_DATABASE_URL", raising=False)
+    _forget()
+    migrations.upgrade()
+    yield folder
+    _forget()
+
+
+@pytest.fixture
+def session(data_folder: Path) -> Iterator[Session]:
+    """An open writing session; the test commits what other sessions should see."""
+    with Session(db_engine.get_engine(), expire_on_commit=False) as opened:
+        yield opened
+
+
+def make_user(session: Session, name: str, role: Role = Role.TRAINER) -> User:
+    """Store a user who can't sign in (no password)."""
+    user = User(
+        username=name,
+        username_key=name.casefold(),
+        email=f"{name}@example.org",
+        email_key=f"{name}@example.org".casefold(),
+        password_hash="!",
+        role=role,
+    )
+    session.add(user)
+    session.commit()
+    return user
+
+
+@pytest.fixture
+def user(session: Session) -> User:
+    return make_user(session, "ada")
+
+
+@pytest.fixture
+def stranger(session: Session) -> User:
+    return make_user(session, "mallory")
