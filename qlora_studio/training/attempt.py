@@ -1,0 +1,106 @@
+"""One attempt at a job, from `started` to `result.json`: what the toy and the real worker share."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from qlora_studio.contracts.enums import ExitReason
+from qlora_studio.contracts.events import ResultFile
+from qlora_studio.contracts.spec import PROTOCOL_VERSION, WorkerSpec
+from qlora_studio.storage import atomic
+from qlora_studio.training.events import EventWriter
+from qlora_studio.training.failures import BadData, TrainingFailure, diagnose
+from qlora_studio.training.heartbeat import Heartbeat
+from qlora_studio.training.stopping import StopRequest, StopRequested
+
+
+class Attempt:
+    """The worker's hands: its spec, its event stream, its heartbeat and the request to stop."""
+
+    def __init__(
+        self, spec: WorkerSpec, events: EventWriter, heartbeat: Heartbeat, stop: StopRequest
+    ) -> None:
+        self.spec = spec
+        self.events = events
+        self.heartbeat = heartbeat
+        self.stop = stop
+
+    @property
+    def checkpoints_path(self) -> Path:
+        return self.spec.run_path / "checkpoints"
+
+    @property
+    def adapter_path(self) -> Path:
+        return self.spec.run_path / "adapter"
+
+    def phase(self, name: str, label: str) -> None:
+        """Announce a stretch of work, after looking whether to stop before it."""
+        self.stop.raise_if_requested()
+        self.events.emit("phase", name=name, label=label)
+
+    def warn(self, code: str, message: str) -> None:
+        """Tell the user something that does not end the run."""
+        print(f"warning: {message}", file=sys.stderr, flush=True)
+        self.events.emit("warning", code=code, message=message)
+
+
+def read_spec(path: Path) -> WorkerSpec:
+    """Read and check `spec.json`.
+
+    Raises:
+        BadData: the file is not there, not a spec, or of a newer protocol.
+    """
+    try:
+        spec = WorkerSpec.model_validate_json(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BadData(f"The job's spec cannot be read: {type(error).__name__}.") from error
+    if spec.v > PROTOCOL_VERSION:
+        raise BadData("This job was written by a newer version of QLoRA Studio.")
+    return spec
+
+
+def run_attempt(
+    spec: WorkerSpec, body: Callable[[Attempt], ResultFile], *, device: str, versions: dict[str, str]
+) -> int:
+    """Run `body` as one attempt and record how it ended.
+
+    Returns:
+        The process's exit status: 0 after `ok` or `user_stop`, 1 otherwise. The reason is in `result.json`;
+        without that file an attempt is never a success.
+    """
+    spec.attempt_path.mkdir(parents=True, exist_ok=True)
+    stop = StopRequest(spec.attempt_path)
+    stop.listen_for_sigterm()
+    with (
+        EventWriter(spec.attempt_path / "events.jsonl") as events,
+        Heartbeat(events, spec.run_path) as heartbeat,
+    ):
+        events.emit("started", pid=os.getpid(), device=device, versions=versions)
+        result = _outcome(Attempt(spec, events, heartbeat, stop), body)
+        result.peak_rss_bytes = heartbeat.peak_rss_bytes or None
+        _record(spec, events, result)
+    return 0 if result.reason in (ExitReason.OK, ExitReason.USER_STOP) else 1
+
+
+def _outcome(attempt: Attempt, body: Callable[[Attempt], ResultFile]) -> ResultFile:
+    try:
+        return body(attempt)
+    except StopRequested:
+        message = "Stopped before the first step; there is no adapter yet."
+        return ResultFile(reason=ExitReason.USER_STOP, message=message, step=attempt.heartbeat.step)
+    except Exception as error:
+        if not isinstance(error, TrainingFailure):
+            traceback.print_exc()
+        reason, message = diagnose(error)
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        attempt.events.emit("error", reason=reason, message=message)
+        return ResultFile(reason=reason, message=message, step=attempt.heartbeat.step)
+
+
+def _record(spec: WorkerSpec, events: EventWriter, result: ResultFile) -> None:
+    """Write `finished`, then `result.json` last: whoever sees the result has all events before it."""
+    events.emit("finished", reason=result.reason)
+    events.sync()
+    atomic.write_text(spec.attempt_path / "result.json", result.model_dump_json(indent=2) + "\n")
