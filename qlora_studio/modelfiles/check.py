@@ -1,0 +1,187 @@
+"""Everything asked of a model folder before it may be trained; see `check_folder`."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from qlora_studio.contracts.enums import Task
+from qlora_studio.modelfiles.cards import ModelCard, read_card
+from qlora_studio.modelfiles.configs import FamilyConfig
+from qlora_studio.modelfiles.families import FAMILIES, KNOWN_BUT_NOT_YET, Family, trainable_sentence
+from qlora_studio.modelfiles.json_files import read_object, strip_unsafe
+from qlora_studio.modelfiles.layers import LayerCard, describe_layers
+from qlora_studio.modelfiles.processors import Processor, read_processor
+from qlora_studio.modelfiles.refusal import ModelRefused
+from qlora_studio.modelfiles.roots import is_inside
+from qlora_studio.modelfiles.safetensors_header import TensorInfo, WeightsHeader
+from qlora_studio.modelfiles.weights import find_weights
+
+# Keys of a config that say nothing of the model; their absence from the cleaned copy is not worth showing.
+_UNREMARKABLE = frozenset(
+    "transformers_version torch_dtype dtype id2label label2id problem_type output_hidden_states "
+    "output_attentions "
+    "return_dict chunk_size_feed_forward tokenizer_class".split()
+)
+_LAYER = re.compile(r"^(.*\blayers\.\d+)\.")
+
+
+@dataclass(frozen=True)
+class CheckedModel:
+    """A model folder that passed. Sizes in bytes; `checks` are sentences for the page."""
+
+    folder: Path
+    family: Family
+    architecture: str
+    task: Task
+    config: FamilyConfig
+    weights: tuple[WeightsHeader, ...]
+    layers: LayerCard
+    processor: Processor
+    card: ModelCard
+    dropped: tuple[str, ...]
+    checks: tuple[str, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(header.size_bytes for header in self.weights)
+
+    @property
+    def tensors(self) -> dict[str, TensorInfo]:
+        return {name: tensor for header in self.weights for name, tensor in header.tensors.items()}
+
+
+def check_folder(folder: Path, *, roots: Sequence[Path] = ()) -> CheckedModel:
+    """Check a model folder by its contents. Reads headers and JSON only, never the weights themselves.
+
+    Args:
+        folder: a resolved folder.
+        roots: if given, no file of the folder may be a link that leads out of them.
+
+    Raises:
+        ModelRefused: the model can't be trained here; the message says why.
+    """
+    if roots:
+        _check_links(folder, roots)
+    raw = _read_config(folder)
+    family, architecture = identify(raw)
+    cleaned, dropped = strip_unsafe(raw, "config.json")
+    config = parse_config(cleaned, family)
+    weights = find_weights(folder)
+    tensors = {name: tensor for header in weights for name, tensor in header.tensors.items()}
+    _check_against_config(tensors, config, family)
+    processor = read_processor(folder, family)
+    unknown = sorted(set(cleaned) - set(type(config).model_fields) - _UNREMARKABLE)
+    return CheckedModel(
+        folder=folder,
+        family=family,
+        architecture=architecture,
+        task=family.architectures[architecture],
+        config=config,
+        weights=weights,
+        layers=describe_layers(tensors, family),
+        processor=processor,
+        card=read_card(folder),
+        dropped=(*dropped, *processor.dropped, *(f"config.json: {key[:80]}" for key in unknown)),
+        checks=_sentences(family, config, weights, processor),
+    )
+
+
+def identify(raw: dict[str, Any]) -> tuple[Family, str]:
+    """Name the family and the architecture of a raw `config.json`.
+
+    Raises:
+        ModelRefused: the family is unknown or does not train yet, or the head is not one that trains.
+    """
+    model_type = raw.get("model_type")
+    family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
+    if family is None:
+        label = KNOWN_BUT_NOT_YET.get(str(model_type), f"“{str(model_type)[:60]}”")
+        raise ModelRefused(f"Models of the kind {label} can't be trained here yet. {trainable_sentence()}")
+    named = raw.get("architectures")
+    names = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    for name in names or list(family.architectures)[:1]:
+        if name in family.architectures:
+            return family, name
+    wanted = " or ".join(family.architectures)
+    found = names[0][:80] if names else "none"
+    raise ModelRefused(
+        f"This {family.label} model has the head “{found}”; to be trained here it needs to be a {wanted}."
+    )
+
+
+def parse_config(cleaned: dict[str, Any], family: Family) -> FamilyConfig:
+    """Read a config through the family's schema.
+
+    Raises:
+        ModelRefused: a value is missing, of the wrong kind or out of bounds; the message names it.
+    """
+    try:
+        return family.schema.model_validate(cleaned)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the values together"
+        message = first["msg"].removeprefix("Value error, ")
+        raise ModelRefused(
+            f"config.json does not describe a {family.label} model: {where}: {message}."
+        ) from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if (folder / "config.json").is_file():
+        return read_object(folder / "config.json")
+    if (folder / "adapter_config.json").is_file():
+        raise ModelRefused("This is an adapter, not a base model. Register the model it was trained on.")
+    raise ModelRefused("There is no config.json in that folder, so it can't be told what model it is.")
+
+
+def _check_links(folder: Path, roots: Sequence[Path]) -> None:
+    for path in folder.iterdir():
+        if path.is_symlink() and not is_inside(path.resolve(), roots):
+            raise ModelRefused(f"“{path.name[:80]}” is a link to a place outside the allowed model folders.")
+
+
+def _check_against_config(tensors: dict[str, TensorInfo], config: FamilyConfig, family: Family) -> None:
+    """The weights must be those the config describes: head, width and number of layers."""
+    vocabulary: int = getattr(config, "vocab_size")  # noqa: B009 - every family's schema has it
+    if family.model_type == "whisper":
+        name, shape = "model.decoder.embed_tokens.weight", (vocabulary, config.width)
+    else:
+        name = f"{family.head}.weight"
+        is_widened = getattr(config, "add_adapter", False) and getattr(config, "output_hidden_size", None)
+        shape = (vocabulary, config.output_hidden_size if is_widened else config.width)  # type: ignore[attr-defined]
+    if name not in tensors:
+        raise ModelRefused(
+            f"The weights lack “{name}”: they are not a complete {family.label} model with its head."
+        )
+    if tensors[name].shape != shape:
+        raise ModelRefused(
+            f"Config and weights disagree: “{name}” should be {shape[0]:,} by {shape[1]:,} "
+            f"but is {' by '.join(f'{n:,}' for n in tensors[name].shape)}."
+        )
+    layers = {match[1] for key in tensors if (match := _LAYER.match(key)) and "conv_layers" not in match[1]}
+    n_layers = len({layer for layer in layers if "adapter" not in layer})
+    if n_layers != config.n_layers:
+        raise ModelRefused(
+            f"Config and weights disagree: config.json says {config.n_layers} layers, the weights hold "
+            f"{n_layers}."
+        )
+
+
+def _sentences(
+    family: Family, config: FamilyConfig, weights: Sequence[WeightsHeader], processor: Processor
+) -> tuple[str, ...]:
+    n_tensors = sum(len(header.tensors) for header in weights)
+    dtypes = sorted({tensor.dtype for header in weights for tensor in header.tensors.values()})
+    files = "1 file" if len(weights) == 1 else f"{len(weights)} files"
+    return (
+        f"Config understood: {family.label}, {config.n_layers} layers, width {config.width:,}",
+        f"Weights are safetensors: {files}, {n_tensors:,} tensors, {', '.join(dtypes)}",
+        "Weights and config agree",
+        f"Feature extractor found: {processor.sample_rate:,} Hz",
+        "Tokenizer found",
+        "Needs nobody's code",
+    )

@@ -1,0 +1,197 @@
+"""Strict schemas of `config.json`, one per model family. Only what they name ever reaches a loader.
+
+Bounds are generous for real models and small enough that a hostile config cannot ask for terabytes. A key
+that a schema does not name is dropped; `json_files` names those refused or dropped wherever they are nested.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Width = Annotated[int, Field(ge=1, le=32_768)]
+Layers = Annotated[int, Field(ge=1, le=256)]
+Heads = Annotated[int, Field(ge=1, le=512)]
+Vocabulary = Annotated[int, Field(ge=2, le=1_000_000)]
+Positions = Annotated[int, Field(ge=1, le=1_000_000)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Small = Annotated[int, Field(ge=0, le=100_000)]
+TokenId = Annotated[int, Field(ge=-1, le=1_000_000)]
+Convolutions = Annotated[list[Annotated[int, Field(ge=1, le=8192)]], Field(min_length=1, max_length=32)]
+Activation = Literal[
+    "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu", "silu", "swish", "mish", "tanh"
+]
+
+
+class FamilyConfig(BaseModel):
+    """What every family has. Values keep their JSON types; unknown keys are left out."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+    model_type: str
+    architectures: Annotated[list[str], Field(max_length=4)] = []
+    pad_token_id: TokenId | None = None
+    bos_token_id: TokenId | None = None
+    eos_token_id: TokenId | None = None
+    apply_spec_augment: bool | None = None
+    mask_time_prob: Probability = 0.05
+    mask_time_length: Small = 10
+    mask_time_min_masks: Small = 2
+    mask_feature_prob: Probability = 0.0
+    mask_feature_length: Small = 10
+    mask_feature_min_masks: Small = 0
+
+    def cleaned(self) -> dict[str, Any]:
+        """The config to load: the keys that were given, nothing else (defaults stay the library's)."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    @property
+    def width(self) -> int:
+        """Size of the hidden states."""
+        raise NotImplementedError
+
+    @property
+    def n_layers(self) -> int:
+        """Transformer layers, encoder and decoder together."""
+        raise NotImplementedError
+
+
+class WhisperConfig(FamilyConfig):
+    model_type: Literal["whisper"]
+    is_encoder_decoder: Literal[True] = True
+    vocab_size: Vocabulary = 51_865
+    num_mel_bins: Annotated[int, Field(ge=8, le=512)] = 80
+    d_model: Width = 384
+    encoder_layers: Layers = 4
+    decoder_layers: Layers = 4
+    encoder_attention_heads: Heads = 6
+    decoder_attention_heads: Heads = 6
+    encoder_ffn_dim: Width = 1536
+    decoder_ffn_dim: Width = 1536
+    encoder_layerdrop: Probability = 0.0
+    decoder_layerdrop: Probability = 0.0
+    decoder_start_token_id: TokenId = 50_257
+    activation_function: Activation = "gelu"
+    dropout: Probability = 0.0
+    attention_dropout: Probability = 0.0
+    activation_dropout: Probability = 0.0
+    init_std: Annotated[float, Field(gt=0, le=10)] = 0.02
+    scale_embedding: bool = False
+    max_source_positions: Positions = 1500
+    max_target_positions: Positions = 448
+    suppress_tokens: Annotated[list[int], Field(max_length=10_000)] | None = None
+    begin_suppress_tokens: Annotated[list[int], Field(max_length=10_000)] | None = None
+    median_filter_width: Annotated[int, Field(ge=1, le=1001)] = 7
+    tie_word_embeddings: bool = True
+    use_cache: bool = True
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "WhisperConfig":
+        for heads in (self.encoder_attention_heads, self.decoder_attention_heads):
+            if self.d_model % heads:
+                raise ValueError("d_model must be a multiple of the number of attention heads")
+        return self
+
+    @property
+    def width(self) -> int:
+        return self.d_model
+
+    @property
+    def n_layers(self) -> int:
+        return self.encoder_layers + self.decoder_layers
+
+
+class CtcConfig(FamilyConfig):
+    """What the Wav2Vec2 kin share. The CTC head's vocabulary must be given: it is read from the file."""
+
+    vocab_size: Vocabulary
+    hidden_size: Width
+    num_hidden_layers: Layers
+    num_attention_heads: Heads
+    intermediate_size: Width
+    hidden_act: Activation = "gelu"
+    hidden_dropout: Probability = 0.1
+    activation_dropout: Probability = 0.1
+    attention_dropout: Probability = 0.1
+    feat_proj_dropout: Probability = 0.0
+    final_dropout: Probability = 0.1
+    layerdrop: Probability = 0.1
+    initializer_range: Annotated[float, Field(gt=0, le=10)] = 0.02
+    layer_norm_eps: Annotated[float, Field(gt=0, le=1)] = 1e-5
+    ctc_loss_reduction: Literal["sum", "mean"] = "sum"
+    ctc_zero_infinity: bool = False
+    add_adapter: bool = False
+    adapter_kernel_size: Annotated[int, Field(ge=1, le=64)] = 3
+    adapter_stride: Annotated[int, Field(ge=1, le=64)] = 2
+    num_adapter_layers: Annotated[int, Field(ge=0, le=64)] = 3
+    output_hidden_size: Width | None = None
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "CtcConfig":
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError("hidden_size must be a multiple of num_attention_heads")
+        return self
+
+    @property
+    def width(self) -> int:
+        return self.hidden_size
+
+    @property
+    def n_layers(self) -> int:
+        return self.num_hidden_layers
+
+
+class WaveformConfig(CtcConfig):
+    """Families that read the waveform through a stack of convolutions."""
+
+    conv_dim: Convolutions = [512] * 7
+    conv_stride: Convolutions = [5, 2, 2, 2, 2, 2, 2]
+    conv_kernel: Convolutions = [10, 3, 3, 3, 3, 2, 2]
+    conv_bias: bool = False
+    feat_extract_norm: Literal["group", "layer"] = "group"
+    feat_extract_activation: Activation = "gelu"
+    num_feat_extract_layers: Layers = 7
+    num_conv_pos_embeddings: Annotated[int, Field(ge=1, le=4096)] = 128
+    num_conv_pos_embedding_groups: Annotated[int, Field(ge=1, le=4096)] = 16
+    feat_quantizer_dropout: Probability = 0.0
+
+    @model_validator(mode="after")
+    def _stack_agrees(self) -> "WaveformConfig":
+        if not len(self.conv_dim) == len(self.conv_stride) == len(self.conv_kernel):
+            raise ValueError("conv_dim, conv_stride and conv_kernel must be equally long")
+        return self
+
+
+class Wav2Vec2Config(WaveformConfig):
+    model_type: Literal["wav2vec2"]
+    do_stable_layer_norm: bool = False
+    adapter_attn_dim: Width | None = None
+
+
+class HubertConfig(WaveformConfig):
+    model_type: Literal["hubert"]
+    do_stable_layer_norm: bool = False
+    feat_proj_layer_norm: bool = True
+    conv_pos_batch_norm: bool = False
+
+
+class Wav2Vec2ConformerConfig(WaveformConfig):
+    model_type: Literal["wav2vec2-conformer"]
+    position_embeddings_type: Literal["relative", "rotary"] | None = "relative"
+    rotary_embedding_base: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    max_source_positions: Positions = 5000
+    conv_depthwise_kernel_size: Annotated[int, Field(ge=1, le=1001)] = 31
+    conformer_conv_dropout: Probability = 0.1
+
+
+class Wav2Vec2BertConfig(CtcConfig):
+    model_type: Literal["wav2vec2-bert"]
+    feature_projection_input_dim: Width = 160
+    position_embeddings_type: Literal["relative", "relative_key", "rotary"] | None = "relative_key"
+    rotary_embedding_base: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    max_source_positions: Positions = 5000
+    left_max_position_embeddings: Annotated[int, Field(ge=0, le=10_000)] = 64
+    right_max_position_embeddings: Annotated[int, Field(ge=0, le=10_000)] = 8
+    conv_depthwise_kernel_size: Annotated[int, Field(ge=1, le=1001)] = 31
+    conformer_conv_dropout: Probability = 0.1
+    adapter_act: Activation = "relu"
+    use_intermediate_ffn_before_adapter: bool = False

@@ -1,0 +1,94 @@
+"""Which layers can be stored in 4 bits and take a LoRA adapter, read from tensor names and shapes."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from qlora_studio.modelfiles.families import Family
+from qlora_studio.modelfiles.safetensors_header import TensorInfo
+
+
+@dataclass(frozen=True)
+class LinearKind:
+    """Linear layers of the same name and size: `n_layers` of them, each `n_out` rows by `n_in` columns."""
+
+    name: str
+    n_in: int
+    n_out: int
+    n_layers: int
+
+    @property
+    def n_parameters(self) -> int:
+        return self.n_in * self.n_out * self.n_layers
+
+
+@dataclass(frozen=True)
+class LayerCard:
+    """What the weights are made of.
+
+    Attributes:
+        n_parameters: all of them, tied copies not counted twice.
+        linear: the layers that go into 4 bits and can take LoRA.
+        presets: the names behind "auto", "attention" and "all-linear".
+    """
+
+    n_parameters: int
+    linear: tuple[LinearKind, ...]
+    presets: dict[str, list[str]]
+
+    @property
+    def n_linear_parameters(self) -> int:
+        """Parameters that 4-bit storage covers; the others stay in 32 bits."""
+        return sum(kind.n_parameters for kind in self.linear)
+
+    @property
+    def targets(self) -> list[str]:
+        return self.presets["all-linear"]
+
+    def as_details(self) -> dict[str, Any]:
+        """The card in plain values, as kept in the database."""
+        return {
+            "n_linear_parameters": self.n_linear_parameters,
+            "linear": [asdict(kind) for kind in self.linear],
+            "presets": self.presets,
+        }
+
+
+def describe_layers(tensors: Mapping[str, TensorInfo], family: Family) -> LayerCard:
+    """Sort the tensors of a model into linear layers and the rest.
+
+    A linear layer is a two-dimensional `….weight` that is neither a head nor an embedding.
+    """
+    counts: Counter[tuple[str, int, int]] = Counter()
+    for name, tensor in tensors.items():
+        if not name.endswith(".weight") or len(tensor.shape) != 2:
+            continue
+        parts = name.split(".")
+        if any(part in family.not_adapted for part in parts):
+            continue
+        n_out, n_in = tensor.shape
+        counts[(parts[-2], n_in, n_out)] += 1
+    linear = tuple(LinearKind(name, n_in, n_out, n) for (name, n_in, n_out), n in sorted(counts.items()))
+    names = sorted({kind.name for kind in linear})
+    attention = [name for name in family.attention if name in names]
+    return LayerCard(
+        n_parameters=sum(t.n_elements for n, t in tensors.items() if not _is_tied_copy(n, tensors, family)),
+        linear=linear,
+        presets={"auto": _auto(family, names), "attention": attention, "all-linear": names},
+    )
+
+
+def _auto(family: Family, names: list[str]) -> list[str]:
+    """Whisper: query and value, the choice measured for it. CTC models are small: every linear layer."""
+    if family.model_type == "whisper":
+        return [name for name in ("q_proj", "v_proj") if name in names]
+    return names
+
+
+def _is_tied_copy(name: str, tensors: Mapping[str, TensorInfo], family: Family) -> bool:
+    return (
+        family.model_type == "whisper"
+        and name == "proj_out.weight"
+        and ("model.decoder.embed_tokens.weight" in tensors)
+    )

@@ -1,0 +1,137 @@
+"""The feature extractor and the tokenizer beside the weights: there, of the right kind, and cleaned."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qlora_studio.modelfiles.families import Family
+from qlora_studio.modelfiles.json_files import MAX_TOKENIZER_BYTES, read_object, strip_unsafe
+from qlora_studio.modelfiles.refusal import ModelRefused
+
+_EXTRACTOR_KEYS = frozenset(
+    "chunk_length dither do_normalize feature_extractor_type feature_size hop_length max_length n_fft "
+    "n_samples "
+    "nb_max_frames num_mel_bins pad_to_multiple_of padding_side padding_value processor_class "
+    "return_attention_mask "
+    "sampling_rate stride".split()
+)
+_TOKENIZER_KEYS = frozenset(
+    "add_prefix_space added_tokens_decoder additional_special_tokens backend bos_token "
+    "clean_up_tokenization_spaces "
+    "cls_token do_lower_case do_normalize eos_token errors extra_special_tokens language mask_token "
+    "model_max_length "
+    "normalize pad_token padding_side predict_timestamps processor_class replace_word_delimiter_char "
+    "return_attention_mask sep_token split_special_tokens target_lang task tokenizer_class truncation_side "
+    "unk_token "
+    "word_delimiter_token".split()
+)
+# Copied as they are once they parse: plain data for the tokenizer.
+_PLAIN_JSON = (
+    "vocab.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "normalizer.json",
+    "generation_config.json",
+)
+_MAX_MERGES_BYTES = 16 * 2**20
+
+
+@dataclass
+class Processor:
+    """What a worker needs beside config and weights.
+
+    Attributes:
+        sample_rate: in hertz, what the model hears.
+        json_files: cleaned JSON by file name, to be written.
+        copied_files: files taken over byte by byte.
+        dropped: what was left out, for the card.
+        warnings: what the person should know.
+    """
+
+    sample_rate: int
+    json_files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    copied_files: list[Path] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_processor(folder: Path, family: Family) -> Processor:
+    """Check the feature extractor and the tokenizer of a model folder.
+
+    Raises:
+        ModelRefused: one is missing or of another family.
+    """
+    processor = _read_feature_extractor(folder, family)
+    _read_tokenizer(folder, family, processor)
+    for name in _PLAIN_JSON:
+        if (folder / name).is_file():
+            data, dropped = strip_unsafe(read_object(folder / name), name)
+            processor.json_files[name] = data
+            processor.dropped += dropped
+    return processor
+
+
+def _read_feature_extractor(folder: Path, family: Family) -> Processor:
+    data, name = _feature_extractor_data(folder)
+    data, dropped = strip_unsafe(data, name)
+    kind = data.get("feature_extractor_type", family.feature_extractors[0])
+    if kind not in family.feature_extractors:
+        raise ModelRefused(
+            f"{name} names the feature extractor “{kind}”; a {family.label} model uses "
+            f"{family.feature_extractors[0]}."
+        )
+    sample_rate = data.get("sampling_rate", 16_000)
+    if type(sample_rate) is not int or not 4_000 <= sample_rate <= 192_000:
+        raise ModelRefused(f"{name} gives a sampling rate that makes no sense.")
+    cleaned = {k: v for k, v in data.items() if k in _EXTRACTOR_KEYS} | {"feature_extractor_type": kind}
+    return Processor(sample_rate, {"preprocessor_config.json": cleaned}, dropped=dropped)
+
+
+def _feature_extractor_data(folder: Path) -> tuple[dict[str, Any], str]:
+    """The extractor's settings: in their own file, or inside `processor_config.json` as newer models do."""
+    if (folder / "preprocessor_config.json").is_file():
+        return read_object(folder / "preprocessor_config.json"), "preprocessor_config.json"
+    if (folder / "processor_config.json").is_file():
+        nested = read_object(folder / "processor_config.json").get("feature_extractor")
+        if isinstance(nested, dict):
+            return nested, "processor_config.json"
+    raise ModelRefused(
+        "The feature extractor is missing: the folder needs preprocessor_config.json (or "
+        "processor_config.json)."
+    )
+
+
+def _read_tokenizer(folder: Path, family: Family, processor: Processor) -> None:
+    has_fast = (folder / "tokenizer.json").is_file()
+    has_vocab = (folder / "vocab.json").is_file()
+    if not has_fast and not has_vocab:
+        raise ModelRefused("The tokenizer is missing: the folder needs tokenizer.json or vocab.json.")
+    if family.head == "lm_head" and not has_vocab:
+        raise ModelRefused("The tokenizer is incomplete: a CTC model needs its letters in vocab.json.")
+    if family.model_type == "whisper" and not has_fast and not (folder / "merges.txt").is_file():
+        raise ModelRefused("The tokenizer is incomplete: vocab.json needs merges.txt beside it.")
+    if has_fast:
+        read_object(folder / "tokenizer.json", max_bytes=MAX_TOKENIZER_BYTES)
+        processor.copied_files.append(folder / "tokenizer.json")
+    if (folder / "merges.txt").is_file():
+        if (folder / "merges.txt").stat().st_size > _MAX_MERGES_BYTES:
+            raise ModelRefused("merges.txt is too large to be a tokenizer's.")
+        processor.copied_files.append(folder / "merges.txt")
+    _read_tokenizer_config(folder, family, processor)
+
+
+def _read_tokenizer_config(folder: Path, family: Family, processor: Processor) -> None:
+    name = "tokenizer_config.json"
+    data: dict[str, Any] = {}
+    if (folder / name).is_file():
+        data, dropped = strip_unsafe(read_object(folder / name), name)
+        processor.dropped += dropped
+    else:
+        processor.warnings.append(f"There is no {name}; the family's usual settings are used.")
+    kind = data.get("tokenizer_class") or family.tokenizers[0]
+    if kind not in family.tokenizers:
+        raise ModelRefused(
+            f"{name} names the tokenizer “{kind}”; a {family.label} model uses {family.tokenizers[0]}."
+        )
+    cleaned = {k: v for k, v in data.items() if k in _TOKENIZER_KEYS} | {"tokenizer_class": kind}
+    processor.json_files[name] = cleaned

@@ -1,0 +1,381 @@
+"""Base models: register, list, read, edit, delete. `model_intake` does the work on the files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+from sqlalchemy import event, func
+from sqlmodel import Session, col, select
+
+from qlora_studio.contracts.enums import ACTIVE_STATUSES, JobStatus, ModelStatus, Role, Task
+from qlora_studio.contracts.spec import Strict
+from qlora_studio.core.clock import utc_now
+from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from qlora_studio.core.ids import new_id
+from qlora_studio.core.settings import get_settings
+from qlora_studio.db.models.adapter import Adapter
+from qlora_studio.db.models.job import Job
+from qlora_studio.db.models.model import BaseAudioModel
+from qlora_studio.db.models.user import User
+from qlora_studio.modelfiles import prepare
+from qlora_studio.modelfiles.check import CheckedModel, check_folder
+from qlora_studio.modelfiles.hub import check_repo_id, check_revision
+from qlora_studio.modelfiles.roots import resolve_folder
+from qlora_studio.services import audit, model_intake
+
+HASH_AT_ONCE_BYTES = 512 * 2**20
+_SORTABLE = ("name", "created_at", "n_parameters", "size_bytes", "status", "task", "architecture")
+
+
+class HubSource(Strict):
+    """A public model of the Hugging Face Hub."""
+
+    kind: Literal["hub"]
+    repo_id: Annotated[str, Field(min_length=1, max_length=300)]
+    revision: Annotated[str, Field(max_length=100)] = "main"
+
+
+class PathSource(Strict):
+    """A folder on the server, under one of the model roots."""
+
+    kind: Literal["path"]
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class ModelCreate(Strict):
+    """A model to register. `task` and `architecture`, when given, must be what the files say."""
+
+    name: Annotated[str, Field(max_length=120)] = ""
+    description: Annotated[str, Field(max_length=2000)] = ""
+    task: Task | None = None
+    architecture: Annotated[str, Field(max_length=120)] = ""
+    source: Annotated[HubSource | PathSource, Field(discriminator="kind")]
+
+    @field_validator("name", "description", "architecture")
+    @classmethod
+    def _trim(cls, value: str) -> str:
+        return " ".join(value.split()) if "\n" not in value else value.strip()
+
+
+class ModelUpdate(Strict):
+    """What can be edited; None leaves a field as it is."""
+
+    name: Annotated[str, Field(min_length=1, max_length=120)] | None = None
+    description: Annotated[str, Field(max_length=2000)] | None = None
+
+
+@dataclass(frozen=True)
+class ModelUsage:
+    """What depends on a model."""
+
+    jobs: list[Job]
+    adapters: list[Adapter]
+
+    @property
+    def is_busy(self) -> bool:
+        return any(job.status in (*ACTIVE_STATUSES, JobStatus.QUEUED) for job in self.jobs)
+
+    def names(self) -> list[str]:
+        return [f"job “{job.name}”" for job in self.jobs] + [f"adapter “{a.name}”" for a in self.adapters]
+
+
+def register(session: Session, *, actor: User, data: ModelCreate) -> BaseAudioModel:
+    """Register a model. A path is checked at once; a Hub model downloads in the background after the commit.
+
+    Raises:
+        Forbidden: the actor may not add models.
+        ModelRefused: it can't be trained here.
+        InvalidInput: a field is wrong, or task or architecture are not what the files say.
+    """
+    _require_trainer(actor)
+    if isinstance(data.source, PathSource):
+        return _register_path(session, actor, data, data.source)
+    repo_id, revision = check_repo_id(data.source.repo_id), check_revision(data.source.revision)
+    model = BaseAudioModel(
+        owner_id=actor.id,
+        name=data.name or repo_id,
+        description=data.description,
+        task=data.task or Task.SPEECH_TO_TEXT,
+        architecture=data.architecture,
+        source={"kind": "hub", "repo_id": repo_id, "revision": revision},
+        status=ModelStatus.DOWNLOADING,
+    )
+    return _store(session, actor, model)
+
+
+def _register_path(session: Session, actor: User, data: ModelCreate, source: PathSource) -> BaseAudioModel:
+    roots = get_settings().model_root_paths
+    folder = resolve_folder(source.path, roots)
+    checked = check_folder(folder, roots=roots)
+    _check_claims(checked, data)
+    model = BaseAudioModel(
+        id=new_id("mod"),
+        owner_id=actor.id,
+        name=data.name or folder.name,
+        description=data.description,
+        task=checked.task,
+        architecture=checked.architecture,
+        source={"kind": "path", "path": str(folder)},
+        size_bytes=checked.size_bytes,
+    )
+    if checked.size_bytes <= HASH_AT_ONCE_BYTES:
+        model_intake.fill_in(model, model_intake.take_in(folder, model.id, placement="link", roots=roots))
+    return _store(session, actor, model)
+
+
+def _check_claims(checked: CheckedModel, data: ModelCreate) -> None:
+    fields: dict[str, str] = {}
+    if data.task and data.task != checked.task:
+        fields["task"] = f"The files are of a model for {checked.task.value}, not {data.task.value}."
+    if data.architecture and data.architecture != checked.architecture:
+        fields["architecture"] = f"The files are of a {checked.architecture}, not a {data.architecture[:80]}."
+    if fields:
+        raise InvalidInput(" ".join(fields.values()), fields=fields)
+
+
+def add_starter(session: Session, *, actor: User) -> BaseAudioModel:
+    """Add the small model that comes with the studio; a second call gives the same one.
+
+    Raises:
+        Forbidden: the actor may not add models.
+    """
+    _require_trainer(actor)
+    mine = select(BaseAudioModel).where(BaseAudioModel.owner_id == actor.id)
+    existing = session.exec(mine.where(col(BaseAudioModel.source)["kind"].as_string() == "starter")).first()
+    if existing is not None:
+        return existing
+    from qlora_studio.examples import catalog
+
+    model = BaseAudioModel(
+        id=new_id("mod"),
+        owner_id=actor.id,
+        name="Starter speech model",
+        description=(
+            "Comes with the studio: small, trained on synthetic English speech, made to be fine-tuned."
+        ),
+        task=Task.SPEECH_TO_TEXT,
+        source={"kind": "starter"},
+    )
+    folder = Path(catalog.starter_model_path())
+    model_intake.fill_in(model, model_intake.take_in(folder, model.id, placement="copy"))
+    return _store(session, actor, model)
+
+
+def _store(session: Session, actor: User, model: BaseAudioModel) -> BaseAudioModel:
+    session.add(model)
+    audit.record(
+        session,
+        actor=actor,
+        action="model.create",
+        object_type="model",
+        object_id=model.id,
+        object_name=model.name,
+        details={"source": model.source.get("kind", "")},
+    )
+    session.flush()
+    if model.status != ModelStatus.READY:
+        event.listen(session, "after_commit", lambda _session: model_intake.start(model.id), once=True)
+    return model
+
+
+def list_models(
+    session: Session,
+    *,
+    actor: User,
+    query: str = "",
+    status: ModelStatus | None = None,
+    task: Task | None = None,
+    sort: str = "-created_at",
+    page: int = 1,
+    page_size: int = 25,
+) -> tuple[list[BaseAudioModel], int]:
+    """Return one page of the actor's models and how many match.
+
+    Args:
+        query: part of the name, description or architecture.
+        sort: a column, with a leading “-” for falling order.
+
+    Raises:
+        InvalidInput: there is no such column to sort by.
+    """
+    statement = select(BaseAudioModel).where(BaseAudioModel.owner_id == actor.id)
+    if query:
+        texts = (BaseAudioModel.name, BaseAudioModel.description, BaseAudioModel.architecture)
+        matches = [col(text).icontains(query[:200], autoescape=True) for text in texts]
+        statement = statement.where(matches[0] | matches[1] | matches[2])
+    if status is not None:
+        statement = statement.where(BaseAudioModel.status == status)
+    if task is not None:
+        statement = statement.where(BaseAudioModel.task == task)
+    total = session.exec(select(func.count()).select_from(statement.subquery())).one()
+    column = sort.removeprefix("-")
+    if column not in _SORTABLE:
+        raise InvalidInput(
+            f"Models can be sorted by {', '.join(_SORTABLE)}.", fields={"sort": "no such column"}
+        )
+    order = col(getattr(BaseAudioModel, column))
+    statement = statement.order_by(
+        order.desc() if sort.startswith("-") else order.asc(), col(BaseAudioModel.id)
+    )
+    return list(session.exec(statement.offset((page - 1) * page_size).limit(page_size))), total
+
+
+def find_model(session: Session, *, actor: User, model_id: str) -> BaseAudioModel | None:
+    """Return the model, or None if it is not there or not the actor's."""
+    model = session.get(BaseAudioModel, model_id)
+    return model if model is not None and model.owner_id == actor.id else None
+
+
+def get_model(session: Session, *, actor: User, model_id: str) -> BaseAudioModel:
+    """Return the model.
+
+    Raises:
+        NotFound: not there, or not the actor's.
+    """
+    model = find_model(session, actor=actor, model_id=model_id)
+    if model is None:
+        raise NotFound("There is no such model.")
+    return model
+
+
+def update_model(session: Session, *, actor: User, model_id: str, data: ModelUpdate) -> BaseAudioModel:
+    """Change name or description.
+
+    Raises:
+        NotFound: not there, or not the actor's.
+        InvalidInput: the name is empty.
+    """
+    _require_trainer(actor)
+    model = get_model(session, actor=actor, model_id=model_id)
+    if data.name is not None:
+        model.name = data.name.strip()
+        if not model.name:
+            raise InvalidInput("Give the model a name.", fields={"name": "Give the model a name."})
+    if data.description is not None:
+        model.description = data.description.strip()
+    model.updated_at = utc_now()
+    session.add(model)
+    audit.record(
+        session,
+        actor=actor,
+        action="model.update",
+        object_type="model",
+        object_id=model.id,
+        object_name=model.name,
+    )
+    return model
+
+
+def recheck(session: Session, *, actor: User, model_id: str) -> BaseAudioModel:
+    """Try a model that ended in error again: download it once more, or check its folder once more.
+
+    Raises:
+        NotFound: not there, or not the actor's.
+        Conflict: it is in use.
+    """
+    _require_trainer(actor)
+    model = get_model(session, actor=actor, model_id=model_id)
+    kind = model.source.get("kind")
+    if model.status == ModelStatus.READY or kind not in ("hub", "path"):
+        prepare.check_unchanged(Path(model.path), model.details.get("files", []), model.content_hash)
+        return model
+    model.status = ModelStatus.DOWNLOADING if kind == "hub" else ModelStatus.CHECKING
+    model.error = None
+    session.add(model)
+    event.listen(session, "after_commit", lambda _session: model_intake.start(model.id), once=True)
+    return model
+
+
+def get_usage(session: Session, *, actor: User, model_id: str) -> ModelUsage:
+    """Return the jobs and adapters that depend on a model, newest first.
+
+    Raises:
+        NotFound: not there, or not the actor's.
+    """
+    get_model(session, actor=actor, model_id=model_id)
+    jobs = select(Job).where(Job.model_id == model_id).order_by(col(Job.created_at).desc())
+    adapters = (
+        select(Adapter).where(Adapter.base_model_id == model_id).order_by(col(Adapter.created_at).desc())
+    )
+    return ModelUsage(list(session.exec(jobs)), list(session.exec(adapters)))
+
+
+def count_active_jobs(session: Session, *, model_ids: list[str]) -> dict[str, int]:
+    """For each model that jobs are using now (or will), how many."""
+    counted = (
+        select(Job.model_id, func.count())
+        .where(col(Job.model_id).in_(model_ids), col(Job.status).in_((*ACTIVE_STATUSES, JobStatus.QUEUED)))
+        .group_by(col(Job.model_id))
+    )
+    return dict(session.exec(counted).all())
+
+
+def delete_model(session: Session, *, actor: User, model_id: str) -> None:
+    """Delete a model that nothing depends on; its files go after the commit.
+
+    Raises:
+        NotFound: not there, or not the actor's.
+        Conflict: jobs or adapters use it; `users_of` names them.
+    """
+    _require_trainer(actor)
+    model = get_model(session, actor=actor, model_id=model_id)
+    names = get_usage(session, actor=actor, model_id=model_id).names()
+    if names:
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        raise Conflict(
+            f"“{model.name}” is used by {', '.join(names[:5])}{more}. Delete those first.", users_of=names
+        )
+    session.delete(model)
+    audit.record(
+        session,
+        actor=actor,
+        action="model.delete",
+        object_type="model",
+        object_id=model.id,
+        object_name=model.name,
+    )
+    event.listen(session, "after_commit", lambda _session: model_intake.remove_files(model_id), once=True)
+
+
+def check_unchanged(model: BaseAudioModel) -> None:
+    """Make sure, before a job starts, that the files are still those that were checked.
+
+    Raises:
+        Conflict: the model is not ready, or a file is gone, changed or leads elsewhere.
+    """
+    if model.status != ModelStatus.READY:
+        raise Conflict(f"The model “{model.name}” is not ready.")
+    prepare.check_unchanged(Path(model.path), model.details.get("files", []), model.content_hash)
+
+
+def as_public(model: BaseAudioModel) -> dict[str, Any]:
+    """The model as the REST API and the command line show it. Paths inside the data folder stay inside."""
+    details = {k: v for k, v in model.details.items() if k != "files"}
+    return {
+        "id": model.id,
+        "name": model.name,
+        "description": model.description,
+        "task": model.task.value,
+        "architecture": model.architecture,
+        "source": model.source,
+        "status": model.status.value,
+        "error": model.error,
+        "n_parameters": model.n_parameters,
+        "size_bytes": model.size_bytes,
+        "downloaded_bytes": model.downloaded_bytes,
+        "sample_rate": model.sample_rate,
+        "max_duration_s": model.max_duration_s,
+        "languages": model.languages,
+        "license": model.license,
+        "lora_targets": model.lora_targets,
+        "content_hash": model.content_hash,
+        "details": details,
+        "created_at": model.created_at.isoformat(),
+        "updated_at": model.updated_at.isoformat(),
+    }
+
+
+def _require_trainer(actor: User) -> None:
+    if actor.role not in (Role.ADMIN, Role.TRAINER):
+        raise Forbidden("Your role can look at models but not change them.")

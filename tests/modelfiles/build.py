@@ -1,0 +1,134 @@
+"""Small model folders, made without torch, that tests bend and break."""
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WHISPER = {
+    "architectures": ["WhisperForConditionalGeneration"],
+    "model_type": "whisper",
+    "vocab_size": 60,
+    "num_mel_bins": 80,
+    "d_model": 32,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "decoder_start_token_id": 1,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+CTC = {
+    "architectures": ["Wav2Vec2ForCTC"],
+    "model_type": "wav2vec2",
+    "vocab_size": 20,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "conv_dim": [8, 8],
+    "conv_stride": [5, 2],
+    "conv_kernel": [10, 3],
+    "num_feat_extract_layers": 2,
+    "pad_token_id": 0,
+}
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    position, data = 0, b""
+    names = {"float32": "F32", "float16": "F16", "int64": "I64"}
+    for name, array in tensors.items():
+        raw = array.tobytes()
+        header[name] = {
+            "dtype": names[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [position, position + len(raw)],
+        }
+        position += len(raw)
+        data += raw
+    write_raw(path, json.dumps(header).encode(), data)
+
+
+def write_raw(path: Path, header: bytes, data: bytes = b"") -> None:
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+
+
+def whisper_tensors() -> dict[str, np.ndarray]:
+    def zeros(*shape: int) -> np.ndarray:
+        return np.zeros(shape, dtype=np.float16)
+
+    tensors = {
+        "model.encoder.conv1.weight": zeros(32, 80, 3),
+        "model.encoder.embed_positions.weight": zeros(1500, 32),
+        "model.decoder.embed_tokens.weight": zeros(60, 32),
+        "model.decoder.embed_positions.weight": zeros(448, 32),
+        "proj_out.weight": zeros(60, 32),
+    }
+    for stack, blocks in (("encoder", ["self_attn"]), ("decoder", ["self_attn", "encoder_attn"])):
+        layer = f"model.{stack}.layers.0"
+        for block in blocks:
+            for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+                tensors[f"{layer}.{block}.{name}.weight"] = zeros(32, 32)
+        tensors[f"{layer}.fc1.weight"] = zeros(64, 32)
+        tensors[f"{layer}.fc2.weight"] = zeros(32, 64)
+        tensors[f"{layer}.final_layer_norm.weight"] = zeros(32)
+    return tensors
+
+
+def ctc_tensors() -> dict[str, np.ndarray]:
+    def zeros(*shape: int) -> np.ndarray:
+        return np.zeros(shape, dtype=np.float32)
+
+    tensors = {
+        "wav2vec2.feature_extractor.conv_layers.0.conv.weight": zeros(8, 1, 10),
+        "wav2vec2.feature_projection.projection.weight": zeros(32, 8),
+        "lm_head.weight": zeros(20, 32),
+        "lm_head.bias": zeros(20),
+    }
+    for index in range(2):
+        layer = f"wav2vec2.encoder.layers.{index}"
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            tensors[f"{layer}.attention.{name}.weight"] = zeros(32, 32)
+        tensors[f"{layer}.feed_forward.intermediate_dense.weight"] = zeros(64, 32)
+        tensors[f"{layer}.feed_forward.output_dense.weight"] = zeros(32, 64)
+    return tensors
+
+
+def whisper_folder(folder: Path, **config: Any) -> Path:
+    """A whole, harmless Whisper-shaped folder; `config` overrides keys (None stays null)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", WHISPER | config)
+    write_json(
+        folder / "preprocessor_config.json",
+        {"feature_extractor_type": "WhisperFeatureExtractor", "sampling_rate": 16000, "feature_size": 80},
+    )
+    write_json(
+        folder / "tokenizer.json", {"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": []}}
+    )
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "WhisperTokenizer"})
+    write_safetensors(folder / "model.safetensors", whisper_tensors())
+    (folder / "README.md").write_text("---\nlicense: mit\nlanguage:\n- en\n- no\n---\n# A card\n")
+    return folder
+
+
+def ctc_folder(folder: Path, **config: Any) -> Path:
+    """A whole, harmless Wav2Vec2 CTC folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", CTC | config)
+    write_json(folder / "preprocessor_config.json", {"sampling_rate": 16000, "do_normalize": True})
+    write_json(folder / "vocab.json", {"<pad>": 0, "|": 1, "a": 2})
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "Wav2Vec2CTCTokenizer"})
+    write_safetensors(folder / "model.safetensors", ctc_tensors())
+    return folder
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(data))

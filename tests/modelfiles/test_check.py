@@ -1,0 +1,231 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qlora_studio.contracts.enums import Task
+from qlora_studio.modelfiles.check import check_folder
+from qlora_studio.modelfiles.refusal import ModelRefused
+from tests.modelfiles.build import (
+    WHISPER,
+    ctc_folder,
+    ctc_tensors,
+    whisper_folder,
+    whisper_tensors,
+    write_json,
+    write_safetensors,
+)
+
+
+def test_a_whisper_is_understood(tmp_path: Path) -> None:
+    checked = check_folder(whisper_folder(tmp_path / "m"))
+    assert checked.family.label == "Whisper"
+    assert checked.task is Task.SPEECH_TO_TEXT
+    assert checked.layers.presets["auto"] == ["q_proj", "v_proj"]
+    assert checked.layers.presets["attention"] == ["q_proj", "k_proj", "v_proj", "out_proj"]
+    assert set(checked.layers.targets) == {"fc1", "fc2", "k_proj", "out_proj", "q_proj", "v_proj"}
+    assert checked.card.license == "mit"
+    assert checked.card.languages == ("en", "no")
+    total = sum(t.size for name, t in whisper_tensors().items() if name != "proj_out.weight")
+    assert checked.layers.n_parameters == total, "the output layer is the embedding again: counted once"
+    assert checked.layers.n_linear_parameters == 12 * 32 * 32 + 4 * 32 * 64
+
+
+def test_a_ctc_model_is_understood(tmp_path: Path) -> None:
+    checked = check_folder(ctc_folder(tmp_path / "m"))
+    assert checked.architecture == "Wav2Vec2ForCTC"
+    assert "lm_head" not in checked.layers.targets
+    assert "projection" in checked.layers.presets["auto"]
+    assert checked.processor.sample_rate == 16_000
+
+
+def test_settings_inside_processor_config_are_found(tmp_path: Path) -> None:
+    folder = whisper_folder(tmp_path / "m")
+    extractor = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").unlink()
+    write_json(
+        folder / "processor_config.json",
+        {"feature_extractor": extractor, "processor_class": "WhisperProcessor"},
+    )
+    assert check_folder(folder).processor.sample_rate == 16_000
+
+
+@pytest.mark.parametrize("model_type", ["musicgen", "wavlm", "bert", "../etc", "", None, 7])
+def test_other_families_are_refused_naming_those_that_train(tmp_path: Path, model_type: Any) -> None:
+    with pytest.raises(ModelRefused, match="These train today: Whisper, Wav2Vec2"):
+        check_folder(whisper_folder(tmp_path / "m", model_type=model_type))
+
+
+def test_a_headless_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match="Wav2Vec2ForPreTraining"):
+        check_folder(ctc_folder(tmp_path / "m", architectures=["Wav2Vec2ForPreTraining"]))
+
+
+@pytest.mark.parametrize(
+    ("config", "part"),
+    [
+        ({"d_model": 10**9}, "d_model"),
+        ({"d_model": "32"}, "d_model"),
+        ({"encoder_layers": -1}, "encoder_layers"),
+        ({"vocab_size": None}, "vocab_size"),
+        ({"activation_function": "__import__('os')"}, "activation_function"),
+        ({"dropout": 1e308}, "dropout"),
+        ({"encoder_attention_heads": 5}, "multiple"),
+        ({"encoder_layers": 200}, "layers"),
+        ({"vocab_size": 61}, "disagree"),
+    ],
+)
+def test_values_out_of_bounds_are_named(tmp_path: Path, config: dict[str, Any], part: str) -> None:
+    with pytest.raises(ModelRefused, match=part):
+        check_folder(whisper_folder(tmp_path / "m", **config))
+
+
+def test_not_a_number_in_a_config_is_refused(tmp_path: Path) -> None:
+    folder = whisper_folder(tmp_path / "m")
+    (folder / "config.json").write_text(json.dumps(WHISPER)[:-1] + ', "dropout": NaN}')
+    with pytest.raises(ModelRefused, match="not valid JSON"):
+        check_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "part"),
+    [
+        ({"auto_map": {"AutoModel": "evil.Model"}}, "auto_map"),
+        ({"custom_pipelines": {"x": {"impl": "evil.P"}}}, "custom_pipelines"),
+        ({"nested": {"deep": [{"auto_map": {"AutoModel": "evil.Model"}}]}}, "auto_map"),
+        ({"quantization_config": {"load_in_4bit": True}}, "quantised already"),
+    ],
+)
+def test_configs_that_need_code_are_refused(tmp_path: Path, config: dict[str, Any], part: str) -> None:
+    with pytest.raises(ModelRefused, match=part):
+        check_folder(whisper_folder(tmp_path / "m", **config))
+
+
+def test_tricks_that_can_be_dropped_are_dropped_and_shown(tmp_path: Path) -> None:
+    folder = whisper_folder(
+        tmp_path / "m",
+        trust_remote_code=True,
+        _attn_implementation="someone/kernels",
+        a_key_nobody_knows=1,
+    )
+    tokenizer = {
+        "tokenizer_class": "WhisperTokenizer",
+        "chat_template": "{{ evil }}",
+        "vocab_file": "/etc/passwd",
+    }
+    write_json(folder / "tokenizer_config.json", tokenizer)
+    checked = check_folder(folder)
+    shown = " ".join(checked.dropped)
+    for key in (
+        "trust_remote_code",
+        "_attn_implementation",
+        "a_key_nobody_knows",
+        "chat_template",
+        "vocab_file",
+    ):
+        assert key in shown
+    assert not set(checked.config.cleaned()) - set(WHISPER)
+    assert set(checked.processor.json_files["tokenizer_config.json"]) == {"tokenizer_class"}
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "model.pt", "last.ckpt", "weights.pkl", "w.npz", "model.keras"]
+)
+def test_weights_that_can_run_code_are_refused(tmp_path: Path, name: str) -> None:
+    folder = whisper_folder(tmp_path / "m")
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(ModelRefused, match="can run code"):
+        check_folder(folder)
+
+
+def test_pickled_weights_beside_safetensors_are_left_alone(tmp_path: Path) -> None:
+    folder = whisper_folder(tmp_path / "m")
+    (folder / "pytorch_model.bin").write_bytes(b"whatever")
+    assert check_folder(folder).weights[0].path.name == "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("missing", "part"),
+    [
+        ("config.json", "config.json"),
+        ("model.safetensors", "no weights"),
+        ("preprocessor_config.json", "feature extractor is missing"),
+        ("tokenizer.json", "tokenizer is missing"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path: Path, missing: str, part: str) -> None:
+    folder = whisper_folder(tmp_path / "m")
+    (folder / missing).unlink()
+    with pytest.raises(ModelRefused, match=part):
+        check_folder(folder)
+
+
+def test_an_adapter_is_told_from_a_model(tmp_path: Path) -> None:
+    write_json(tmp_path / "adapter_config.json", {})
+    with pytest.raises(ModelRefused, match="adapter"):
+        check_folder(tmp_path)
+
+
+def test_a_foreign_tokenizer_is_refused(tmp_path: Path) -> None:
+    folder = whisper_folder(tmp_path / "m")
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "EvilTokenizer"})
+    with pytest.raises(ModelRefused, match="EvilTokenizer"):
+        check_folder(folder)
+
+
+def test_quantised_weights_are_refused(tmp_path: Path) -> None:
+    folder = whisper_folder(tmp_path / "m")
+    tensors = whisper_tensors()
+    tensors["model.encoder.layers.0.fc1.weight"] = np.zeros((64, 32), np.int64)
+    write_safetensors(folder / "model.safetensors", tensors)
+    with pytest.raises(ModelRefused, match="I64"):
+        check_folder(folder)
+
+
+def test_shards_are_read_together(tmp_path: Path) -> None:
+    folder = ctc_folder(tmp_path / "m")
+    tensors = list(ctc_tensors().items())
+    (folder / "model.safetensors").unlink()
+    parts = {"model-00001-of-00002.safetensors": tensors[:5], "model-00002-of-00002.safetensors": tensors[5:]}
+    for name, part in parts.items():
+        write_safetensors(folder / name, dict(part))
+    weight_map = {tensor: name for name, part in parts.items() for tensor, _ in part}
+    write_json(folder / "model.safetensors.index.json", {"weight_map": weight_map})
+    assert len(check_folder(folder).weights) == 2
+    write_json(
+        folder / "model.safetensors.index.json", {"weight_map": weight_map | {"x": "../../etc/passwd"}}
+    )
+    with pytest.raises(ModelRefused, match="can't be weights"):
+        check_folder(folder)
+    write_json(folder / "model.safetensors.index.json", {"weight_map": weight_map})
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ModelRefused, match="missing"):
+        check_folder(folder)
+
+
+def test_a_link_out_of_the_roots_is_refused(tmp_path: Path) -> None:
+    inside = whisper_folder(tmp_path / "root" / "m")
+    outside = tmp_path / "outside.safetensors"
+    shutil.move(inside / "model.safetensors", outside)
+    (inside / "model.safetensors").symlink_to(outside)
+    with pytest.raises(ModelRefused, match="outside"):
+        check_folder(inside, roots=[tmp_path / "root"])
+
+
+def test_json_that_is_too_large_or_too_deep_is_refused(tmp_path: Path) -> None:
+    folder = whisper_folder(tmp_path / "m")
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(ModelRefused, match="not valid JSON"):
+        check_folder(folder)
+    deep: Any = {}
+    for _ in range(60):
+        deep = {"a": deep}
+    write_json(folder / "config.json", WHISPER | {"x": deep})
+    with pytest.raises(ModelRefused, match="nested"):
+        check_folder(folder)
+    (folder / "config.json").write_text(json.dumps({"x": "y" * 9_000_000}))
+    with pytest.raises(ModelRefused, match="most accepted"):
+        check_folder(folder)
