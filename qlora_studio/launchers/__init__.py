@@ -1,0 +1,1 @@
+"""Where training runs: one file per backend behind the interface of `base`."""

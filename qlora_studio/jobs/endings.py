@@ -1,0 +1,101 @@
+"""Writes down how a job ended: its final state, and the adapter that it leaves."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from qlora_studio.contracts.enums import ACTIVE_STATUSES, ExitReason, JobStatus
+from qlora_studio.contracts.events import ResultFile
+from qlora_studio.core.clock import utc_now
+from qlora_studio.db.engine import write
+from qlora_studio.db.models import Adapter, BaseAudioModel, Job
+from qlora_studio.jobs import outcome as outcomes
+from qlora_studio.jobs import stamps, transitions
+from qlora_studio.jobs.ingest import name_eval_values
+from qlora_studio.storage import layout
+
+_log = logging.getLogger(__name__)
+
+
+def record(job_id: str, attempt: int, records: outcomes.Records) -> outcomes.Outcome:
+    """Bring the job to its final state, once: a job that is final already stays as it is."""
+    outcome = outcomes.decide(records)
+    with write() as session:
+        if _move(session, job_id, attempt, outcome, records.result):
+            _register_adapter(session, job_id, outcome, records.result)
+            _log.info("job %s: %s (%s)", job_id, outcome.status.value, outcome.message)
+    stamps.touch(job_id)
+    return outcome
+
+
+def record_failure(job_id: str, attempt: int, reason: ExitReason, message: str) -> None:
+    """Fail a job that never came to run."""
+    with write() as session:
+        _move(session, job_id, attempt, outcomes.Outcome(JobStatus.FAILED, reason, message), None)
+    stamps.touch(job_id)
+
+
+def _move(
+    session: Session, job_id: str, attempt: int, outcome: outcomes.Outcome, result: ResultFile | None
+) -> bool:
+    values: dict[str, Any] = {
+        "reason": outcome.reason,
+        "message": outcome.message[:2000],
+        "finished_at": utc_now(),
+        "eta_s": None,
+        "phase": "",
+    }
+    if result is not None:
+        values |= _from_result(result)
+    return transitions.move(
+        session, job_id=job_id, attempt=attempt, from_=ACTIVE_STATUSES, to=outcome.status, **values
+    )
+
+
+def _from_result(result: ResultFile) -> dict[str, Any]:
+    values: dict[str, Any] = {"peak_rss_bytes": result.peak_rss_bytes}
+    if result.samples_per_s is not None:
+        values["samples_per_s"] = result.samples_per_s
+    if result.base_metrics:
+        values["base_metrics"] = name_eval_values(result.base_metrics)
+    if result.metrics:
+        values["best_metrics"] = name_eval_values(result.metrics) | {"step": result.best_step or result.step}
+    return values
+
+
+def _register_adapter(
+    session: Session, job_id: str, outcome: outcomes.Outcome, result: ResultFile | None
+) -> None:
+    """Make or renew the job's adapter when a usable one is on disk."""
+    if outcome.status not in (JobStatus.SUCCEEDED, JobStatus.STOPPED) or result is None:
+        return
+    folder = _adapter_folder(job_id, result)
+    job = session.get(Job, job_id)
+    if folder is None or job is None:
+        return
+    model = session.get(BaseAudioModel, job.model_id)
+    adapter = session.exec(select(Adapter).where(col(Adapter.job_id) == job_id)).first()
+    if adapter is None:
+        adapter = Adapter(
+            owner_id=job.owner_id, name=job.name, job_id=job_id, base_model_id=job.model_id, path=""
+        )
+    adapter.base_model_hash = model.content_hash if model else ""
+    adapter.dataset_id = job.dataset_id
+    adapter.dataset_version = job.dataset_version
+    adapter.path = str(folder)
+    adapter.size_bytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    adapter.metrics = name_eval_values(result.metrics)
+    adapter.base_metrics = name_eval_values(result.base_metrics)
+    session.add(adapter)
+
+
+def _adapter_folder(job_id: str, result: ResultFile) -> Path | None:
+    """The folder that the worker named, if it is inside the run and holds PEFT's two files."""
+    if not result.adapter_path:
+        return None
+    run = layout.run_path(job_id).resolve()
+    folder = (run / result.adapter_path).resolve()
+    is_whole = all((folder / n).is_file() for n in ("adapter_model.safetensors", "adapter_config.json"))
+    return folder if is_whole and folder.is_relative_to(run) else None

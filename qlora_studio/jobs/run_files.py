@@ -1,0 +1,70 @@
+"""What the server puts into a run folder: the clips and the config at launch, the spec at each start."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+
+from qlora_studio.contracts.enums import Split
+from qlora_studio.contracts.spec import ClipItem, TrainSpec, WorkerSpec
+from qlora_studio.db.models import BaseAudioModel, Dataset, Job
+from qlora_studio.storage import atomic, layout
+
+
+def write_run(job_id: str, *, spec: TrainSpec, clips: Iterable[ClipItem]) -> dict[Split, int]:
+    """Write `clips.jsonl` and `config.yaml`, synced, and return the number of clips by split.
+
+    Raises:
+        OSError: the disk is full; the half-written files are gone.
+    """
+    folder = layout.run_path(job_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = _write_clips(folder / "clips.jsonl", clips)
+    atomic.write_text(folder / "config.yaml", to_yaml(spec))
+    atomic.sync_folder(folder.parent)
+    return counts
+
+
+def to_yaml(spec: TrainSpec) -> str:
+    """The spec as the YAML that `qlora-studio train` takes."""
+    data = spec.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def write_attempt(job: Job, *, model: BaseAudioModel, dataset: Dataset) -> Path:
+    """Write the attempt's `spec.json` and return its folder."""
+    run = layout.run_path(job.id)
+    attempt = layout.attempt_path(job.id, job.attempt)
+    spec = WorkerSpec(
+        job_id=job.id,
+        attempt=job.attempt,
+        task=dataset.task,
+        train=TrainSpec.model_validate(job.spec),
+        model_path=Path(model.path),
+        model_hash=model.content_hash,
+        dataset_version=job.dataset_version,
+        dataset_hash=job.dataset_hash,
+        clips_path=run / "clips.jsonl",
+        run_path=run,
+        attempt_path=attempt,
+        resume=job.attempt > 1,
+    )
+    atomic.write_text(attempt / "spec.json", spec.model_dump_json(indent=2) + "\n")
+    return attempt
+
+
+def _write_clips(path: Path, clips: Iterable[ClipItem]) -> dict[Split, int]:
+    counts = dict.fromkeys(Split, 0)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            for clip in clips:
+                counts[clip.split] += 1
+                file.write(clip.model_dump_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return counts

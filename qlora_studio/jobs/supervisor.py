@@ -1,0 +1,340 @@
+"""The one process (or thread) that starts jobs, takes in what they report and writes down how they ended.
+
+Crash-only: there is no state worth saving at the end, and every start begins with adopting what is there.
+One supervisor at a time works on a data folder, by a file lock; others wait for it. It runs as a thread of
+the web app (`start()`, `stop()`), inside the command line's `train` (`run_until_done`), or by itself:
+`python -m qlora_studio.jobs.supervisor`.
+"""
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sqlmodel import Session, col, select
+
+from qlora_studio.contracts.enums import (
+    ACTIVE_STATUSES,
+    TERMINAL_STATUSES,
+    ExitReason,
+    JobStatus,
+)
+from qlora_studio.contracts.events import Event
+from qlora_studio.core.clock import utc_now
+from qlora_studio.core.errors import StudioError
+from qlora_studio.core.logging import set_up_logging
+from qlora_studio.core.settings import get_settings
+from qlora_studio.db.engine import read, write
+from qlora_studio.db.models import BaseAudioModel, Dataset, Job
+from qlora_studio.jobs import endings, liveness, outcome, run_files, stamps, transitions
+from qlora_studio.jobs.events import EventReader
+from qlora_studio.jobs.ingest import Ingest
+from qlora_studio.jobs.liveness import Liveness
+from qlora_studio.launchers.base import Launcher
+from qlora_studio.launchers.local import LocalLauncher
+from qlora_studio.storage import layout
+
+BUSY_TICK_S = 0.04
+IDLE_TICK_S = 0.25
+REVIEW_S = 0.4
+_log = logging.getLogger(__name__)
+_wake = threading.Event()
+
+
+class Supervisor:
+    """Looks after every job of one data folder. Hold the `Lock` while calling `tick`."""
+
+    def __init__(self, launcher: Launcher | None = None, *, only: str | None = None) -> None:
+        """Prepare; nothing is started before the first `tick`.
+
+        Args:
+            launcher: the backend; by default this machine.
+            only: a job's id: no other job is started (all that run are looked after).
+        """
+        self._launcher = launcher or LocalLauncher()
+        self._only = only
+        self._ingests: dict[tuple[str, int], Ingest] = {}
+        self._next_review = 0.0
+
+    def tick(self, *, review: bool = False) -> float:
+        """Do what is due and return the seconds until the next call."""
+        for ingest in self._ingests.values():
+            ingest.poll()
+        finished = any(i.is_finished for i in self._ingests.values())
+        if review or finished or time.monotonic() >= self._next_review:
+            self._review()
+            self._next_review = time.monotonic() + REVIEW_S
+        return BUSY_TICK_S if self._ingests else IDLE_TICK_S
+
+    def _review(self) -> None:
+        with read() as session:
+            active = _jobs_in(session, ACTIVE_STATUSES)
+        running = {(job.id, job.attempt) for job in active}
+        self._ingests = {key: i for key, i in self._ingests.items() if key in running}
+        for job in active:
+            self._look_after(job)
+        self._start_queued()
+
+    # -- running jobs --------------------------------------------------------------------------------------
+
+    def _look_after(self, job: Job) -> None:
+        """Adopt, keep or end one active job."""
+        attempt_path = layout.attempt_path(job.id, job.attempt)
+        state = liveness.look(attempt_path)
+        if state is Liveness.UNKNOWN:
+            return
+        ingest = self._ingests.get((job.id, job.attempt)) or self._adopt(job)
+        if state is Liveness.ALIVE:
+            self._note_stop(job, attempt_path)
+        elif not liveness.was_claimed(attempt_path) and self._can_start(job):
+            self._launch(job)
+        else:
+            self._end(job, attempt_path, ingest)
+
+    def _adopt(self, job: Job) -> Ingest:
+        ingest = Ingest(job)
+        self._ingests[job.id, job.attempt] = ingest
+        ingest.poll()
+        return ingest
+
+    @staticmethod
+    def _can_start(job: Job) -> bool:
+        """A start that a crash interrupted goes on, unless the machine was restarted since."""
+        return job.status is not JobStatus.RUNNING and job.boot_id == liveness.boot_id()
+
+    @staticmethod
+    def _note_stop(job: Job, attempt_path: Path) -> None:
+        """A stop that was written down but not yet shown (a crash in between) is shown now."""
+        if job.status is JobStatus.STOPPING or outcome.read_stop(attempt_path) is None:
+            return
+        with write() as session:
+            transitions.move(
+                session, job_id=job.id, attempt=job.attempt, from_=[job.status], to=JobStatus.STOPPING
+            )
+        stamps.touch(job.id)
+
+    def _end(self, job: Job, attempt_path: Path, ingest: Ingest) -> None:
+        if not ingest.drain():
+            return
+        is_rebooted = bool(job.boot_id) and job.boot_id != liveness.boot_id()
+        records = outcome.read_records(attempt_path, error=ingest.error, is_rebooted=is_rebooted)
+        endings.record(job.id, job.attempt, records)
+        self._ingests.pop((job.id, job.attempt), None)
+
+    # -- the queue -----------------------------------------------------------------------------------------
+
+    def _start_queued(self) -> None:
+        """Start queued jobs, oldest first, while there are free slots."""
+        while (job := self._claim_next()) is not None:
+            self._adopt(job)
+            self._launch(job)
+
+    def _claim_next(self) -> Job | None:
+        """Take one job out of the queue, or None when nothing may start. Never more than there are slots."""
+        with read() as session:
+            if self._find_next(session) is None:  # the usual answer, and it takes no write lock
+                return None
+        with write() as session:
+            job = self._find_next(session)
+            if job is None:
+                return None
+            started = {"started_at": job.started_at or utc_now(), "boot_id": liveness.boot_id()}
+            transitions.move(
+                session,
+                job_id=job.id,
+                attempt=job.attempt,
+                from_=[JobStatus.QUEUED],
+                to=JobStatus.STARTING,
+                phase="Starting",
+                **started,
+            )
+            session.expire(job)
+            session.refresh(job)
+        stamps.touch(job.id)
+        return job
+
+    def _find_next(self, session: Session) -> Job | None:
+        if len(_jobs_in(session, ACTIVE_STATUSES)) >= get_settings().slots:
+            return None
+        for job in _jobs_in(session, [JobStatus.QUEUED]):
+            if self._only is not None and job.id != self._only:
+                continue
+            before = session.get(Job, job.after_job_id) if job.after_job_id else None
+            if before is None or before.status in TERMINAL_STATUSES:
+                return job
+        return None
+
+    def _launch(self, job: Job) -> None:
+        """Write the attempt's spec and start it; what goes wrong is the job's failure and nobody else's."""
+        try:
+            with read() as session:
+                model = session.get(BaseAudioModel, job.model_id)
+                dataset = session.get(Dataset, job.dataset_id)
+            assert model is not None, "a job's model can't be deleted"
+            assert dataset is not None, "a job's dataset can't be deleted"
+            self._launcher.launch(run_files.write_attempt(job, model=model, dataset=dataset))
+            _log.info("job %s: attempt %d started", job.id, job.attempt)
+        except OSError as error:
+            _log.warning("job %s: could not be started: %s", job.id, error)
+            message = (
+                f"The job's files could not be written ({error.strerror or error}). Make space and resume."
+            )
+            endings.record_failure(job.id, job.attempt, ExitReason.DISK_FULL, message)
+        except Exception as error:
+            _log.exception("job %s: could not be started", job.id)
+            message = error.message if isinstance(error, StudioError) else "The job could not be started."
+            endings.record_failure(job.id, job.attempt, ExitReason.INTERNAL, message)
+
+
+def _jobs_in(session: Session, statuses: Sequence[JobStatus]) -> list[Job]:
+    query = select(Job).where(col(Job.status).in_(list(statuses))).order_by(col(Job.created_at), col(Job.id))
+    return list(session.exec(query))
+
+
+# -- one at a time -------------------------------------------------------------------------------------
+
+
+class Lock:
+    """The right to supervise a data folder. The kernel takes it back when its holder dies."""
+
+    def __init__(self) -> None:
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock if it is free; True while this object holds it."""
+        if self._descriptor is not None:
+            return True
+        layout.data_path().mkdir(parents=True, exist_ok=True)
+        path = layout.data_path() / "supervisor.lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def wake() -> None:
+    """Have this process's supervisor look at the queue at once."""
+    _wake.set()
+
+
+def run(stop: threading.Event, launcher: Launcher | None = None) -> None:
+    """Supervise until `stop` is set; waits for the lock first, and outlives every error."""
+    lock = Lock()
+    supervisor = Supervisor(launcher)
+    delay = 0.0
+    try:
+        while not stop.is_set():
+            is_woken = _wake.wait(delay)
+            _wake.clear()
+            if stop.is_set() or not lock.acquire():
+                delay = 1.0
+                continue
+            try:
+                delay = supervisor.tick(review=is_woken)
+            except Exception:
+                _log.exception("supervisor: trying again in a second")
+                delay = 1.0
+    finally:
+        lock.release()
+
+
+class _Background:
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.thread: threading.Thread | None = None
+
+
+_background = _Background()
+
+
+def start(launcher: Launcher | None = None) -> None:
+    """Supervise in a thread of this process. Calling it twice changes nothing."""
+    if _background.thread is not None and _background.thread.is_alive():
+        return
+    _background.stop = threading.Event()
+    _background.thread = threading.Thread(
+        target=run, args=(_background.stop, launcher), name="supervisor", daemon=True
+    )
+    _background.thread.start()
+
+
+def stop(timeout_s: float = 5.0) -> None:
+    """End the thread. Jobs go on: the next supervisor adopts them."""
+    _background.stop.set()
+    _wake.set()
+    if _background.thread is not None:
+        _background.thread.join(timeout_s)
+        _background.thread = None
+
+
+def run_until_done(
+    job_id: str,
+    *,
+    on_event: Callable[[Event], None] | None = None,
+    launcher: Launcher | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Job:
+    """See a job through in this process, without a server; where one supervises already, only watch.
+
+    Args:
+        job_id: the job, queued or running.
+        on_event: called with each event of the worker, in order.
+        launcher: the backend; by default this machine.
+        should_stop: asked a few times a second; True leaves early and the job goes on.
+
+    Returns:
+        The job's row as it was last.
+    """
+    lock = Lock()
+    supervisor = Supervisor(launcher, only=job_id)
+    readers: dict[int, EventReader] = {}
+    try:
+        while True:
+            delay = supervisor.tick(review=True) if lock.acquire() else IDLE_TICK_S
+            with read() as session:
+                job = session.get_one(Job, job_id)
+            path = layout.attempt_path(job_id, job.attempt) / "events.jsonl"
+            reader = readers.setdefault(job.attempt, EventReader(path))
+            while on_event is not None and reader.has_more() and (events := reader.read()):
+                for event in events:
+                    on_event(event)
+            if job.status in TERMINAL_STATUSES or should_stop():
+                return job
+            time.sleep(max(delay, 0.1))
+    finally:
+        lock.release()
+
+
+def main() -> int:
+    """Supervise the data folder of the environment until SIGTERM or Ctrl-C."""
+    set_up_logging(get_settings().log_level)
+    ending = threading.Event()
+
+    def end(_number: int, _frame: object) -> None:
+        ending.set()
+        _wake.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    run(ending)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

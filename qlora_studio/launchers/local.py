@@ -1,0 +1,83 @@
+"""Training on this machine: one shim process per attempt, detached from the server."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import qlora_studio
+from qlora_studio.core.settings import get_settings
+from qlora_studio.launchers.base import LaunchFailed
+from qlora_studio.storage import atomic
+
+WORKERS = {
+    "training": ["-m", "qlora_studio.training", "run"],
+    "toy": ["-m", "qlora_studio.training.toy"],
+}
+NICE = 5  # the pages stay quick while a job uses every core
+LOG_MAX_BYTES = 8 * 2**20
+LAUNCH_TIMEOUT_S = 20
+_PACKAGE = Path(qlora_studio.__file__).resolve().parent
+_SHIM = _PACKAGE / "jobs" / "shim.py"
+_SECRET_NAME = re.compile(r"(?i)token|secret|password|passwd|credential|api_?key|database_url")
+
+
+class LocalLauncher:
+    """Starts attempts as processes of this machine.
+
+    `worker` is "training" (the real one) or "toy" (no torch, a second long; for tests). By default the
+    environment variable `QLORA_STUDIO_WORKER` says which.
+    """
+
+    def __init__(self, worker: str | None = None) -> None:
+        self._worker = worker or os.environ.get("QLORA_STUDIO_WORKER") or "training"
+        if self._worker not in WORKERS:
+            raise ValueError(f"unknown worker {self._worker!r}: one of {', '.join(WORKERS)}")
+
+    def launch(self, attempt_path: Path) -> None:
+        """Start the attempt's shim and wait until it holds its lock (some tens of milliseconds)."""
+        self._write_launch_file(attempt_path)
+        command = [sys.executable, "-I", "-S", str(_SHIM), str(attempt_path)]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=attempt_path,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                timeout=LAUNCH_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise LaunchFailed(f"The training process could not be started: {error}.") from error
+        if done.returncode not in (0, 3):  # 3: that attempt is running or has run already
+            detail = done.stderr.decode(errors="replace").strip()[-300:]
+            raise LaunchFailed(f"The training process could not be started: {detail or done.returncode}.")
+
+    def _write_launch_file(self, attempt_path: Path) -> None:
+        launch = {
+            "v": 1,
+            "command": [sys.executable, *WORKERS[self._worker], str(attempt_path / "spec.json")],
+            "cwd": str(attempt_path),
+            "env": worker_environment(),
+            "nice": NICE,
+            "stop_grace_s": get_settings().stop_grace_s,
+            "log_max_bytes": LOG_MAX_BYTES,
+        }
+        atomic.write_text(attempt_path / "launch.json", json.dumps(launch), mode=0o600)
+
+
+def worker_environment() -> dict[str, str]:
+    """The server's environment without what looks like a secret; the worker needs none and is offline."""
+    env = {name: value for name, value in os.environ.items() if not _SECRET_NAME.search(name)}
+    path = [str(_PACKAGE.parent), *filter(None, [env.get("PYTHONPATH")])]
+    return env | {
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONUNBUFFERED": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
