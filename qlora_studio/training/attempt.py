@@ -15,6 +15,8 @@ from qlora_studio.training.failures import BadData, TrainingFailure, diagnose
 from qlora_studio.training.heartbeat import Heartbeat
 from qlora_studio.training.stopping import StopRequest, StopRequested
 
+_RESERVE_BYTES = 256 * 1024
+
 
 class Attempt:
     """The worker's hands: its spec, its event stream, its heartbeat and the request to stop."""
@@ -73,6 +75,7 @@ def run_attempt(
     spec.attempt_path.mkdir(parents=True, exist_ok=True)
     stop = StopRequest(spec.attempt_path)
     stop.listen_for_sigterm()
+    reserve = _reserve_space(spec.attempt_path)
     with (
         EventWriter(spec.attempt_path / "events.jsonl") as events,
         Heartbeat(events, spec.run_path) as heartbeat,
@@ -80,8 +83,16 @@ def run_attempt(
         events.emit("started", pid=os.getpid(), device=device, versions=versions)
         result = _outcome(Attempt(spec, events, heartbeat, stop), body)
         result.peak_rss_bytes = heartbeat.peak_rss_bytes or None
+        reserve.unlink(missing_ok=True)
         _record(spec, events, result)
     return 0 if result.reason in (ExitReason.OK, ExitReason.USER_STOP) else 1
+
+
+def _reserve_space(folder: Path) -> Path:
+    """Hold a little disk space, given back before the result is written: also a full disk is reported."""
+    path = folder / ".reserve"
+    path.write_bytes(b"\0" * _RESERVE_BYTES)
+    return path
 
 
 def _outcome(attempt: Attempt, body: Callable[[Attempt], ResultFile]) -> ResultFile:

@@ -30,6 +30,12 @@ class NotANumber(TrainingFailure):
     reason = ExitReason.NAN_LOSS
 
 
+class DiskFull(TrainingFailure):
+    """No space is left for a checkpoint or the adapter."""
+
+    reason = ExitReason.DISK_FULL
+
+
 class Diagnosis(NamedTuple):
     reason: ExitReason
     message: str
@@ -55,16 +61,24 @@ def diagnose(error: BaseException) -> Diagnosis:
 
 
 def _reason_of(error: BaseException) -> ExitReason:
+    if is_disk_full(error):
+        return ExitReason.DISK_FULL
     for link in _chain(error):
         text = str(link).lower()
         if type(link).__name__ == "OutOfMemoryError" or "cuda out of memory" in text:
             return ExitReason.OOM_CUDA
         if isinstance(link, MemoryError) or "can't allocate memory" in text or "not enough memory" in text:
             return ExitReason.OOM_HOST
-        is_full = isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT)
-        if is_full or "no space left on device" in text:
-            return ExitReason.DISK_FULL
     return ExitReason.INTERNAL
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an exception, or what caused it, says that the disk or the quota is full."""
+    return any(
+        (isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT))
+        or "no space left on device" in str(link).lower()
+        for link in _chain(error)
+    )
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

@@ -43,7 +43,7 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        self._beat()
+        self._beat(is_first=True)
         waited = 0.0
         while not self._done.wait(WATCH_EVERY_S):
             if os.getppid() != self._parent:
@@ -60,11 +60,11 @@ class Heartbeat:
         self.peak_rss_bytes = max(self.peak_rss_bytes, rss)
         return rss
 
-    def _beat(self) -> None:
+    def _beat(self, *, is_first: bool = False) -> None:
         self._events.emit(
             "heartbeat",
             step=self.step,
-            cpu_percent=self._process.cpu_percent(),
+            cpu_percent=None if is_first else self._process.cpu_percent(),
             rss_bytes=self._note_memory(),
             disk_free_bytes=shutil.disk_usage(self._disk_path).free,
             **_gpu_use(self._gpu),

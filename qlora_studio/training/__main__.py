@@ -1,0 +1,62 @@
+"""`python -m qlora_studio.training run SPEC` and `... validate SPEC`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from qlora_studio.contracts.events import ResultFile
+from qlora_studio.contracts.spec import WorkerSpec
+from qlora_studio.training.attempt import Attempt, read_spec, run_attempt
+from qlora_studio.training.failures import TrainingFailure
+
+
+def main() -> int:
+    """Parse the command line and do it; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="qlora_studio.training")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (("run", "train"), ("validate", "check without training; prints JSON")):
+        commands.add_parser(name, help=text).add_argument("spec", type=Path)
+    arguments = parser.parse_args()
+    try:
+        spec = read_spec(arguments.spec)
+    except TrainingFailure as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return _run(spec) if arguments.command == "run" else _validate(spec)
+
+
+def _run(spec: WorkerSpec) -> int:
+    def body(attempt: Attempt) -> ResultFile:
+        # Heavy imports come after `started` and the first heartbeat, so that the job is seen to live.
+        attempt.phase("imports", "Starting torch")
+        from qlora_studio.training import loop, models
+
+        loop.refuse_unknown_type(spec.train.training_type)
+        return loop.TrainingRun(attempt, models.choose_device(spec.device)).run()
+
+    return run_attempt(spec, body, device=spec.device, versions=_versions())
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": sys.version.split()[0]}
+    for name in ("qlora-studio", "torch", "transformers", "peft", "bitsandbytes", "accelerate"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def _validate(spec: WorkerSpec) -> int:
+    from qlora_studio.training.validation import validate
+
+    report = validate(spec)
+    print(json.dumps(report, indent=2))
+    return 0 if report["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

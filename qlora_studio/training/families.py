@@ -1,0 +1,85 @@
+"""What differs from one model family to the next, as data. Torch-free, for `validate`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qlora_studio.contracts.enums import Task
+from qlora_studio.training.failures import ModelNotUsable
+
+_SPLIT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
+_RELATIVE_ATTENTION = ("linear_q", "linear_k", "linear_v", "linear_out")
+
+
+@dataclass(frozen=True)
+class Family:
+    """How to load and adapt one `model_type`.
+
+    Attributes:
+        model_class: name of the transformers class with the head.
+        heads: layers kept out of 4 bits; a CTC head is also trained in full.
+        attention: last name parts of the attention's linear layers.
+        auto: target choice when the user says "auto": the attention names listed, or every linear layer.
+        untouchable: layers that can be neither 4-bit nor adapted, because their weights are read directly.
+    """
+
+    kind: str
+    model_class: str
+    heads: tuple[str, ...]
+    attention: tuple[str, ...]
+    auto: tuple[str, ...] | None = None
+    untouchable: tuple[str, ...] = ()
+
+    @property
+    def trains_head(self) -> bool:
+        return self.kind == "ctc"
+
+
+FAMILIES = {
+    "whisper": Family(
+        "whisper", "WhisperForConditionalGeneration", ("proj_out",), _SPLIT_ATTENTION, ("q_proj", "v_proj")
+    ),
+    "wav2vec2": Family("ctc", "Wav2Vec2ForCTC", ("lm_head",), _SPLIT_ATTENTION),
+    "hubert": Family("ctc", "HubertForCTC", ("lm_head",), _SPLIT_ATTENTION),
+    "wavlm": Family("ctc", "WavLMForCTC", ("lm_head",), (), untouchable=_SPLIT_ATTENTION),
+    "wav2vec2-conformer": Family("ctc", "Wav2Vec2ConformerForCTC", ("lm_head",), _RELATIVE_ATTENTION),
+    "wav2vec2-bert": Family("ctc", "Wav2Vec2BertForCTC", ("lm_head",), _RELATIVE_ATTENTION),
+}
+
+TASK_FAMILIES = {Task.SPEECH_TO_TEXT: frozenset(FAMILIES)}
+
+
+def read_config(model_path: Path) -> dict[str, Any]:
+    """Return a model folder's `config.json`.
+
+    Raises:
+        ModelNotUsable: it is missing or not a JSON object.
+    """
+    try:
+        config = json.loads((model_path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelNotUsable(
+            "The model's config.json cannot be read. Check the model and try again."
+        ) from error
+    if not isinstance(config, dict):
+        raise ModelNotUsable("The model's config.json is not an object. Check the model and try again.")
+    return config
+
+
+def family_of(config: dict[str, Any], task: Task) -> Family:
+    """Return the family of a config.
+
+    Raises:
+        ModelNotUsable: no family of that name trains this task.
+    """
+    name = str(config.get("model_type", ""))
+    if name not in TASK_FAMILIES.get(task, frozenset()):
+        known = ", ".join(sorted(TASK_FAMILIES.get(task, ()))) or "none yet"
+        raise ModelNotUsable(f"Models of type {name or 'unknown'} cannot train {task}; these can: {known}.")
+    return FAMILIES[name]
+
+
+def has_weights(model_path: Path) -> bool:
+    """Whether the folder has safetensors weights (a config-only folder starts from random weights)."""
+    return any(model_path.glob("*.safetensors"))

@@ -1,0 +1,55 @@
+"""Decoded clips, computed once and kept in memory as far as it goes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from qlora_studio.audio.features import load_mono
+from qlora_studio.contracts.spec import ClipItem
+from qlora_studio.training.failures import BadData
+from qlora_studio.training.tasks.base import Batch, Features, SpeechTask
+
+_MEMORY_SHARE = 0.2
+_MEMORY_CAP_BYTES = 4 * 2**30
+
+
+class FeatureStore:
+    """Features and labels by clip, cached up to a share of the memory that is free at the start."""
+
+    def __init__(self, task: SpeechTask, *, budget_bytes: int | None = None) -> None:
+        free = int(psutil.virtual_memory().available * _MEMORY_SHARE)
+        self._task = task
+        self._budget_bytes = min(free, _MEMORY_CAP_BYTES) if budget_bytes is None else budget_bytes
+        self._features: dict[str, Features] = {}
+        self._labels: dict[str, list[int]] = {}
+
+    def features(self, clip: ClipItem) -> Features:
+        """Return a clip's features.
+
+        Raises:
+            BadData: the clip cannot be decoded; the sentence names it.
+        """
+        cached = self._features.get(clip.id)
+        if cached is not None:
+            return cached
+        try:
+            features = self._task.features(load_mono(Path(clip.path), self._task.sampling_rate))
+        except (OSError, ValueError) as error:
+            raise BadData(f"Clip {clip.id} cannot be read ({error}). Exclude it and try again.") from error
+        size = sum(array.nbytes for array in features.values())
+        if size <= self._budget_bytes:
+            self._budget_bytes -= size
+            self._features[clip.id] = features
+        return features
+
+    def labels(self, clip: ClipItem) -> list[int]:
+        """Return a clip's label ids."""
+        if clip.id not in self._labels:
+            self._labels[clip.id] = self._task.encode(clip.text or "")
+        return self._labels[clip.id]
+
+    def batch(self, clips: Sequence[ClipItem]) -> Batch:
+        """Return the padded batch of some clips, on the CPU."""
+        features = [self.features(clip) for clip in clips]
+        return self._task.collate(features, [self.labels(clip) for clip in clips])

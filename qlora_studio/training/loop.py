@@ -1,0 +1,281 @@
+"""A training job from the first file read to the finished adapter. Read top to bottom."""
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import yaml
+
+from qlora_studio.contracts.enums import ExitReason, StopMode, TrainingType
+from qlora_studio.contracts.events import ResultFile
+from qlora_studio.contracts.spec import ClipItem
+from qlora_studio.storage import atomic
+from qlora_studio.training import checkpoint, families, models, saving, state_files
+from qlora_studio.training.attempt import Attempt
+from qlora_studio.training.batches import Indexed, LengthBuckets
+from qlora_studio.training.callbacks import Plan, StepReporter, describe
+from qlora_studio.training.clips import ClipSets, read_clips
+from qlora_studio.training.evaluation import Evaluator, Outcome
+from qlora_studio.training.failures import ModelNotUsable
+from qlora_studio.training.feature_store import FeatureStore
+from qlora_studio.training.run_state import RunState, check_metric
+from qlora_studio.training.tasks.base import Batch
+from qlora_studio.training.tasks.whisper import WhisperTask
+from qlora_studio.training.trainer import StudioTrainer, training_arguments
+
+EVALUATIONS_A_RUN = 6
+
+
+class TrainingRun:
+    """One attempt's work. `run()` is the whole story; the other methods are its chapters."""
+
+    def __init__(self, attempt: Attempt, device: str) -> None:
+        self.attempt = attempt
+        self.spec = attempt.spec
+        self.train = attempt.spec.train
+        self.device = device
+        self.is_pretraining = self.train.training_type is TrainingType.PRETRAINING
+        self.metric = check_metric(self.train.evaluation)
+        self.state = RunState()
+        self.model: Any = None
+        self._collated: list[ClipItem] = []
+
+    def run(self) -> ResultFile:
+        self._set_up()
+        trainer = self._make_trainer()
+        resume = checkpoint.find_newest(self.attempt.checkpoints_path) if self.spec.resume else None
+        if resume is not None:
+            self.state = self.reporter.take_over(RunState.from_json(resume.state["run"]))
+            self.attempt.heartbeat.step = resume.step
+        elif self.evaluator is not None and self._has_base():
+            self._measure_base()
+        self.attempt.phase("training", "Training")
+        if resume is None or resume.step < self.plan.total_steps:
+            trainer.start(resume)
+        else:
+            state_files.load_model(self.model, resume.path)
+        return self._finish(self.attempt.heartbeat.step)
+
+    # Before the first step
+
+    def _set_up(self) -> None:
+        """Model, clips, plan: everything that can refuse the job before time is spent on it."""
+        attempt = self.attempt
+        attempt.phase("model", "Loading the model")
+        self._write_config()
+        config = families.read_config(self.spec.model_path)
+        self.family = families.family_of(config, self.spec.task)
+        models.seed_everything(self.train.optimization.seed)
+        if self.spec.threads:
+            torch.set_num_threads(self.spec.threads)
+        self.task = models.make_task(self.spec, self.family, config)
+        base = models.load_base(self.spec, self.family, self.device)
+        attempt.phase("data", "Reading the clips")
+        self.clips = read_clips(self.spec.clips_path, max_s=self.task.max_clip_s)
+        self._warn_about_clips(self.clips)
+        for message in self.task.prepare(base, [*self.clips.train, *self.clips.validation]):
+            attempt.warn("text", message)
+        self.store = FeatureStore(self.task)
+        if isinstance(self.task, WhisperTask):
+            self.task.set_language(base, [self.store.features(clip) for clip in self.clips.train[:8]])
+        self.model = models.make_trainable(base, self.spec, self.family)
+        if self.train.optimization.gradient_checkpointing:
+            self._turn_on_checkpointing(base)
+        self.plan = self._make_plan()
+        self.evaluator = self._make_evaluator()
+
+    def _write_config(self) -> None:
+        """Leave the parameters readable beside the result, in the form the command line takes."""
+        text = yaml.safe_dump(self.train.model_dump(mode="json"), sort_keys=False)
+        atomic.write_text(self.spec.run_path / "config.yaml", text)
+
+    def _warn_about_clips(self, clips: ClipSets) -> None:
+        for reason, count in clips.dropped.items():
+            self.attempt.warn("clips_left_out", f"{count} clips are left out: {reason}.")
+        if not clips.validation:
+            self.attempt.warn("no_validation", "There is no validation clip, so quality is not measured.")
+
+    def _turn_on_checkpointing(self, base: Any) -> None:
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+    def _make_plan(self) -> Plan:
+        optimization = self.train.optimization
+        n_batches = math.ceil(len(self.clips.train) / optimization.batch_size)
+        steps_per_epoch = math.ceil(n_batches / optimization.gradient_accumulation)
+        epochs = optimization.epochs or self.task.preset_epochs
+        total = optimization.max_steps or max(1, math.ceil(epochs * steps_per_epoch))
+        eval_every = self.train.evaluation.every_steps or max(1, total // EVALUATIONS_A_RUN)
+        save_every = self.train.evaluation.save_every_steps or eval_every
+        return Plan(total, steps_per_epoch, eval_every, save_every)
+
+    def _make_evaluator(self) -> Evaluator | None:
+        if not self.clips.validation:
+            return None
+        return Evaluator(
+            self.task,
+            self.store,
+            self.clips.validation,
+            batch_size=self.train.optimization.batch_size,
+            check=self.attempt.stop.raise_if_requested,
+            autocast=self._autocast,
+        )
+
+    @property
+    def _is_half(self) -> bool:
+        return models.load_dtype(self.spec) is torch.bfloat16
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return (
+            torch.autocast(self.device, dtype=torch.bfloat16) if self._is_half else contextlib.nullcontext()
+        )
+
+    def _make_trainer(self) -> StudioTrainer:
+        optimization = self.train.optimization
+        clips = self.clips.train
+        self.reporter = StepReporter(self.attempt, self.plan, self.state, self.evaluator, metric=self.metric)
+        lengths = [self.task.length_of(clip) for clip in clips]
+        is_bucketed = optimization.mode == "fast" and self.task.gains_from_buckets
+        trainer = StudioTrainer(
+            model=self.model,
+            args=training_arguments(
+                optimization,
+                output_path=self.spec.attempt_path / "trainer",
+                total_steps=self.plan.total_steps,
+                device=self.device,
+                is_half=self._is_half,
+            ),
+            train_dataset=Indexed(len(clips), lambda index: clips[index]),
+            data_collator=self._collate,
+            buckets=LengthBuckets(lengths, optimization.batch_size, seed=optimization.seed)
+            if is_bucketed
+            else None,
+            after_step=self.reporter.after_step,
+            count_batch=self._count_batch,
+        )
+        self.reporter.trainer = trainer
+        return trainer
+
+    def _collate(self, clips: Sequence[ClipItem]) -> Batch:
+        self._collated.extend(clips)
+        return self.store.batch(clips)
+
+    def _count_batch(self) -> tuple[int, float]:
+        counted = len(self._collated), sum(clip.duration_s for clip in self._collated)
+        self._collated.clear()
+        return counted
+
+    def _has_base(self) -> bool:
+        """Random weights are no base to compare with."""
+        return families.has_weights(self.spec.model_path)
+
+    def _measure_base(self) -> None:
+        assert self.evaluator is not None
+        n_clips = len(self.evaluator.clips)
+        self.attempt.phase("baseline", f"Measuring the base model on {n_clips} held-out clips")
+        outcome = self.evaluator.measure(self.model, full=True)
+        self.state.base_values = outcome.values
+        self.reporter.report_evaluation(0, outcome, is_base=True)
+        print(f"base model: {describe(outcome.values)}", flush=True)
+
+    # After the last step
+
+    def _finish(self, step: int) -> ResultFile:
+        is_stopped = self.attempt.stop.is_requested() and step < self.plan.total_steps
+        if is_stopped and self.attempt.stop.mode is StopMode.KILL:
+            return self._result(ExitReason.USER_STOP, "Stopped without saving.", step, None)
+        used_step = step
+        if is_stopped:
+            saving.save_checkpoint(self.attempt, self.reporter.trainer, self.state, step)  # type: ignore[arg-type]
+        else:
+            used_step = self._go_back_to_best(step)
+            self._measure_final(used_step, step)
+        self.attempt.events.emit("phase", name="saving", label="Saving the result")
+        extra = self._save_result(used_step)
+        if is_stopped:
+            message = f"Stopped at step {step} of {self.plan.total_steps}; the result up to there is kept."
+            return self._result(ExitReason.USER_STOP, message, step, extra)
+        message = (
+            "Finished." if used_step == step else f"Finished. Step {used_step} was the best and is kept."
+        )
+        return self._result(ExitReason.OK, message, step, extra)
+
+    def _go_back_to_best(self, step: int) -> int:
+        """Put the best evaluated weights back, if an earlier step was better; returns the step in use."""
+        best_step = self.state.best_step
+        if best_step is None or best_step == step:
+            return step
+        best = checkpoint.find_step(self.attempt.checkpoints_path, best_step)
+        if best is None:
+            self.attempt.warn(
+                "best_lost", f"The best checkpoint (step {best_step}) is damaged; the last is kept."
+            )
+            return step
+        state_files.load_model(self.model, best.path)
+        self.state.last_values = best.state["run"]["last_values"]
+        return best_step
+
+    def _measure_final(self, used_step: int, step: int) -> None:
+        """Measure the kept weights on all held-out clips, unless that is what was done already."""
+        if self.evaluator is None or (not self.evaluator.is_sampled and self.state.last_eval_step >= 0):
+            return
+        self.attempt.phase("final", f"Measuring the result on {len(self.evaluator.clips)} held-out clips")
+        outcome: Outcome = self.evaluator.measure(self.model, full=True)
+        self.state.last_values = outcome.values
+        if used_step == step:
+            self.reporter.report_evaluation(step, outcome, is_best=True)
+
+    def _save_result(self, step: int) -> dict[str, Any]:
+        facts = self._facts(step)
+        try:
+            if self.is_pretraining:
+                target = self.spec.run_path / "model"
+                saving.save_whole_model(self.model, self.task, target, card=f"# {self.train.name}\n")
+                return {"model_path": str(target), **facts}
+            saving.save_adapter(self.model, self.task, self.spec, self.attempt.adapter_path, facts=facts)
+            return {"adapter_path": str(self.attempt.adapter_path), **facts}
+        except Exception as error:
+            n_bytes = sum(p.numel() * 4 for p in self.model.parameters() if p.requires_grad)
+            saving.raise_disk_full(error, self.attempt, needed=n_bytes)
+            raise
+
+    def _facts(self, step: int) -> dict[str, Any]:
+        train = self.clips.train
+        return {
+            "job_id": self.spec.job_id,
+            "model_hash": self.spec.model_hash,
+            "dataset_version": self.spec.dataset_version,
+            "dataset_hash": self.spec.dataset_hash,
+            "step": step,
+            "n_train": len(train),
+            "n_validation": len(self.clips.validation),
+            "train_hours": sum(clip.duration_s for clip in train) / 3600,
+            "metrics": dict(self.state.last_values),
+            "base_metrics": dict(self.state.base_values),
+        }
+
+    def _result(
+        self, reason: ExitReason, message: str, step: int, saved: dict[str, Any] | None
+    ) -> ResultFile:
+        saved = saved or {}
+        keys = ("model_path", "step", "n_train", "n_validation", "train_hours")
+        extra = {{"step": "adapter_step"}.get(key, key): saved[key] for key in keys if key in saved}
+        print(f"{message} {describe(self.state.last_values)}", flush=True)
+        return ResultFile(
+            reason=reason,
+            message=message,
+            step=step,
+            adapter_path=saved.get("adapter_path"),
+            metrics=self.state.last_values,
+            base_metrics=self.state.base_values,
+            best_step=self.state.best_step,
+            samples_per_s=self.state.samples_per_s,
+            extra=extra,
+        )
+
+
+def refuse_unknown_type(training_type: TrainingType) -> None:
+    """Raise `ModelNotUsable` for a way of training that this worker does not do."""
+    if training_type is TrainingType.PREFERENCE:
+        raise ModelNotUsable("Preference tuning is for text-to-audio models; this is speech to text.")

@@ -1,0 +1,109 @@
+"""From a model folder and a spec to something the trainer can train."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+from qlora_studio.contracts.enums import TrainingType
+from qlora_studio.contracts.spec import WorkerSpec
+from qlora_studio.training import families, lora, quantize
+from qlora_studio.training.failures import ModelNotUsable
+from qlora_studio.training.families import Family
+from qlora_studio.training.tasks.base import SpeechTask
+
+
+def make_task(spec: WorkerSpec, family: Family, config: dict[str, Any]) -> SpeechTask:
+    """Return the task for a family."""
+    if family.kind == "whisper":
+        from qlora_studio.training.tasks.whisper import WhisperTask
+
+        return WhisperTask(spec.model_path, config)
+    from qlora_studio.training.tasks.ctc import CtcTask
+
+    return CtcTask(spec.model_path, config)
+
+
+def choose_device(wanted: str) -> str:
+    """Return "cuda" or "cpu".
+
+    Raises:
+        ModelNotUsable: a GPU was asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ModelNotUsable("This machine has no CUDA device. Choose device auto or cpu.")
+    return "cpu" if wanted == "cpu" or not torch.cuda.is_available() else "cuda"
+
+
+def seed_everything(seed: int) -> None:
+    """Set every random state a run draws from."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
+
+
+def load_base(spec: WorkerSpec, family: Family, device: str) -> Any:
+    """Load the base model in the precision the job asks for.
+
+    A folder without weights gives random ones from the job's seed (pre-training only).
+
+    Raises:
+        ModelNotUsable: the folder does not hold a model of its family.
+    """
+    import transformers
+
+    model_class = getattr(transformers, family.model_class)
+    is_pretraining = spec.train.training_type is TrainingType.PRETRAINING
+    try:
+        if not families.has_weights(spec.model_path):
+            if not is_pretraining:
+                raise ModelNotUsable("The model's folder has no safetensors weights.")
+            return model_class(
+                transformers.AutoConfig.from_pretrained(spec.model_path, local_files_only=True)
+            )
+        quantised = None if is_pretraining else quantize.quantization_config(spec.train.qlora, family, device)
+        model = model_class.from_pretrained(
+            spec.model_path,
+            dtype=load_dtype(spec),
+            quantization_config=quantised,
+            device_map={"": device} if quantised is not None else None,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        if "out of memory" in str(error).lower():
+            raise
+        raise ModelNotUsable("The model cannot be loaded; the log says why. Check its folder.") from error
+    quantize.keep_weights_unpacked(model)
+    return model
+
+
+def load_dtype(spec: WorkerSpec) -> torch.dtype:
+    """The type of weights that are not in 4 bits.
+
+    Never a half type beside 4-bit layers: convolutions would refuse float features.
+    """
+    train = spec.train
+    is_half = train.training_type is not TrainingType.PRETRAINING and train.qlora.bits == 16
+    return torch.bfloat16 if is_half else torch.float32
+
+
+def make_trainable(model: Any, spec: WorkerSpec, family: Family) -> Any:
+    """Put an adapter on the model, or leave all of it trainable for pre-training."""
+    if spec.train.training_type is TrainingType.PRETRAINING:
+        return model
+    return lora.add_adapter(model, spec.train.qlora, family, model_name=base_name(spec))
+
+
+def base_name(spec: WorkerSpec) -> str:
+    """What an adapter calls its base: the Hub id or name the config remembers, else the model's id.
+
+    Never the folder it was loaded from, which means nothing on another machine.
+    """
+    name = families.read_config(spec.model_path).get("_name_or_path")
+    looks_like_id = isinstance(name, str) and name and not name.startswith(("/", ".", "~"))
+    return str(name) if looks_like_id else spec.train.model_id

@@ -1,0 +1,60 @@
+"""The frozen base in 4 bits (NF4, Dettmers et al. 2023), on CUDA and on plain CPUs."""
+
+from typing import TYPE_CHECKING, Any
+
+from qlora_studio.contracts.spec import QLoraSpec
+from qlora_studio.training.families import Family
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def compute_dtype(spec: QLoraSpec, device: str) -> "torch.dtype":
+    """The type 4-bit weights are multiplied in.
+
+    "auto" is float32 on a CPU: most have no fast bfloat16 and are two to three times slower with it.
+    """
+    import torch
+
+    if spec.compute_dtype != "auto":
+        return getattr(torch, spec.compute_dtype)
+    if device == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def quantization_config(spec: QLoraSpec, family: Family, device: str) -> Any | None:
+    """Return the `BitsAndBytesConfig` of a job, or None for 16 and 32-bit LoRA.
+
+    The skip list replaces the library's own, which knows tied heads only: a CTC head in 4 bits could not be
+    trained.
+    """
+    if spec.bits != 4:
+        return None
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=spec.quant_type,
+        bnb_4bit_use_double_quant=spec.double_quant,
+        bnb_4bit_compute_dtype=compute_dtype(spec, device),
+        llm_int8_skip_modules=[*family.heads, *family.untouchable],
+    )
+
+
+def quantised_layers(model: "nn.Module") -> dict[str, Any]:
+    """Return the model's 4-bit layers by name."""
+    import bitsandbytes
+
+    return {n: m for n, m in model.named_modules() if isinstance(m, bitsandbytes.nn.Linear4bit)}
+
+
+def keep_weights_unpacked(model: "nn.Module") -> None:
+    """Stop 4-bit layers from repacking themselves for bfloat16 CPUs.
+
+    On such CPUs an evaluation packs the weights in place and never unpacks them, after which the backward
+    pass through a frozen layer gives no gradient, silently.
+    """
+    for layer in quantised_layers(model).values():
+        layer.support_avx512bf16_for_cpu = False

@@ -1,0 +1,72 @@
+"""What a run knows about itself beyond the weights; stored with every checkpoint."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from qlora_studio.contracts.spec import EvaluationSpec
+from qlora_studio.training.failures import BadData
+
+LOWER_IS_BETTER = ("wer", "cer", "loss")
+_NO_VALUE = 1e9  # worse than any real one, and still a number in JSON
+
+
+@dataclass
+class RunState:
+    """Metrics so far. `best_rank` orders evaluations (lower is better); `best_step` is where it was reached."""
+
+    base_values: dict[str, float | None] = field(default_factory=dict)
+    base_texts: dict[str, str] = field(default_factory=dict)
+    last_values: dict[str, float | None] = field(default_factory=dict)
+    last_eval_step: int = -1
+    best_rank: list[float] = field(default_factory=list)
+    best_step: int | None = None
+    evaluations_since_best: int = 0
+    n_clips_seen: int = 0
+    training_s: float = 0.0
+
+    def note_evaluation(self, step: int, values: dict[str, float | None], metric: str) -> bool:
+        """Record an evaluation; returns whether it is the best so far.
+
+        Equal values are told apart by characters, then by the loss: early on every word is wrong.
+        """
+        self.last_values, self.last_eval_step = values, step
+        rank = [_comparable(values.get(key)) for key in (metric, "cer", "loss")]
+        is_best = rank[0] < _NO_VALUE and (not self.best_rank or rank < self.best_rank)
+        if is_best:
+            self.best_rank, self.best_step, self.evaluations_since_best = rank, step, 0
+        else:
+            self.evaluations_since_best += 1
+        return is_best
+
+    def note_step(self, n_clips: int, took_s: float) -> None:
+        self.n_clips_seen += n_clips
+        self.training_s += took_s
+
+    @property
+    def samples_per_s(self) -> float | None:
+        """Mean clips a second over all training steps; evaluations and saves don't count."""
+        return self.n_clips_seen / self.training_s if self.training_s else None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "RunState":
+        return cls(**value)
+
+
+def _comparable(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) else _NO_VALUE
+
+
+def check_metric(spec: EvaluationSpec) -> str:
+    """Return the name of the metric that decides.
+
+    Raises:
+        BadData: speech to text does not measure it.
+    """
+    if spec.metric not in LOWER_IS_BETTER:
+        choices = ", ".join(LOWER_IS_BETTER)
+        raise BadData(f"Speech to text does not measure {spec.metric}; choose one of {choices}.")
+    return spec.metric

@@ -1,0 +1,112 @@
+"""CTC models: Wav2Vec2, HuBERT, WavLM, Wav2Vec2-Conformer, Wav2Vec2-BERT."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from qlora_studio.contracts.spec import ClipItem
+from qlora_studio.training.failures import ModelNotUsable
+from qlora_studio.training.tasks.base import Batch, Features, Prediction, SpeechTask, pad_labels
+
+
+class CtcTask(SpeechTask):
+    """One letter (or blank) a frame; the text is what is left when repeats and blanks are dropped."""
+
+    max_clip_s = 40.0
+    preset_epochs = 10.0
+
+    def __init__(self, model_path: Path, config: dict[str, Any]) -> None:
+        super().__init__(model_path, config)
+        self._tokenizer = self.processor.tokenizer
+        self._blank: int = self._tokenizer.pad_token_id
+        vocabulary = set(self._tokenizer.get_vocab())
+        letters = {token for token in vocabulary if len(token) == 1}
+        if not any(letter.isalpha() for letter in letters):
+            raise ModelNotUsable("The model's tokenizer has no single letters, which CTC training needs.")
+        self._letters = letters - {self._tokenizer.word_delimiter_token}
+        self._has_upper = any(letter.isupper() for letter in letters)
+        self._has_lower = any(letter.islower() for letter in letters)
+
+    def _load_processor(self, model_path: Path) -> Any:
+        from transformers import AutoProcessor
+
+        try:
+            return AutoProcessor.from_pretrained(model_path, local_files_only=True, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise ModelNotUsable("The model's tokenizer or feature extractor cannot be loaded.") from error
+
+    def features(self, samples: np.ndarray) -> Features:
+        """One clip, unpadded: `input_values` (samples,) or `input_features` (frames, bins)."""
+        extracted = self.processor.feature_extractor(
+            samples, sampling_rate=self.sampling_rate, return_attention_mask=True, return_tensors="np"
+        )
+        name = self.processor.feature_extractor.model_input_names[0]
+        n_real = int(extracted["attention_mask"][0].sum())
+        return {name: np.asarray(extracted[name][0][:n_real], dtype=np.float32)}
+
+    def fit_text(self, text: str) -> str:
+        """Lower or upper case as the alphabet has it; letters it does not have are left out."""
+        if self._has_lower != self._has_upper:
+            text = text.lower() if self._has_lower else text.upper()
+        kept = "".join(letter if letter in self._letters or letter.isspace() else "" for letter in text)
+        return " ".join(kept.split())
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokenizer(self.fit_text(text)).input_ids or [self._tokenizer.unk_token_id or 0]
+
+    def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
+        """Pad to the batch's longest clip, with a mask where the family was trained with one."""
+        extractor = self.processor.feature_extractor
+        name = extractor.model_input_names[0]
+        arrays = [item[name] for item in features]
+        longest = max(len(array) for array in arrays)
+        padded = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), dtype=np.float32)
+        mask = np.zeros((len(arrays), longest), dtype=np.int64)
+        for index, array in enumerate(arrays):
+            padded[index, : len(array)] = array
+            mask[index, : len(array)] = 1
+        batch: Batch = {name: torch.from_numpy(padded), "labels": pad_labels(labels)}
+        if self._uses_mask:
+            batch["attention_mask"] = torch.from_numpy(mask)
+        return batch
+
+    @property
+    def _uses_mask(self) -> bool:
+        # Models with a group norm in the first convolution have seen zero padding and no mask.
+        return self.config.get("feat_extract_norm", "layer") != "group"
+
+    def predict(self, model: Any, batch: Batch) -> Prediction:
+        output = model(**batch)
+        ids = output.logits.argmax(dim=-1)
+        mask = batch.get("attention_mask")
+        if mask is not None:
+            base = model.get_base_model() if hasattr(model, "get_base_model") else model
+            n_frames = base._get_feat_extract_output_lengths(mask.sum(dim=-1))
+            beyond = torch.arange(ids.shape[1], device=ids.device)[None, :] >= n_frames[:, None]
+            ids = ids.masked_fill(beyond, self._blank)
+        texts = [" ".join(text.split()) for text in self._tokenizer.batch_decode(ids)]
+        return Prediction(texts, float(output.loss))
+
+    def prepare(self, model: Any, clips: Sequence[ClipItem]) -> list[str]:
+        """Mean loss, no infinite losses, no random layers left out; check the alphabet against the head."""
+        config = model.config
+        config.ctc_loss_reduction = "mean"  # the sum would make the step size depend on the text's length
+        config.ctc_zero_infinity = True  # more letters than frames: leave the clip out, don't end the run
+        for name in ("layerdrop", "speech_encoder_layerdrop"):
+            if hasattr(config, name):
+                setattr(config, name, 0.0)
+        if config.vocab_size < len(self._tokenizer):
+            raise ModelNotUsable("The model's head is smaller than its tokenizer's alphabet.")
+        config.pad_token_id = self._blank
+        return self._alphabet_warnings(clips)
+
+    def _alphabet_warnings(self, clips: Sequence[ClipItem]) -> list[str]:
+        texts = "".join(clip.text or "" for clip in clips)
+        known = {case for letter in self._letters for case in (letter.lower(), letter.upper())}
+        strange = sorted({letter for letter in texts if not letter.isspace()} - known)
+        if not strange:
+            return []
+        return [f"The model cannot write these, so they are left out of the texts: {' '.join(strange[:40])}"]

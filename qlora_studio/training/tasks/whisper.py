@@ -1,0 +1,111 @@
+"""Whisper: sequence to sequence, 30 s windows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from qlora_studio.contracts.spec import ClipItem
+from qlora_studio.training.failures import ModelNotUsable
+from qlora_studio.training.tasks.base import Batch, Features, Prediction, SpeechTask, pad_labels
+
+WINDOW_S = 30.0
+_SPARE_TOKENS = 32
+_DETECTION_CLIPS = 8
+
+
+class WhisperTask(SpeechTask):
+    """Standard Whisper training and inference: every clip in a window of 30 s."""
+
+    max_clip_s = WINDOW_S
+    preset_epochs = 3.0
+    gains_from_buckets = False  # every clip costs the same 30 s
+
+    def __init__(self, model_path: Path, config: dict[str, Any]) -> None:
+        super().__init__(model_path, config)
+        self._tokenizer = self.processor.tokenizer
+        self._start_id: int = config["decoder_start_token_id"]
+        self._max_labels: int = config.get("max_target_positions", 448)
+        self._language: str | None = None
+
+    def _load_processor(self, model_path: Path) -> Any:
+        from transformers import WhisperProcessor
+
+        try:
+            return WhisperProcessor.from_pretrained(model_path, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ModelNotUsable("The model's tokenizer or feature extractor cannot be loaded.") from error
+
+    def features(self, samples: np.ndarray) -> Features:
+        """Log-mel of the whole window, kept without the constant silence that fills it up.
+
+        Returns:
+            `mel` (bins, frames) and `fill` (1,), the value of every later frame of the window.
+        """
+        window = self.processor.feature_extractor(
+            samples, sampling_rate=self.sampling_rate, return_tensors="np"
+        )["input_features"][0]
+        fill = window[:, -1:]
+        differs = np.flatnonzero((window != fill).any(axis=0))
+        n_frames = int(differs[-1]) + 1 if differs.size else 1
+        return {
+            "mel": np.ascontiguousarray(window[:, :n_frames], dtype=np.float32),
+            "fill": fill[:, 0].copy(),
+        }
+
+    @property
+    def n_frames(self) -> int:
+        return int(self.processor.feature_extractor.nb_max_frames)
+
+    def fit_text(self, text: str) -> str:
+        return " ".join(text.split())
+
+    def encode(self, text: str) -> list[int]:
+        """Label ids without the start token, which the model puts in front by itself."""
+        ids = self._tokenizer(self.fit_text(text)).input_ids[: self._max_labels]
+        return ids[1:] if ids[0] == self._start_id else ids
+
+    def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
+        """Mel windows (batch, bins, 3000) and labels (batch, longest)."""
+        bins = features[0]["mel"].shape[0]
+        window = np.empty((len(features), bins, self.n_frames), dtype=np.float32)
+        for row, item in zip(window, features, strict=True):
+            n_frames = item["mel"].shape[1]
+            row[:, :n_frames] = item["mel"]
+            row[:, n_frames:] = item["fill"][:, None]
+        return {"input_features": torch.from_numpy(window), "labels": pad_labels(labels)}
+
+    def predict(self, model: Any, batch: Batch) -> Prediction:
+        """Greedy, in the standard window, at most about twice as long as the longest reference."""
+        loss = float(model(**batch).loss)
+        labels = batch["labels"]
+        longest = int((labels != -100).sum(dim=1).max())
+        ids = model.generate(
+            input_features=batch["input_features"],
+            max_new_tokens=min(2 * longest + _SPARE_TOKENS, self._max_labels - 8),
+            do_sample=False,
+            num_beams=1,
+            **({"language": self._language, "task": "transcribe"} if self._language else {}),
+        )
+        texts = self._tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return Prediction([" ".join(text.split()) for text in texts], loss)
+
+    def prepare(self, model: Any, clips: Sequence[ClipItem]) -> list[str]:
+        model.config.use_cache = False  # training needs no key-value cache; generation asks for its own
+        return []
+
+    def set_language(self, model: Any, features: Sequence[Features]) -> None:
+        """Ask a multilingual model which language the first clips are in, and label with that."""
+        if not getattr(model.generation_config, "is_multilingual", False):
+            return
+        batch = self.collate(features[:_DETECTION_CLIPS], [[0]] * len(features[:_DETECTION_CLIPS]))
+        with torch.no_grad():
+            found = model.detect_language(batch["input_features"].to(model.device)).tolist()
+        token = self._tokenizer.convert_ids_to_tokens(max(set(found), key=found.count))
+        self._language = token.strip("<|>")
+        self._tokenizer.set_prefix_tokens(language=self._language, task="transcribe")
+
+    def metadata(self) -> dict[str, Any]:
+        return {**super().metadata(), "window": "standard", "window_s": WINDOW_S, "language": self._language}

@@ -1,0 +1,188 @@
+"""transformers' Trainer, with this project's checkpoints, events and order of clips."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from qlora_studio.contracts.spec import OptimizationSpec
+from qlora_studio.training import checkpoint, state_files
+from qlora_studio.training.batches import EpochLoader, LengthBuckets
+from qlora_studio.training.failures import NotANumber
+
+TRAINER_STATE = "trainer_state.json"
+
+
+class StudioTrainer(Trainer):
+    """Steps are the stock trainer's; saving, resuming and what happens between steps are ours.
+
+    Args:
+        buckets: our own order of batches, or None for the stock random order.
+        after_step: called after each optimiser step with its numbers; returns True to end the training.
+        count_batch: gives (clips, seconds of audio) collated since it was last asked.
+    """
+
+    def __init__(
+        self,
+        *,
+        buckets: LengthBuckets | None,
+        after_step: Callable[[int, dict[str, float]], bool],
+        count_batch: Callable[[], tuple[int, float]],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._buckets = buckets
+        self._after_step = after_step
+        self._count_batch = count_batch
+        self._resume: checkpoint.Checkpoint | None = None
+        self._last_log: dict[str, float] = {}
+        self._step_started = 0.0
+        self._handled_step = -1
+        for printing in (PrinterCallback, ProgressCallback):
+            self.remove_callback(printing)
+        self.add_callback(_Clock(self))
+
+    def get_train_dataloader(self) -> Any:
+        if self._buckets is None:
+            return super().get_train_dataloader()
+        return EpochLoader(
+            self.train_dataset,  # type: ignore[arg-type]
+            batch_sampler=self._buckets,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.device.type == "cuda",
+        )
+
+    def start(self, resume: checkpoint.Checkpoint | None) -> None:
+        """Train from the beginning or from a checkpoint to the last step (or until `after_step` says so)."""
+        self._resume = resume
+        self.train(resume_from_checkpoint=str(resume.path) if resume else None)
+
+    # Logging: the stock trainer hands its numbers over here, once a step.
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        self._last_log = logs
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+        step = self.state.global_step
+        if step == self._handled_step or step == 0:
+            return  # the stock loop calls once more at the end of an epoch
+        self._handled_step = step
+        values = self._numbers_of_step(step)
+        if self._after_step(step, values):
+            self.control.should_training_stop = True
+        self._step_started = time.perf_counter()
+
+    def _numbers_of_step(self, step: int) -> dict[str, float]:
+        values = {key: float(self._last_log[key]) for key in ("loss", "learning_rate", "grad_norm")}
+        n_clips, audio_s = self._count_batch()
+        took_s = max(time.perf_counter() - self._step_started, 1e-9)
+        values |= {"samples_per_s": n_clips / took_s, "audio_s_per_s": audio_s / took_s}
+        return values | {"n_clips": float(n_clips), "step_s": took_s}
+
+    # Checkpoints: ours, verified and without pickles.
+
+    def fill_checkpoint(self, folder: Path) -> dict[str, Any]:
+        """Write everything needed to go on into `folder`; returns the JSON part."""
+        state_files.save_model(self.model, folder)  # type: ignore[arg-type]
+        optimizer = state_files.save_optimizer(self.optimizer, folder)  # type: ignore[arg-type]
+        random_state = state_files.save_random(folder)
+        state = {**vars(self.state), "stateful_callbacks": {}, "log_history": []}
+        (folder / TRAINER_STATE).write_text(json.dumps(state, default=float))
+        scheduler = {k: v for k, v in self.lr_scheduler.state_dict().items() if _is_json(v)}  # type: ignore[union-attr]
+        return {"optimizer": optimizer, "random": random_state, "scheduler": scheduler}
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        state_files.load_model(model or self.model, Path(resume_from_checkpoint))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self._resume is None:
+            return
+        trainer = self._resume.state["trainer"]
+        state_files.load_optimizer(self.optimizer, self._resume.path, trainer["optimizer"])  # type: ignore[arg-type]
+        self.lr_scheduler.load_state_dict(trainer["scheduler"])  # type: ignore[union-attr]
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if self._resume is not None:
+            state_files.load_random(self._resume.path, self._resume.state["trainer"]["random"])
+
+    def _load_callback_state(self) -> None:
+        """Nothing: a stored "should stop" must not stop the resumed run."""
+
+
+class _Clock(TrainerCallback):
+    """Starts the first step's clock when the loop starts, not when the trainer is made."""
+
+    def __init__(self, trainer: StudioTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._trainer._step_started = time.perf_counter()
+
+
+def raise_if_not_a_number(step: int, values: dict[str, float], last_good: int | None) -> None:
+    """Raise `NotANumber` when the loss or the gradient of a step is not finite.
+
+    Args:
+        last_good: step of the newest checkpoint, or None.
+    """
+    bad = next((key for key in ("loss", "grad_norm") if not math.isfinite(values[key])), None)
+    if bad is None:
+        return
+    what = "loss" if bad == "loss" else "gradient"
+    kept = f"The checkpoint of step {last_good} is good: " if last_good else "There is no checkpoint yet: "
+    raise NotANumber(
+        f"The {what} is not a number at step {step}. {kept}lower the learning rate and try again."
+    )
+
+
+def training_arguments(
+    spec: OptimizationSpec, *, output_path: Path, total_steps: int, device: str, is_half: bool
+) -> TrainingArguments:
+    """Translate a spec. Evaluation, saving and reporting are ours, so the stock ones are off."""
+    return TrainingArguments(
+        output_dir=str(output_path),
+        per_device_train_batch_size=spec.batch_size,
+        gradient_accumulation_steps=spec.gradient_accumulation,
+        max_steps=total_steps,
+        learning_rate=spec.learning_rate,
+        lr_scheduler_type=spec.scheduler,
+        warmup_steps=warmup_steps(spec, total_steps),
+        weight_decay=spec.weight_decay,
+        max_grad_norm=spec.max_grad_norm,
+        seed=spec.seed,
+        bf16=is_half,
+        use_cpu=device == "cpu",
+        dataloader_pin_memory=device == "cuda",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        eval_strategy="no",
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        log_level="error",
+    )
+
+
+def warmup_steps(spec: OptimizationSpec, total_steps: int) -> int:
+    """Steps until the full learning rate; plain "constant" has none by its nature."""
+    return 0 if spec.scheduler == "constant" else math.ceil(spec.warmup_ratio * total_steps)
+
+
+def _is_json(value: Any) -> bool:
+    return isinstance(value, int | float | str | bool | type(None)) or (
+        isinstance(value, list) and all(_is_json(item) for item in value)
+    )
+
+
+def peak_gpu_bytes() -> int | None:
+    """Highest memory torch held on the GPU, or None without one."""
+    return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else None

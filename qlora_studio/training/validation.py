@@ -1,0 +1,35 @@
+"""Looking at a job before it runs, without torch: quick enough to do on every launch."""
+
+from typing import Any
+
+from qlora_studio.contracts.enums import TrainingType
+from qlora_studio.contracts.spec import WorkerSpec
+from qlora_studio.training import families
+from qlora_studio.training.clips import read_clips
+from qlora_studio.training.failures import TrainingFailure
+from qlora_studio.training.run_state import check_metric
+
+LONGEST_CLIP_S = {"whisper": 30.0, "ctc": 40.0}
+
+
+def validate(spec: WorkerSpec) -> dict[str, Any]:
+    """Return `{"ok", "errors", "warnings", …}` for a spec: sentences for people, counts for forecasts."""
+    report: dict[str, Any] = {"ok": False, "errors": [], "warnings": []}
+    try:
+        config = families.read_config(spec.model_path)
+        family = families.family_of(config, spec.task)
+        report["family"] = config["model_type"]
+        if spec.train.training_type is not TrainingType.PRETRAINING and not families.has_weights(
+            spec.model_path
+        ):
+            report["errors"].append("The model's folder has no safetensors weights.")
+        check_metric(spec.train.evaluation)
+        clips = read_clips(spec.clips_path, max_s=LONGEST_CLIP_S[family.kind])
+        report |= {"n_train": len(clips.train), "n_validation": len(clips.validation)}
+        report["warnings"] += [f"{count} clips are left out: {why}." for why, count in clips.dropped.items()]
+        if not clips.validation:
+            report["warnings"].append("There is no validation clip, so quality is not measured.")
+    except TrainingFailure as error:
+        report["errors"].append(str(error))
+    report["ok"] = not report["errors"]
+    return report
