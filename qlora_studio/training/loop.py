@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +44,7 @@ class TrainingRun:
         self._collated: list[ClipItem] = []
 
     def run(self) -> ResultFile:
+        _quieten()
         self._set_up()
         trainer = self._make_trainer()
         resume = checkpoint.find_newest(self.attempt.checkpoints_path) if self.spec.resume else None
@@ -273,6 +275,15 @@ class TrainingRun:
             samples_per_s=self.state.samples_per_s,
             extra=extra,
         )
+
+
+def _quieten() -> None:
+    """Keep progress bars and advice on optional packages out of the job's log."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
 
 
 def refuse_unknown_type(training_type: TrainingType) -> None:

@@ -13,7 +13,7 @@ _NO_VALUE = 1e9  # worse than any real one, and still a number in JSON
 
 @dataclass
 class RunState:
-    """Metrics so far. `best_rank` orders evaluations (lower is better); `best_step` is where it was reached."""
+    """Metrics so far. `best_rank` orders evaluations, lower is better; it was reached at `best_step`."""
 
     base_values: dict[str, float | None] = field(default_factory=dict)
     base_texts: dict[str, str] = field(default_factory=dict)

@@ -87,8 +87,9 @@ class CtcTask(SpeechTask):
             n_frames = base._get_feat_extract_output_lengths(mask.sum(dim=-1))
             beyond = torch.arange(ids.shape[1], device=ids.device)[None, :] >= n_frames[:, None]
             ids = ids.masked_fill(beyond, self._blank)
-        texts = [" ".join(text.split()) for text in self._tokenizer.batch_decode(ids)]
-        return Prediction(texts, float(output.loss))
+        # Skipping special tokens here would drop blanks before repeats are merged: "ll" would become "l".
+        texts = [text.replace(self._tokenizer.unk_token, "") for text in self._tokenizer.batch_decode(ids)]
+        return Prediction([" ".join(text.split()) for text in texts], float(output.loss))
 
     def prepare(self, model: Any, clips: Sequence[ClipItem]) -> list[str]:
         """Mean loss, no infinite losses, no random layers left out; check the alphabet against the head."""
