@@ -14,6 +14,7 @@ import re
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from qlora_studio.core.errors import InvalidInput
 from qlora_studio.modelfiles.refusal import ModelRefused
 from qlora_studio.storage.atomic import write_text
 
-WANTED = ("*.json", "*.safetensors", "merges.txt", "README.md")
+_WANTED_ENDINGS = (".json", ".safetensors")
+_WANTED_NAMES = ("merges.txt", "README.md")
 HELD_ELSEWHERE = 3  # the exit code when another process downloads into the same folder
 _POLL_S = 0.5
 _TRIES = 4
@@ -82,7 +84,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _download(repo_id: str, revision: str, folder: Path) -> str:
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub import HfApi, hf_hub_download
 
     files = folder / "files"
     files.mkdir(parents=True, exist_ok=True)
@@ -96,16 +98,15 @@ def _download(repo_id: str, revision: str, folder: Path) -> str:
     total = sum(size for name, size in listed.items() if _is_wanted(name))
     _refuse_full_disk(files, total)
     threading.Thread(target=_report_progress, args=(folder, total), daemon=True).start()
-    _patiently(lambda: snapshot_download(allow_patterns=list(WANTED), ignore_patterns=["*/*"], **options))
-    for name, size in listed.items():
-        if _is_wanted(name) and (files / name).stat().st_size != size:
+    for name in sorted(filter(_is_wanted, listed)):
+        _patiently(partial(hf_hub_download, filename=name, **options))
+        if (files / name).stat().st_size != listed[name]:
             raise ModelRefused(f"{name} arrived incomplete. Try again.")
     return commit
 
 
 def _patiently(call: Any) -> Any:
     """Try again after a dropped connection or a “too many requests”, each time waiting twice as long."""
-    import httpx
     from huggingface_hub.errors import HfHubHTTPError
 
     for attempt in range(_TRIES):
@@ -115,10 +116,16 @@ def _patiently(call: Any) -> Any:
             status = error.response.status_code if error.response is not None else 0
             if attempt == _TRIES - 1 or status not in (429, 500, 502, 503, 504):
                 raise
-        except (httpx.TransportError, ConnectionError, TimeoutError):
-            if attempt == _TRIES - 1:
+        except Exception as error:
+            if attempt == _TRIES - 1 or not _is_unreachable(error):
                 raise
         time.sleep(float(os.environ.get("QLORA_STUDIO_HUB_WAIT_S", "2")) * 2**attempt)
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    """Whether the network failed. Told by name: which HTTP library the client rests on changes by version."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"TransportError", "ConnectionError", "TimeoutError"})
 
 
 def _refuse_early(listed: dict[str, int]) -> None:
@@ -152,7 +159,7 @@ def _refuse_full_disk(files: Path, total: int) -> None:
 
 
 def _is_wanted(name: str) -> bool:
-    return "/" not in name and (name.endswith((".json", ".safetensors")) or name in WANTED)
+    return "/" not in name and (name.endswith(_WANTED_ENDINGS) or name in _WANTED_NAMES)
 
 
 def _report_progress(folder: Path, total: int) -> None:
@@ -170,7 +177,6 @@ def _downloaded(files: Path) -> list[Path]:
 
 def explain(error: Exception, repo_id: str) -> str:
     """Turn what the Hub's client raised into a sentence with a next step."""
-    import httpx
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
@@ -188,9 +194,7 @@ def explain(error: Exception, repo_id: str) -> str:
         return f"The Hugging Face Hub answered with error {error.response.status_code}. Try again later."
     if isinstance(error, OSError) and getattr(error, "errno", None) == 28:
         return "The disk is full. Free some space and try again."
-    if isinstance(
-        error, httpx.TransportError | ConnectionError | TimeoutError | errors.LocalEntryNotFoundError
-    ):
+    if _is_unreachable(error) or isinstance(error, errors.LocalEntryNotFoundError):
         return (
             "The Hugging Face Hub can't be reached from here. Check the connection, "
             "or download the model elsewhere and register its folder by path."

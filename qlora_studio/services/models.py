@@ -2,14 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
 from sqlalchemy import event, func
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, JobStatus, ModelStatus, Role, Task
-from qlora_studio.contracts.spec import Strict
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
 from qlora_studio.core.ids import new_id
@@ -23,46 +20,10 @@ from qlora_studio.modelfiles.check import CheckedModel, check_folder
 from qlora_studio.modelfiles.hub import check_repo_id, check_revision
 from qlora_studio.modelfiles.roots import resolve_folder
 from qlora_studio.services import audit, model_intake
+from qlora_studio.services.model_schemas import ModelCreate, ModelUpdate, PathSource, StarterSource
 
 HASH_AT_ONCE_BYTES = 512 * 2**20
 _SORTABLE = ("name", "created_at", "n_parameters", "size_bytes", "status", "task", "architecture")
-
-
-class HubSource(Strict):
-    """A public model of the Hugging Face Hub."""
-
-    kind: Literal["hub"]
-    repo_id: Annotated[str, Field(min_length=1, max_length=300)]
-    revision: Annotated[str, Field(max_length=100)] = "main"
-
-
-class PathSource(Strict):
-    """A folder on the server, under one of the model roots."""
-
-    kind: Literal["path"]
-    path: Annotated[str, Field(min_length=1, max_length=4096)]
-
-
-class ModelCreate(Strict):
-    """A model to register. `task` and `architecture`, when given, must be what the files say."""
-
-    name: Annotated[str, Field(max_length=120)] = ""
-    description: Annotated[str, Field(max_length=2000)] = ""
-    task: Task | None = None
-    architecture: Annotated[str, Field(max_length=120)] = ""
-    source: Annotated[HubSource | PathSource, Field(discriminator="kind")]
-
-    @field_validator("name", "description", "architecture")
-    @classmethod
-    def _trim(cls, value: str) -> str:
-        return " ".join(value.split()) if "\n" not in value else value.strip()
-
-
-class ModelUpdate(Strict):
-    """What can be edited; None leaves a field as it is."""
-
-    name: Annotated[str, Field(min_length=1, max_length=120)] | None = None
-    description: Annotated[str, Field(max_length=2000)] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +50,8 @@ def register(session: Session, *, actor: User, data: ModelCreate) -> BaseAudioMo
         InvalidInput: a field is wrong, or task or architecture are not what the files say.
     """
     _require_trainer(actor)
+    if isinstance(data.source, StarterSource):
+        return add_starter(session, actor=actor)
     if isinstance(data.source, PathSource):
         return _register_path(session, actor, data, data.source)
     repo_id, revision = check_repo_id(data.source.repo_id), check_revision(data.source.revision)
@@ -347,33 +310,6 @@ def check_unchanged(model: BaseAudioModel) -> None:
     if model.status != ModelStatus.READY:
         raise Conflict(f"The model “{model.name}” is not ready.")
     prepare.check_unchanged(Path(model.path), model.details.get("files", []), model.content_hash)
-
-
-def as_public(model: BaseAudioModel) -> dict[str, Any]:
-    """The model as the REST API and the command line show it. Paths inside the data folder stay inside."""
-    details = {k: v for k, v in model.details.items() if k != "files"}
-    return {
-        "id": model.id,
-        "name": model.name,
-        "description": model.description,
-        "task": model.task.value,
-        "architecture": model.architecture,
-        "source": model.source,
-        "status": model.status.value,
-        "error": model.error,
-        "n_parameters": model.n_parameters,
-        "size_bytes": model.size_bytes,
-        "downloaded_bytes": model.downloaded_bytes,
-        "sample_rate": model.sample_rate,
-        "max_duration_s": model.max_duration_s,
-        "languages": model.languages,
-        "license": model.license,
-        "lora_targets": model.lora_targets,
-        "content_hash": model.content_hash,
-        "details": details,
-        "created_at": model.created_at.isoformat(),
-        "updated_at": model.updated_at.isoformat(),
-    }
 
 
 def _require_trainer(actor: User) -> None:
