@@ -1,0 +1,62 @@
+# Two commands to know: `make run` and `make test`. Both do all their set-up from Python 3.11+ alone, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export REFLEX_USE_NPM := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: run build check test screens bench faults starter clean help
+
+help: ## Show what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(STAMP) ## Build the pages if they changed, and serve on one port (QLORA_STUDIO_PORT, 3000)
+	@$(BIN)/python -m qlora_studio.serve
+
+build: $(STAMP) ## Build the pages only
+	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
+
+check: $(DEV_STAMP) ## Lint, types, layers and the fast tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -m "not slow and not browser and not gpu"
+
+test: check .cache/chromium ## Everything: check, then trainings in subprocesses and a real browser
+	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
+	$(BIN)/pytest -q -m "(slow or browser) and not gpu"
+
+screens: $(DEV_STAMP) .cache/chromium ## Walk every page in Chromium at three widths, light and dark, into .screens/
+	$(BIN)/python -m scripts.screens
+
+bench: $(DEV_STAMP) ## Measure the ratios of docs/, competitor in the same log
+	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
+	@for file in benchmarks/p*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
+
+faults: $(DEV_STAMP) ## Inject faults and look
+	$(BIN)/pytest -q tests/faults
+
+starter: $(DEV_STAMP) ## Rebuild the starter model from its recipe
+	$(BIN)/python -m scripts.starter.build
+
+clean: ## Remove what was built (never the data folder)
+	rm -rf .web .cache .screens $(STAMP) $(DEV_STAMP)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make run PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.cache/chromium: | $(DEV_STAMP)
+	$(BIN)/python -m scripts.setup_chromium

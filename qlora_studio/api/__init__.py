@@ -1,0 +1,55 @@
+"""The REST API under `/api/v1`: one FastAPI app, one router for each resource.
+
+A resource's module defines `router`; add the module's name to `RESOURCES`. Routes are thin: parse, call a
+service, answer. They are plain `def` (FastAPI runs them in a thread) unless they stream.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+
+from fastapi import APIRouter, FastAPI
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from qlora_studio.api import problems
+
+RESOURCES = ("auth", "datasets", "clips", "models", "jobs", "adapters", "system")
+PREFIX = "/api/v1"
+
+
+def build_api() -> FastAPI:
+    """Return the API with every resource's routes."""
+    api = FastAPI(
+        title="QLoRA Studio",
+        version=version("qlora-studio"),
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    problems.add_handlers(api)
+    for name in RESOURCES:
+        module_name = f"{__name__}.{name}"
+        if find_spec(module_name) is not None:
+            router: APIRouter = import_module(module_name).router
+            api.include_router(router, prefix=PREFIX)
+
+    @api.api_route(
+        "/api/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
+    )
+    def nothing_here(rest: str) -> None:
+        raise HTTPException(404, "There is nothing at this path.")
+
+    return api
+
+
+class Dispatch:
+    """Send `/api` to the REST API and everything else to the pages."""
+
+    def __init__(self, pages: ASGIApp, api: ASGIApp) -> None:
+        self._pages = pages
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_api = scope["type"] == "http" and (scope["path"] == "/api" or scope["path"].startswith("/api/"))
+        await (self._api if is_api else self._pages)(scope, receive, send)

@@ -1,0 +1,65 @@
+"""`Idempotency-Key`: the same key from the same user gives the same answer and makes nothing twice.
+
+The key's row is taken in the transaction that does the work, so either both are on disk or neither is.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Header, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.responses import JSONResponse
+from sqlmodel import Session
+
+from qlora_studio.core.errors import Conflict
+from qlora_studio.db import engine as db
+from qlora_studio.db.models.audit import IdempotencyKey
+from qlora_studio.db.models.user import User
+
+IdempotencyHeader = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
+
+
+def create_once(
+    *,
+    user: User,
+    key: str | None,
+    request: Request,
+    body: Any,
+    create: Callable[[Session], Any],
+    status_code: int = 201,
+) -> JSONResponse:
+    """Run `create` in one write transaction, or give again the answer that this key got before.
+
+    Args:
+        key: the header's value; None always creates.
+        body: the parsed request; the same key with another body is a conflict.
+        create: makes the thing and returns its public form (a pydantic model or plain JSON values).
+
+    Raises:
+        Conflict: the key was used with a different request.
+    """
+    digest = _digest(request, body)
+    with db.write() as session:
+        if key:
+            seen = session.get(IdempotencyKey, (user.id, key))
+            if seen is not None:
+                if seen.request_hash != digest:
+                    raise Conflict("This Idempotency-Key was used for a different request.")
+                return JSONResponse(
+                    seen.body, status_code=seen.status_code, headers={"Idempotent-Replay": "true"}
+                )
+        answer = jsonable_encoder(create(session))
+        if key:
+            session.add(
+                IdempotencyKey(
+                    user_id=user.id, key=key, request_hash=digest, status_code=status_code, body=answer
+                )
+            )
+    return JSONResponse(answer, status_code=status_code)
+
+
+def _digest(request: Request, body: Any) -> str:
+    text = json.dumps([request.method, request.url.path, jsonable_encoder(body)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,98 @@
+"""Dialogs: one to confirm what cannot be undone, one for a form. Focus is trapped and given back by Radix."""
+
+from typing import Any
+
+import reflex as rx
+
+from qlora_studio.components.buttons import button, icon_button
+from qlora_studio.components.forms import text_field
+
+
+def confirm_dialog(
+    *,
+    is_open: Any,
+    title: Any,
+    body: Any,
+    confirm_label: Any,
+    on_confirm: Any,
+    on_cancel: Any,
+    users: Any = None,
+    sending: Any = False,
+    typed_name: Any = None,
+    expected_name: Any = None,
+    on_type: Any = None,
+) -> rx.Component:
+    """Ask before something that cannot be undone.
+
+    Args:
+        is_open: a bool Var; the state opens and closes it.
+        users: a Var of strings: what depends on the thing. Shown when not empty.
+        typed_name, expected_name, on_type: with these, confirming needs the name typed (`typed_name` is the
+            state's Var that `on_type` sets).
+    """
+    extra: list[Any] = []
+    if users is not None:
+        listed = rx.el.ul(
+            rx.foreach(users, lambda name: rx.el.li(name)), class_name="list-disc pl-5 mt-2 text-[13px]"
+        )
+        extra.append(rx.cond(users.length() > 0, listed, rx.fragment()))
+    disabled: Any = False
+    if typed_name is not None:
+        disabled = typed_name != expected_name
+        extra.append(
+            rx.el.div(
+                text_field(
+                    rx.fragment("Type ", rx.el.strong(expected_name), " to confirm"),
+                    name="confirm-name",
+                    value=typed_name,
+                    on_change=on_type,
+                    auto_complete="off",
+                ),
+                class_name="mt-4",
+            )
+        )
+    return rx.alert_dialog.root(
+        rx.alert_dialog.content(
+            rx.alert_dialog.title(title, size="3", class_name="!mb-1"),
+            rx.alert_dialog.description(body, size="2", class_name="text-muted-foreground"),
+            *extra,
+            rx.el.div(
+                button("Cancel", on_click=on_cancel),
+                button(
+                    confirm_label,
+                    variant="danger",
+                    on_click=on_confirm,
+                    loading=sending,
+                    **({"disabled": disabled} if typed_name is not None else {}),
+                ),
+                class_name="flex justify-end gap-2 mt-6",
+            ),
+            max_width="460px",
+        ),
+        open=is_open,
+        on_open_change=on_cancel,
+    )
+
+
+def dialog(
+    *children: Any, is_open: Any, title: Any, on_close: Any, description: Any = None, width: str = "520px"
+) -> rx.Component:
+    """A dialog that the state opens and closes; Escape and the cross call `on_close`."""
+    return rx.dialog.root(
+        rx.dialog.content(
+            rx.el.div(
+                rx.dialog.title(title, size="3", class_name="!mb-0"),
+                icon_button("x", "Close", on_click=on_close),
+                class_name="flex items-start justify-between gap-4",
+            ),
+            rx.dialog.description(
+                description if description is not None else "",
+                size="2",
+                class_name="text-muted-foreground !mb-4",
+            ),
+            *children,
+            max_width=width,
+        ),
+        open=is_open,
+        on_open_change=on_close,
+    )

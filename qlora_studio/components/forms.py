@@ -1,0 +1,230 @@
+"""Form fields: label above, help below, error in place."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import reflex as rx
+
+_CONTROL = (
+    "w-full rounded-lg border border-border-strong/60 bg-card text-foreground px-3 text-sm "
+    "placeholder:text-muted-foreground/80 transition-colors duration-150 hover:border-border-strong "
+    "aria-[invalid=true]:border-danger disabled:opacity-60 disabled:cursor-not-allowed "
+)
+
+
+def field(
+    label: Any, control: rx.Component, *, name: str, help: Any = None, error: Any = "", optional: bool = False
+) -> rx.Component:
+    """A labelled control.
+
+    Args:
+        name: the control's id; the error's id is `<name>-error` and the help's `<name>-help`.
+        error: a sentence (or Var); shown when it is not empty.
+    """
+    return rx.el.div(
+        rx.el.label(
+            label,
+            *(
+                [rx.el.span(" (optional)", class_name="text-muted-foreground font-normal")]
+                if optional
+                else []
+            ),
+            html_for=name,
+            class_name="text-[13px] font-medium",
+        ),
+        control,
+        *(
+            [rx.el.p(help, id=f"{name}-help", class_name="text-xs text-muted-foreground")]
+            if help is not None
+            else []
+        ),
+        error_text(name, error),
+        class_name="flex flex-col gap-1.5 min-w-0",
+    )
+
+
+def error_text(name: str, error: Any) -> rx.Component:
+    """The sentence under a field, read out when it appears."""
+    line = rx.el.p(
+        rx.icon("circle-alert", size=13, class_name="shrink-0", aria_hidden="true"),
+        rx.el.span(error),
+        id=f"{name}-error",
+        role="alert",
+        class_name="flex items-center gap-1.5 text-xs text-danger",
+    )
+    if isinstance(error, rx.Var):
+        return rx.cond(error != "", line, rx.fragment())
+    return line if error else rx.fragment()
+
+
+def _described(name: str, error: Any) -> dict[str, Any]:
+    invalid = (error != "") if isinstance(error, rx.Var) else bool(error)
+    described = {
+        "aria_describedby": f"{name}-error {name}-help",
+        "aria_invalid": invalid,
+        "id": name,
+        "name": name,
+    }
+    if isinstance(invalid, bool):
+        described["aria_invalid"] = "true" if invalid else "false"
+    return described
+
+
+def text_field(
+    label: Any,
+    *,
+    name: str,
+    help: Any = None,
+    error: Any = "",
+    optional: bool = False,
+    type: str = "text",
+    **props: Any,
+) -> rx.Component:
+    """A one-line input with its label. `on_change` should be debounced by the handler's own event action."""
+    control = rx.el.input(type=type, class_name=_CONTROL + "h-9", **_described(name, error), **props)
+    return field(label, control, name=name, help=help, error=error, optional=optional)
+
+
+def number_field(
+    label: Any, *, name: str, help: Any = None, error: Any = "", unit: str | None = None, **props: Any
+) -> rx.Component:
+    """A number, right where it is typed; `step`, `min` and `max` as in HTML."""
+    props.setdefault("step", "any")
+    control = rx.el.input(
+        type="number",
+        input_mode="decimal",
+        class_name=_CONTROL + "h-9 tabular" + (" pr-12" if unit else ""),
+        **_described(name, error),
+        **props,
+    )
+    if unit:
+        control = rx.el.div(
+            control,
+            rx.el.span(
+                unit,
+                class_name="absolute right-3 top-2 text-xs leading-5 text-muted-foreground pointer-events-none",
+            ),
+            class_name="relative",
+        )
+    return field(label, control, name=name, help=help, error=error)
+
+
+def textarea_field(
+    label: Any,
+    *,
+    name: str,
+    help: Any = None,
+    error: Any = "",
+    optional: bool = False,
+    rows: int = 3,
+    **props: Any,
+) -> rx.Component:
+    """A text of several lines."""
+    control = rx.el.textarea(rows=str(rows), class_name=_CONTROL + "py-2", **_described(name, error), **props)
+    return field(label, control, name=name, help=help, error=error, optional=optional)
+
+
+def select_field(
+    label: Any,
+    *,
+    name: str,
+    options: Sequence[tuple[str, str]] | Any,
+    help: Any = None,
+    error: Any = "",
+    **props: Any,
+) -> rx.Component:
+    """A native select. `options` are (value, label) pairs, or a Var of a list of `[value, label]` lists."""
+    return field(
+        label,
+        select_input(name=name, options=options, error=error, **props),
+        name=name,
+        help=help,
+        error=error,
+    )
+
+
+def select_input(
+    *,
+    name: str,
+    options: Sequence[tuple[str, str]] | Any,
+    error: Any = "",
+    class_name: str = "",
+    **props: Any,
+) -> rx.Component:
+    """The select of `select_field` without a label; give it an `aria_label`."""
+    if isinstance(options, rx.Var):
+        items = rx.foreach(options, lambda option: rx.el.option(option[1], value=option[0]))
+    else:
+        items = rx.fragment(*(rx.el.option(text, value=value) for value, text in options))
+    return rx.el.div(
+        rx.el.select(
+            items,
+            class_name=_CONTROL + f"h-9 appearance-none pr-9 {class_name}",
+            **_described(name, error),
+            **props,
+        ),
+        rx.icon(
+            "chevrons-up-down",
+            size=14,
+            class_name="absolute right-3 top-2.5 text-muted-foreground pointer-events-none",
+            aria_hidden="true",
+        ),
+        class_name="relative",
+    )
+
+
+def checkbox_field(label: Any, *, name: str, help: Any = None, **props: Any) -> rx.Component:
+    """A checkbox with its label at the right."""
+    return rx.el.label(
+        rx.el.input(
+            type="checkbox",
+            id=name,
+            name=name,
+            class_name="mt-0.5 h-4 w-4 accent-[var(--primary)] shrink-0",
+            **props,
+        ),
+        rx.el.span(
+            rx.el.span(label, class_name="text-[13px] font-medium block"),
+            *(
+                [rx.el.span(help, class_name="text-xs text-muted-foreground block")]
+                if help is not None
+                else []
+            ),
+        ),
+        html_for=name,
+        class_name="flex items-start gap-2.5 cursor-pointer",
+    )
+
+
+def choice_card(
+    title: Any, text: Any, *, icon: str, selected: Any, on_select: Any, **props: Any
+) -> rx.Component:
+    """One of a few big choices, as a pressed button."""
+    base = "text-left w-full flex gap-3 items-start rounded-[10px] border p-4 cursor-pointer transition-colors duration-150 "
+    on, off = (
+        base + "border-primary bg-primary-soft",
+        base + "border-border bg-card hover:border-border-strong",
+    )
+    return rx.el.button(
+        rx.icon(icon, size=18, class_name="mt-0.5 shrink-0 text-primary-text", aria_hidden="true"),
+        rx.el.span(
+            rx.el.span(title, class_name="font-medium block"),
+            rx.el.span(text, class_name="text-[13px] text-muted-foreground block mt-0.5"),
+            class_name="min-w-0",
+        ),
+        type="button",
+        aria_pressed=selected,
+        on_click=on_select,
+        class_name=rx.cond(selected, on, off) if isinstance(selected, rx.Var) else (on if selected else off),
+        **props,
+    )
+
+
+def form_section(title: Any, description: Any, *children: Any) -> rx.Component:
+    """A titled group of fields, two to a row where there is room."""
+    return rx.el.fieldset(
+        rx.el.legend(title, class_name="text-[15px] font-semibold"),
+        rx.el.p(description, class_name="text-[13px] text-muted-foreground mt-0.5 mb-4"),
+        rx.el.div(*children, class_name="grid grid-cols-1 sm:grid-cols-2 gap-x-5 gap-y-4"),
+        class_name="min-w-0",
+    )

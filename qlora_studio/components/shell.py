@@ -1,0 +1,164 @@
+"""The frame of every page for people who are signed in, and the decorator that puts a page into it.
+
+@studio_page("/datasets", title="Datasets", section="datasets", on_load=DatasetsState.load)
+def datasets() -> rx.Component:
+    return rx.fragment(page_header("Datasets", ...), ...)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import reflex as rx
+
+from reflex.style import set_color_mode
+
+from qlora_studio.components.buttons import icon_button
+from qlora_studio.components.navigation import breadcrumb, command_palette, drawer, sidebar
+from qlora_studio.state.shell import ShellState
+
+PageFunction = Callable[[], rx.Component]
+
+
+def studio_page(
+    route: str,
+    *,
+    title: str,
+    section: str,
+    on_load: Any = None,
+    crumbs: list[tuple[Any, Any]] | None = None,
+    here: Any = None,
+    wide: bool = False,
+) -> Callable[[PageFunction], PageFunction]:
+    """Register a page inside the shell.
+
+    Args:
+        route: as in Reflex; `[dataset_id]` names a part of the address.
+        title: of the browser's tab, and of the breadcrumb unless `here` says otherwise.
+        section: the sidebar's entry that is marked.
+        on_load: handler or list of handlers, run after the shell's own.
+        crumbs: (label, href) of the pages above this one.
+        wide: use the whole width (dashboards of charts); otherwise 1,200 px.
+    """
+    after = on_load if isinstance(on_load, list) else [on_load] if on_load is not None else []
+
+    def register(function: PageFunction) -> PageFunction:
+        def page() -> rx.Component:
+            return shell(function(), section=section, crumbs=crumbs or [], here=here or title, wide=wide)
+
+        page.__name__ = function.__name__
+        page.__module__ = function.__module__
+        rx.page(route=route, title=f"{title} · QLoRA Studio", on_load=[ShellState.load, *after])(page)
+        return function
+
+    return register
+
+
+def shell(
+    content: rx.Component, *, section: str, crumbs: list[tuple[Any, Any]], here: Any, wide: bool = False
+) -> rx.Component:
+    """Sidebar, top bar and the page's content."""
+    width = "max-w-[1600px]" if wide else "max-w-[1200px]"
+    return rx.fragment(
+        rx.el.a("Skip to content", href="#content", class_name="skip-link"),
+        rx.el.div(
+            sidebar(section),
+            rx.el.div(
+                _top_bar(crumbs, here),
+                rx.el.main(
+                    content,
+                    id="content",
+                    tab_index=-1,
+                    class_name=f"rise-in mx-auto w-full {width} px-4 sm:px-6 lg:px-8 py-6 outline-none",
+                ),
+                class_name="min-w-0 flex flex-col",
+            ),
+            class_name="app-shell",
+        ),
+        drawer(section),
+        command_palette(),
+    )
+
+
+def _top_bar(crumbs: list[tuple[Any, Any]], here: Any) -> rx.Component:
+    return rx.el.div(
+        icon_button("menu", "Open the menu", data_open_dialog="nav-drawer", class_name="min-[900px]:hidden"),
+        breadcrumb(crumbs, here),
+        rx.el.div(
+            rx.el.button(
+                rx.icon("search", size=14, aria_hidden="true"),
+                rx.el.span("Go to…", class_name="hidden sm:inline"),
+                rx.el.kbd(
+                    "Ctrl K",
+                    class_name="hidden lg:inline text-[11px] border border-border rounded px-1.5 bg-card",
+                ),
+                type="button",
+                data_open_dialog="command-palette",
+                aria_label="Open the command palette",
+                class_name="flex items-center gap-2 h-8 px-2.5 rounded-lg border border-border text-[13px] text-muted-foreground bg-muted/60 hover:bg-muted cursor-pointer",
+            ),
+            theme_switch(),
+            _user_menu(),
+            class_name="ml-auto flex items-center gap-1.5 shrink-0",
+        ),
+        role="banner",
+        class_name="sticky top-0 z-20 flex items-center gap-3 h-14 px-4 sm:px-6 lg:px-8 border-b border-border bg-background/85 backdrop-blur",
+    )
+
+
+def theme_switch() -> rx.Component:
+    """Light, dark, or as the system says."""
+    choices = (("light", "sun", "Light"), ("dark", "moon", "Dark"), ("system", "monitor", "System"))
+    return rx.dropdown_menu.root(
+        rx.dropdown_menu.trigger(
+            rx.el.button(
+                rx.icon("sun", size=16, class_name="dark:hidden", aria_hidden="true"),
+                rx.icon("moon", size=16, class_name="hidden dark:block", aria_hidden="true"),
+                type="button",
+                aria_label="Theme",
+                title="Theme",
+                class_name="inline-grid place-items-center h-8 w-8 rounded-lg hover:bg-muted cursor-pointer",
+            )
+        ),
+        rx.dropdown_menu.content(
+            *(
+                rx.dropdown_menu.item(
+                    rx.icon(icon, size=14, aria_hidden="true"), label, on_click=set_color_mode(value)
+                )
+                for value, icon, label in choices
+            ),
+            align="end",
+            size="1",
+            variant="soft",
+        ),
+    )
+
+
+def _user_menu() -> rx.Component:
+    return rx.dropdown_menu.root(
+        rx.dropdown_menu.trigger(
+            rx.el.button(
+                rx.el.span(
+                    ShellState.initials,
+                    class_name="grid place-items-center h-7 w-7 rounded-full bg-primary-soft text-primary-text text-[11px] font-semibold",
+                ),
+                type="button",
+                aria_label="Your account",
+                title="Your account",
+                class_name="inline-grid place-items-center h-8 w-8 rounded-full hover:bg-muted cursor-pointer",
+            )
+        ),
+        rx.dropdown_menu.content(
+            rx.el.div(
+                rx.el.p(ShellState.username, class_name="font-medium truncate"),
+                rx.el.p(ShellState.email, class_name="text-xs text-muted-foreground truncate"),
+                class_name="px-3 py-2 max-w-60",
+            ),
+            rx.dropdown_menu.separator(),
+            rx.dropdown_menu.item(
+                rx.icon("log-out", size=14, aria_hidden="true"), "Log out", custom_attrs={"data-log-out": ""}
+            ),
+            align="end",
+            size="1",
+            variant="soft",
+        ),
+    )

@@ -1,0 +1,292 @@
+"""The data table: server-side search, filters as chips, sort, paging; cards under 640 px."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import reflex as rx
+
+from qlora_studio.components.buttons import button, icon_button, page_link
+from qlora_studio.components.feedback import loading_switch, skeleton_rows
+from qlora_studio.components.forms import select_input
+from qlora_studio.state.tables import PAGE_SIZES
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Args:
+        label: its heading, also shown beside the value on narrow screens.
+        cell: makes the cell's content from a row Var.
+        sort: the name that `sort_by` gets; None if it cannot be sorted.
+        align: text left, numbers right.
+        hide_below: hidden on screens narrower than this Tailwind breakpoint (but shown in cards).
+    """
+
+    label: str
+    cell: Callable[[Any], Any]
+    sort: str | None = None
+    align: Literal["left", "right"] = "left"
+    width: str = ""
+
+
+def data_table(
+    state: Any,
+    *,
+    rows: Any,
+    columns: Sequence[Column],
+    empty: rx.Component,
+    label: str,
+    row_key: Callable[[Any], Any] = lambda row: row.id,
+    row_menu: Callable[[Any], Any] | None = None,
+    filters: Sequence[tuple[str, str, Sequence[tuple[str, str]]]] = (),
+    search_placeholder: str = "Search",
+    actions: Any = None,
+    on_retry: Any = None,
+) -> rx.Component:
+    """A searchable list over a state that mixes in `TableState`.
+
+    Args:
+        state: the state class; its `rows` are given separately so that their type is known.
+        empty: what is shown when there is nothing at all (not when a filter hides everything).
+        label: the table's name for screen readers.
+        row_menu: makes the menu of a row, see `row_menu`.
+        filters: (name, label, options) with options as (value, label) pairs.
+    """
+    full = rx.el.div(
+        rx.el.table(
+            rx.el.thead(
+                rx.el.tr(*(_heading(state, c) for c in columns), *([_menu_heading()] if row_menu else []))
+            ),
+            rx.el.tbody(
+                rx.foreach(rows, lambda row: _row(row, columns, row_key, row_menu)),
+                class_name="divide-y divide-border",
+            ),
+            aria_label=label,
+            class_name="data-table w-full border-collapse text-[13px]",
+        ),
+        class_name="overflow-x-auto",
+    )
+    nothing_found = rx.el.div(
+        rx.icon("search-x", size=24, class_name="text-muted-foreground", aria_hidden="true"),
+        rx.el.p("Nothing matches.", class_name="font-medium mt-3"),
+        button("Clear search and filters", size="sm", on_click=state.clear_filters, class_name="mt-3"),
+        class_name="flex flex-col items-center py-14",
+    )
+    body = loading_switch(
+        is_loading=state.is_loading & (rows.length() == 0),
+        error=state.load_error,
+        is_empty=rows.length() == 0,
+        loading=skeleton_rows(),
+        empty=rx.cond(state.is_filtered, nothing_found, empty),
+        full=full,
+        on_retry=on_retry,
+    )
+    return rx.el.section(
+        _toolbar(state, label, filters, search_placeholder, actions),
+        body,
+        _pager(state),
+        class_name="bg-card border border-border rounded-[10px] shadow-card overflow-hidden",
+    )
+
+
+def _heading(state: Any, column: Column) -> rx.Component:
+    side = "text-right" if column.align == "right" else "text-left"
+    base = f"sticky top-0 bg-card border-b border-border px-4 h-10 font-medium text-muted-foreground whitespace-nowrap {side} {column.width}"
+    if column.sort is None:
+        return rx.el.th(column.label, scope="col", class_name=base)
+    up, down = state.sort == column.sort, state.sort == f"-{column.sort}"
+    arrow = rx.cond(
+        up,
+        rx.icon("arrow-up", size=13, aria_hidden="true"),
+        rx.cond(
+            down,
+            rx.icon("arrow-down", size=13, aria_hidden="true"),
+            rx.icon("arrow-up-down", size=13, class_name="opacity-40", aria_hidden="true"),
+        ),
+    )
+    return rx.el.th(
+        rx.el.button(
+            column.label,
+            arrow,
+            type="button",
+            on_click=state.sort_by(column.sort),
+            class_name="inline-flex items-center gap-1 font-medium cursor-pointer hover:text-foreground rounded",
+        ),
+        scope="col",
+        aria_sort=rx.cond(up, "ascending", rx.cond(down, "descending", "none")),
+        class_name=base,
+    )
+
+
+def _menu_heading() -> rx.Component:
+    return rx.el.th(
+        rx.el.span("Actions", class_name="sr-only"),
+        scope="col",
+        class_name="w-12 border-b border-border sticky top-0 bg-card",
+    )
+
+
+def _row(
+    row: Any, columns: Sequence[Column], row_key: Callable[[Any], Any], row_menu: Callable[[Any], Any] | None
+) -> rx.Component:
+    cells = [
+        rx.el.td(
+            column.cell(row),
+            data_label=column.label,
+            class_name="px-4 h-12 align-middle max-w-[340px] "
+            + ("text-right tabular whitespace-nowrap" if column.align == "right" else "truncate"),
+        )
+        for column in columns
+    ]
+    if row_menu is not None:
+        cells.append(rx.el.td(row_menu(row), class_name="row-menu px-2 text-right"))
+    return rx.el.tr(*cells, key=row_key(row), class_name="hover:bg-muted/60 transition-colors duration-100")
+
+
+def _toolbar(
+    state: Any,
+    label: str,
+    filters: Sequence[tuple[str, str, Sequence[tuple[str, str]]]],
+    placeholder: str,
+    actions: Any,
+) -> rx.Component:
+    search = rx.el.div(
+        rx.icon(
+            "search",
+            size=15,
+            class_name="absolute left-3 top-2.5 text-muted-foreground pointer-events-none",
+            aria_hidden="true",
+        ),
+        rx.debounce_input(
+            rx.el.input(
+                type="search",
+                value=state.query,
+                on_change=state.search,
+                placeholder=placeholder,
+                aria_label=f"Search {label.lower()}",
+                class_name="h-9 w-full rounded-lg border border-border bg-card pl-9 pr-3 text-sm placeholder:text-muted-foreground",
+            ),
+            debounce_timeout=300,
+        ),
+        class_name="relative w-full sm:w-72",
+    )
+    selects = [
+        select_input(
+            name=f"filter-{name}",
+            options=[("", f"All {text.lower()}"), *options],
+            value=state.filters.get(name, ""),
+            on_change=lambda value, name=name: state.filter_by(name, value),
+            aria_label=f"Filter by {text.lower()}",
+            class_name="text-[13px]",
+        )
+        for name, text, options in filters
+    ]
+    chips = [_chip(state, name, text, dict(options)) for name, text, options in filters]
+    return rx.el.div(
+        rx.el.div(
+            search,
+            *selects,
+            rx.el.div(*([actions] if actions is not None else []), class_name="sm:ml-auto flex gap-2"),
+            class_name="flex flex-wrap items-center gap-2",
+        ),
+        rx.cond(
+            state.filters.length() > 0,
+            rx.el.div(*chips, class_name="flex flex-wrap gap-2 mt-2"),
+            rx.fragment(),
+        ),
+        class_name="p-3 border-b border-border",
+    )
+
+
+def _chip(state: Any, name: str, text: str, options: dict[str, str]) -> rx.Component:
+    value = state.filters.get(name, "")
+    shown = rx.match(value, *((k, v) for k, v in options.items()), value)
+    return rx.cond(
+        value != "",
+        rx.el.button(
+            rx.el.span(f"{text}: ", class_name="text-muted-foreground"),
+            shown,
+            rx.icon("x", size=12, aria_hidden="true"),
+            type="button",
+            aria_label=f"Remove the filter {text.lower()}",
+            on_click=state.filter_by(name, ""),
+            class_name="inline-flex items-center gap-1 rounded-md bg-muted hover:bg-subtle px-2 py-1 text-xs font-medium cursor-pointer",
+        ),
+        rx.fragment(),
+    )
+
+
+def _pager(state: Any) -> rx.Component:
+    return rx.cond(
+        state.total > 10,
+        rx.el.nav(
+            rx.el.span(state.range_text, class_name="tabular", role="status"),
+            rx.el.div(
+                rx.el.div(
+                    select_input(
+                        name="page-size",
+                        options=[(n, f"{n} a page") for n in PAGE_SIZES],
+                        value=state.page_size.to_string(),
+                        on_change=state.set_page_size,
+                        aria_label="Rows on a page",
+                        class_name="text-[13px]",
+                    ),
+                    class_name="hidden sm:block",
+                ),
+                icon_button(
+                    "chevron-left",
+                    "Previous page",
+                    variant="secondary",
+                    disabled=state.page <= 1,
+                    on_click=state.go_to_page(state.page - 1),
+                ),
+                icon_button(
+                    "chevron-right",
+                    "Next page",
+                    variant="secondary",
+                    disabled=state.page >= state.n_pages,
+                    on_click=state.go_to_page(state.page + 1),
+                ),
+                class_name="flex items-center gap-2",
+            ),
+            aria_label="Pages",
+            class_name="flex items-center justify-between gap-4 px-4 py-2.5 border-t border-border text-[13px] text-muted-foreground",
+        ),
+        rx.fragment(),
+    )
+
+
+def row_menu(name: Any, *items: rx.Component) -> rx.Component:
+    """The menu at the end of a row. `items` come from `menu_item` and `menu_separator`."""
+    return rx.dropdown_menu.root(
+        rx.dropdown_menu.trigger(icon_button("ellipsis", rx.Var.create("Actions for ") + name)),
+        rx.dropdown_menu.content(*items, align="end", size="1", variant="soft"),
+    )
+
+
+def menu_item(label: Any, *, icon: str, danger: bool = False, **props: Any) -> rx.Component:
+    """One entry of a menu."""
+    color = {"color": "red"} if danger else {}
+    return rx.dropdown_menu.item(rx.icon(icon, size=14, aria_hidden="true"), label, **color, **props)
+
+
+def menu_separator() -> rx.Component:
+    """A line between groups of entries."""
+    return rx.dropdown_menu.separator()
+
+
+def name_cell(name: Any, *, href: Any, detail: Any = None) -> rx.Component:
+    """The first cell of a row: a link to the thing, and a short text under it."""
+    return rx.el.div(
+        page_link(
+            name, href=href, class_name="font-medium hover:underline underline-offset-4 truncate block"
+        ),
+        *(
+            [rx.el.div(detail, class_name="text-xs text-muted-foreground truncate font-normal")]
+            if detail is not None
+            else []
+        ),
+        class_name="min-w-0 py-1.5",
+    )

@@ -1,0 +1,40 @@
+"""The app, put together: pages, REST API, the guard of every event, and what runs beside them."""
+
+import importlib
+import os
+import pkgutil
+
+import reflex as rx
+from starlette.types import ASGIApp
+
+from qlora_studio import pages
+from qlora_studio.api import Dispatch, build_api
+from qlora_studio.api.security import Gate
+from qlora_studio.components.connection import overlay
+from qlora_studio.core.logging import set_up_logging
+from qlora_studio.core.settings import get_settings
+from qlora_studio.state.auth import Guard
+
+set_up_logging(get_settings().log_level)
+for module in pkgutil.iter_modules(pages.__path__):
+    importlib.import_module(f"{pages.__name__}.{module.name}")
+
+
+def _assembled(framework: ASGIApp) -> ASGIApp:
+    is_dev = os.environ.get("REFLEX_ENV_MODE", "dev") != "prod"
+    return Gate(Dispatch(framework, build_api()), is_dev=is_dev)
+
+
+app = rx.App(
+    stylesheets=["/theme.css"],
+    head_components=[
+        rx.el.script(src="/shell.js", defer=True),
+        rx.el.script(src="/auth.js", defer=True),
+        rx.el.link(rel="icon", href="/favicon.svg", type="image/svg+xml"),
+    ],
+    html_lang="en",
+    toaster=rx.toast.provider(position="bottom-right", rich_colors=True, close_button=True),
+    api_transformer=_assembled,
+)
+app.app_wraps[5, "Overlay"] = overlay
+app.add_middleware(Guard())

@@ -1,0 +1,119 @@
+"""`make run` and `qlora-studio serve`: build the pages if the sources changed, migrate, and serve on one port.
+
+The server is one process. `kill -9` leaves nothing behind, and a second start skips the build.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from qlora_studio.core.settings import Settings, get_settings
+
+logger = logging.getLogger("qlora_studio.serve")
+ROOT = Path(__file__).resolve().parents[1]
+_SOURCES = (
+    "rxconfig.py", "assets", "reflex.lock", "qlora_studio/qlora_studio.py", "qlora_studio/components",
+    "qlora_studio/pages", "qlora_studio/state", "qlora_studio/frontend", "qlora_studio/contracts",
+)  # fmt: skip
+
+
+def web_path() -> Path:
+    """Where Reflex compiles to."""
+    return (ROOT / os.environ.get("REFLEX_WEB_WORKDIR", ".web")).resolve()
+
+
+def source_hash() -> str:
+    """Return a hash of everything that the compiled pages are made from."""
+    digest = hashlib.sha256()
+    for name in _SOURCES:
+        path = ROOT / name
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for file in files:
+            if "__pycache__" not in file.parts and "external" not in file.parts:
+                digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def build(*, force: bool = False) -> bool:
+    """Compile the pages if their sources changed since the last build. Returns whether it did.
+
+    Raises:
+        SystemExit: the build failed; its output has been shown.
+    """
+    wanted = source_hash()
+    stamp = web_path() / "qlora_studio.build"
+    is_there = (web_path() / "build/client/index.html").exists()
+    if not force and is_there and stamp.exists() and stamp.read_text() == wanted:
+        return False
+    print("Building the pages (about a minute the first time) …", flush=True)
+    stamp.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "reflex", "export", "--frontend-only", "--no-zip"]
+    if subprocess.run(command, cwd=ROOT, env=_build_environment(), check=False).returncode != 0:
+        raise SystemExit("The pages could not be built; see above.")
+    stamp.write_text(wanted)
+    return True
+
+
+def _build_environment() -> dict[str, str]:
+    """Node comes from the venv; Reflex is told to use npm and to look for nothing on the network by itself."""
+    env = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "REFLEX_ENV_MODE": "prod",
+        "REFLEX_USE_NPM": "1",
+        "REFLEX_CHECK_LATEST_VERSION": "0",
+    }
+    env.setdefault("NPM_CONFIG_REGISTRY", "https://registry.npmjs.org")
+    return env
+
+
+def serve(settings: Settings | None = None) -> None:
+    """Migrate the database and serve pages, API and websocket until interrupted."""
+    settings = settings or get_settings()
+    os.chdir(ROOT)
+    os.environ["REFLEX_ENV_MODE"] = "prod"
+    from reflex.environment import environment
+
+    environment.REFLEX_SKIP_COMPILE.set(True)
+    environment.REFLEX_MOUNT_FRONTEND_COMPILED_APP.set(True)
+    from qlora_studio.db.migrations import upgrade
+
+    upgrade()
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+    from granian.server.embed import Server
+
+    from qlora_studio.qlora_studio import app
+
+    server = Server(
+        app(),
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        log_level=LogLevels.error,
+        backlog=1024,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.stop)
+    host = "localhost" if settings.host in {"127.0.0.1", "0.0.0.0", "::"} else settings.host
+    print(f"QLoRA Studio is at http://{host}:{settings.port}  (Ctrl-C stops it; jobs go on)", flush=True)
+    await server.serve()
+
+
+def main() -> None:
+    """Build if needed, then serve."""
+    build()
+    serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""Sign-up, log-in, sessions and log-out.
+
+A session's token is shown once, to the client that signed in; the database keeps its SHA-256 only. Tries are
+counted before a password is looked at, so that many tries at once cannot slip past the back-off.
+"""
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from email_validator import EmailNotValidError, validate_email
+from sqlalchemy import delete, func
+from sqlmodel import Session, col, or_, select
+
+from qlora_studio.contracts.enums import Role
+from qlora_studio.core.clock import utc_now
+from qlora_studio.core.errors import Conflict, InvalidInput, NotAuthenticated, TooManyTries
+from qlora_studio.core.settings import get_settings
+from qlora_studio.db import engine as db
+from qlora_studio.db.models.user import AuthSession, LoginFailure, User
+from qlora_studio.services import audit
+from qlora_studio.services.passwords import find_weakness, hash_password, verify_password
+
+WRONG_CREDENTIALS = "That name and password do not match."
+IDLE_LIMIT = timedelta(days=7)
+_SEEN_EVERY = timedelta(minutes=5)
+_WINDOW = timedelta(minutes=30)
+_FREE_TRIES = {"account": 5, "peer": 30}
+_MAX_WAIT_S = 300
+_USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{1,30})[A-Za-z0-9]")
+_RESERVED = frozenset("admin administrator root system support qlora-studio nobody null".split())
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A live session and whose it is."""
+
+    user: User
+    session_id: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class NewSession:
+    """A session just made. `token` is the only copy of the secret."""
+
+    token: str
+    user: User
+    expires_at: datetime
+
+
+def token_hash(token: str) -> str:
+    """Return what the database keeps of a token: its SHA-256 in hex."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def check_fields(session: Session, *, username: str = "", email: str = "") -> dict[str, str]:
+    """Return a sentence for each of the given fields that is malformed or taken; blank ones are not looked at."""
+    problems: dict[str, str] = {}
+    if username:
+        if message := _username_problem(username):
+            problems["username"] = message
+        elif _find_by(session, username_key=username.casefold()):
+            problems["username"] = "This username is taken."
+    if email:
+        try:
+            address = _normal_email(email)
+        except InvalidInput as error:
+            problems |= error.fields
+        else:
+            if _find_by(session, email_key=address.casefold()):
+                problems["email"] = "There is an account with this e-mail address."
+    return problems
+
+
+def sign_up(session: Session, *, username: str, email: str, password: str) -> User:
+    """Make an account; the first one becomes admin.
+
+    Raises:
+        InvalidInput: a field is malformed or the password is weak; `fields` says which and why.
+        Conflict: the username or the e-mail address is taken.
+    """
+    username, email = username.strip(), email.strip()
+    fields: dict[str, str] = {}
+    if message := _username_problem(username):
+        fields["username"] = message
+    try:
+        email = _normal_email(email)
+    except InvalidInput as error:
+        fields |= error.fields
+    if message := find_weakness(password, username=username, email=email):
+        fields["password"] = message
+    if fields:
+        raise InvalidInput("Check the marked fields.", fields=fields)
+    if taken := check_fields(session, username=username, email=email):
+        error = Conflict(next(iter(taken.values())))
+        error.fields = taken  # type: ignore[attr-defined]
+        raise error
+    is_first = session.exec(select(func.count()).select_from(User)).one() == 0
+    user = User(
+        username=username,
+        username_key=username.casefold(),
+        email=email,
+        email_key=email.casefold(),
+        password_hash=hash_password(password),
+        role=Role.ADMIN if is_first else Role.TRAINER,
+    )
+    session.add(user)
+    session.flush()
+    audit.record(
+        session,
+        actor=user,
+        action="account.create",
+        object_type="user",
+        object_id=user.id,
+        object_name=username,
+    )
+    return user
+
+
+def log_in(*, login: str, password: str, peer: str, user_agent: str = "") -> NewSession:
+    """Check a password and start a session. Opens its own transactions: hashing must not hold the write lock.
+
+    Args:
+        login: e-mail address or username, any case.
+        peer: the client's address, as the socket tells it.
+
+    Raises:
+        NotAuthenticated: no such account or wrong password; the two look and cost the same.
+        TooManyTries: the back-off of this account or peer has not passed.
+    """
+    key = login.strip().casefold()
+    with db.write() as session:
+        user = _find_by(session, username_key=key) or _find_by(session, email_key=key)
+        keys = [f"account:{user.id if user else '?' + key[:250]}", f"peer:{peer[:64]}"]
+        _refuse_if_too_soon(session, keys)
+        session.add_all([LoginFailure(key=k) for k in keys])
+    if not verify_password(password[:1024], user.password_hash if user else None) or user is None:
+        raise NotAuthenticated(WRONG_CREDENTIALS)
+    with db.write() as session:
+        session.exec(delete(LoginFailure).where(col(LoginFailure.key) == keys[0]))
+        newest = select(func.max(LoginFailure.id)).where(LoginFailure.key == keys[1]).scalar_subquery()
+        session.exec(delete(LoginFailure).where(col(LoginFailure.id) == newest))
+        return start_session(session, user=user, peer=peer, user_agent=user_agent)
+
+
+def start_session(session: Session, *, user: User, peer: str = "", user_agent: str = "") -> NewSession:
+    """Make a session with a fresh token, and forget sessions and tries that are past."""
+    now = utc_now()
+    session.exec(
+        delete(AuthSession).where(
+            or_(col(AuthSession.expires_at) < now, col(AuthSession.last_seen_at) < now - IDLE_LIMIT)
+        )
+    )
+    session.exec(delete(LoginFailure).where(col(LoginFailure.at) < now - _WINDOW))
+    token = secrets.token_urlsafe(32)
+    expires_at = now + timedelta(days=get_settings().session_days)
+    session.add(
+        AuthSession(
+            token_hash=token_hash(token),
+            user_id=user.id,
+            user_agent=user_agent[:255],
+            peer=peer[:64],
+            expires_at=expires_at,
+        )
+    )
+    audit.record(
+        session,
+        actor=user,
+        action="account.log_in",
+        object_type="user",
+        object_id=user.id,
+        object_name=user.username,
+    )
+    return NewSession(token=token, user=user, expires_at=expires_at)
+
+
+def find_signed_in(session: Session, *, token: str) -> SignedIn | None:
+    """Return the live session that `token` belongs to, or None."""
+    if not token or len(token) > 200:
+        return None
+    query = (
+        select(AuthSession, User)
+        .where(AuthSession.token_hash == token_hash(token))
+        .where(col(User.id) == col(AuthSession.user_id))
+    )
+    row = session.exec(query).first()
+    if row is None:
+        return None
+    found, user = row
+    now = utc_now()
+    if found.expires_at <= now or found.last_seen_at + IDLE_LIMIT <= now:
+        return None
+    return SignedIn(user=user, session_id=found.id, expires_at=found.expires_at)
+
+
+def authenticate(token: str) -> SignedIn:
+    """Return the session of `token`, noting now and then that it was used. Opens its own transactions.
+
+    Raises:
+        NotAuthenticated: there is no such session, or it has ended.
+    """
+    with db.read() as session:
+        signed_in = find_signed_in(session, token=token)
+        if signed_in is None:
+            raise NotAuthenticated("Your session has ended. Sign in again.")
+        auth_session = session.get(AuthSession, signed_in.session_id)
+        is_stale = auth_session is not None and auth_session.last_seen_at + _SEEN_EVERY < utc_now()
+    if is_stale:
+        with db.write() as session:
+            if (auth_session := session.get(AuthSession, signed_in.session_id)) is not None:
+                auth_session.last_seen_at = utc_now()
+    return signed_in
+
+
+def log_out(session: Session, *, token: str) -> None:
+    """End the session of `token` at once. A token that names none is no error."""
+    signed_in = find_signed_in(session, token=token)
+    session.exec(delete(AuthSession).where(col(AuthSession.token_hash) == token_hash(token)))
+    if signed_in is not None:
+        user = signed_in.user
+        audit.record(
+            session,
+            actor=user,
+            action="account.log_out",
+            object_type="user",
+            object_id=user.id,
+            object_name=user.username,
+        )
+
+
+def set_theme(session: Session, *, actor: User, theme: str) -> None:
+    """Remember the actor's choice of light, dark or the system's.
+
+    Raises:
+        InvalidInput: it is none of the three.
+    """
+    if theme not in {"light", "dark", "system"}:
+        raise InvalidInput("Choose light, dark or system.", fields={"theme": "Choose light, dark or system."})
+    if (user := session.get(User, actor.id)) is not None:
+        user.theme = theme
+
+
+def _find_by(session: Session, **key: str) -> User | None:
+    return session.exec(select(User).filter_by(**key)).first()
+
+
+def _username_problem(username: str) -> str | None:
+    if not _USERNAME.fullmatch(username):
+        return "Use 3 to 32 letters, digits, dots, dashes or underscores, starting and ending with a letter or digit."
+    if username.casefold() in _RESERVED:
+        return "This username is reserved."
+    return None
+
+
+def _normal_email(email: str) -> str:
+    try:
+        return validate_email(email.strip(), check_deliverability=False).normalized
+    except EmailNotValidError:
+        text = "Enter an e-mail address such as name@example.org."
+        raise InvalidInput(text, fields={"email": text}) from None
+
+
+def _refuse_if_too_soon(session: Session, keys: list[str]) -> None:
+    now = utc_now()
+    for key in keys:
+        query = select(func.count(), func.max(LoginFailure.at)).where(
+            LoginFailure.key == key, LoginFailure.at >= now - _WINDOW
+        )
+        n_failed, last = session.exec(query).one()
+        over = n_failed - _FREE_TRIES[key.partition(":")[0]]
+        if over < 0 or last is None:
+            continue
+        wait_s = min(_MAX_WAIT_S, 2 ** min(over, 10)) - (now - last).total_seconds()
+        if wait_s > 0:
+            raise TooManyTries(
+                f"Too many tries. Wait {_wait_text(wait_s)} and try again.",
+                retry_after_s=max(1, round(wait_s + 0.5)),
+            )
+
+
+def _wait_text(wait_s: float) -> str:
+    seconds = max(1, round(wait_s + 0.5))
+    return f"{seconds} seconds" if seconds < 90 else f"{round(seconds / 60)} minutes"

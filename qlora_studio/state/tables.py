@@ -1,0 +1,131 @@
+"""What every searchable list shares: its address is the one place that holds search, filters, sort and page.
+
+A list's state mixes in `TableState`, sets `_path`, and loads its page from `on_load`:
+
+    class DatasetsState(TableState, rx.State):
+        _path: ClassVar[str] = "/datasets"
+        rows: list[DatasetRow] = []
+
+        @rx.event
+        @authorized()
+        async def load(self, actor: User):
+            self._read_address()    # query, sort, page, page_size, filters
+            ...
+
+The handlers here only change the address; the framework then calls `load` again. So a link can be shared, and
+Back works.
+"""
+
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+import reflex as rx
+
+from qlora_studio.state.auth import authorized
+
+PAGE_SIZES = ("10", "25", "50", "100")
+
+
+class TableState(rx.State, mixin=True):
+    """Search, filters, sort and paging of one list. `sort` is a column's name, `-` before it for descending."""
+
+    _path: ClassVar[str] = "/"
+    _filter_names: ClassVar[tuple[str, ...]] = ("status", "task")
+
+    query: str = ""
+    sort: str = ""
+    page: int = 1
+    page_size: int = 25
+    total: int = 0
+    filters: dict[str, str] = {}
+    is_loading: bool = True
+    load_error: str = ""
+
+    @rx.var
+    def n_pages(self) -> int:
+        """How many pages there are, at least 1."""
+        return max(1, -(-self.total // self.page_size))
+
+    @rx.var
+    def range_text(self) -> str:
+        """`26 to 50 of 1,204`."""
+        if not self.total:
+            return "0"
+        first = (self.page - 1) * self.page_size + 1
+        return f"{first:,} to {min(self.total, self.page * self.page_size):,} of {self.total:,}"
+
+    @rx.var
+    def is_filtered(self) -> bool:
+        """Whether a search or a filter hides rows."""
+        return bool(self.query or any(self.filters.values()))
+
+    def _read_address(self) -> None:
+        """Take search, filters, sort and page from the address; what is odd there falls back to its default."""
+        given = dict(self.router.url.query_parameters)
+        self.query = given.get("query", "")[:200]
+        self.sort = given.get("sort", "")[:40]
+        self.page = _whole(given.get("page"), 1, 1, 1_000_000)
+        self.page_size = _whole(given.get("page_size"), 25, 1, 100)
+        self.filters = {name: given[name][:80] for name in self._filter_names if given.get(name)}
+
+    def _address(self, **changes: Any) -> str:
+        kept: dict[str, Any] = {
+            "query": self.query,
+            **self.filters,
+            "sort": self.sort,
+            "page": self.page,
+            "page_size": self.page_size,
+        }
+        kept |= changes
+        defaults = {"page": 1, "page_size": 25}
+        wanted = {k: v for k, v in kept.items() if v not in ("", None) and v != defaults.get(k)}
+        return self._path + (f"?{urlencode(wanted)}" if wanted else "")
+
+    @rx.event
+    @authorized()
+    async def search(self, text: str):
+        """Look for `text`; back to the first page."""
+        return rx.redirect(self._address(query=text.strip()[:200], page=1), replace=True)
+
+    @rx.event
+    @authorized()
+    async def filter_by(self, name: str, value: str):
+        """Set or (with an empty value) drop a filter."""
+        if name in self._filter_names:
+            return rx.redirect(self._address(**{name: value[:80], "page": 1}), replace=True)
+        return None
+
+    @rx.event
+    @authorized()
+    async def clear_filters(self):
+        """Show all rows again."""
+        return rx.redirect(
+            self._address(query="", page=1, **dict.fromkeys(self._filter_names, "")), replace=True
+        )
+
+    @rx.event
+    @authorized()
+    async def sort_by(self, column: str):
+        """Sort by a column; a second time turns the order round."""
+        return rx.redirect(
+            self._address(sort=f"-{column}" if self.sort == column else column, page=1), replace=True
+        )
+
+    @rx.event
+    @authorized()
+    async def go_to_page(self, page: int):
+        """Show another page."""
+        return rx.redirect(self._address(page=min(max(1, page), self.n_pages)))
+
+    @rx.event
+    @authorized()
+    async def set_page_size(self, size: str):
+        """Show 10, 25, 50 or 100 rows at once."""
+        return rx.redirect(self._address(page_size=_whole(size, 25, 1, 100), page=1), replace=True)
+
+
+def _whole(text: str | None, default: int, low: int, high: int) -> int:
+    try:
+        return min(max(int(text or default), low), high)
+    except ValueError:
+        return default

@@ -1,0 +1,48 @@
+"""Reflex's configuration: what is compiled, and how the compiled pages find their server."""
+
+import os
+
+import reflex as rx
+
+from qlora_studio.core.settings import get_settings
+from qlora_studio.frontend import PortableBuildPlugin, tailwind_tokens
+
+settings = get_settings()
+is_dev = os.environ.get("REFLEX_ENV_MODE", "dev") == "dev"
+
+config = rx.Config(
+    app_name="qlora_studio",
+    backend_host=settings.host,
+    # In production everything is on one port and the page finds it by its own address (see PortableBuildPlugin).
+    cors_allowed_origins=["http://localhost:3000", "http://127.0.0.1:3000"] if is_dev else [],
+    state_manager_mode=rx.constants.StateManagerMode.MEMORY,
+    telemetry_enabled=False,
+    show_built_with_reflex=False,
+    default_color_mode="system",
+    frontend_packages=[],
+    plugins=[
+        rx.plugins.RadixThemesPlugin(
+            theme=rx.theme(
+                accent_color="indigo",
+                gray_color="slate",
+                radius="medium",
+                has_background=False,
+                scaling="95%",
+            )
+        ),
+        rx.plugins.TailwindV4Plugin(
+            {
+                "content": [
+                    "./app/**/*.{js,jsx}",
+                    "./components/**/*.{js,jsx}",
+                    "./app_components/**/*.{js,jsx}",
+                ],
+                "darkMode": "class",
+                "theme": {"extend": tailwind_tokens()},
+                "plugins": [],
+            }
+        ),
+        PortableBuildPlugin(),
+    ],
+    disable_plugins=[rx.plugins.SitemapPlugin],
+)
