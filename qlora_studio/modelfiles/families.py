@@ -6,7 +6,7 @@ from qlora_studio.contracts.enums import Task
 from qlora_studio.modelfiles import configs
 
 _WAV2VEC2_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
-_CONFORMER_ATTENTION = ("linear_q", "linear_k", "linear_v", "linear_out", "linear_pos")
+_CONFORMER_ATTENTION = ("linear_q", "linear_k", "linear_v", "linear_out")
 
 
 @dataclass(frozen=True)

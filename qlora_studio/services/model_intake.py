@@ -6,6 +6,7 @@ watches). The row in the database says how far it is; after a restart `recover` 
 
 import json
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.model import BaseAudioModel
 from qlora_studio.modelfiles.check import CheckedModel, check_folder
+from qlora_studio.modelfiles.configs import WaveformConfig
 from qlora_studio.modelfiles.hub import HELD_ELSEWHERE
 from qlora_studio.modelfiles.prepare import Placement, content_hash, prepare_folder, take_fingerprints
 from qlora_studio.modelfiles.roots import resolve_folder
@@ -94,6 +96,7 @@ def fill_in(model: BaseAudioModel, intake: Intake) -> None:
         "hidden_size": checked.config.width,
         "n_hidden_layers": checked.config.n_layers,
         "vocab_size": getattr(checked.config, "vocab_size", 0),
+        "frames_per_s": _frames_per_s(checked),
         "dtypes": sorted({tensor.dtype for tensor in checked.tensors.values()}),
         "layers": checked.layers.as_details(),
         "checks": list(checked.checks),
@@ -101,6 +104,17 @@ def fill_in(model: BaseAudioModel, intake: Intake) -> None:
         "warnings": checked.processor.warnings,
         "files": intake.fingerprints,
     }
+
+
+def _frames_per_s(checked: CheckedModel) -> float:
+    """Frames that reach the transformer for each second of sound."""
+    config = checked.config
+    if isinstance(config, WaveformConfig):
+        return checked.processor.sample_rate / math.prod(config.conv_stride)
+    if checked.family.model_type == "whisper":
+        return 50.0
+    stride = checked.processor.json_files["preprocessor_config.json"].get("stride")
+    return 100 / (stride if isinstance(stride, int) and stride > 0 else 2)
 
 
 def start(model_id: str) -> None:

@@ -1,0 +1,398 @@
+"""What a job will take, before it is launched: memory, time and disk against what is free.
+
+Plain arithmetic on what the model's check found (layers by size) and on the lengths of the clips. Memory is
+calibrated on measured runs and meant to be right within a third; time is an estimate of the right order until
+the same model has been trained on this machine once, then it rests on that run's speed.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import psutil
+from pydantic import BaseModel
+from sqlalchemy import func
+from sqlalchemy.orm import object_session
+from sqlmodel import Session, col, select
+
+from qlora_studio.contracts.enums import ClipStatus, JobStatus, Split, TrainingType
+from qlora_studio.contracts.spec import TrainSpec
+from qlora_studio.core.settings import get_settings
+from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job
+
+# NF4: half a byte a weight, one scale for 64 weights (in 8 bits, and again one in 32 bits for 256 of those).
+_NF4_BYTES = 0.5 + 4 / 64
+_NF4_DOUBLE_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+_RUNTIME_BYTES = {"cpu": 560 * 2**20, "cuda": 900 * 2**20}
+# Floats kept for the backward pass, for each frame, layer and unit of width; Whisper tiny and base showed 34.
+_KEPT_FLOATS = {"whisper": 34, "wav2vec2": 34, "hubert": 34, "wav2vec2-conformer": 52, "wav2vec2-bert": 52}
+_KEPT_WITH_CHECKPOINTING = 0.3
+# Sustained floating-point operations a second: of one CPU core in float32, and of a small CUDA card.
+_CORE_FLOPS = 50e9
+_CUDA_FLOPS = 6e12
+_STEP_OVERHEAD_S = 0.06
+_START_S = 15.0
+_TOKENS_PER_S = 4.0  # of speech, for the decoder
+_WHISPER_WINDOW_S = 30.0
+_EVALUATIONS = 6
+_INTERIM_CLIPS = 200
+_PRESET_EPOCHS = {"whisper": 3.0}
+_KEPT_CHECKPOINTS = 3
+
+
+class MemoryForecast(BaseModel):
+    """Bytes at the peak, part by part. `free_bytes` is None when it can't be told."""
+
+    weights_bytes: int
+    adapter_bytes: int
+    optimizer_bytes: int
+    activations_bytes: int
+    runtime_bytes: int
+    total_bytes: int
+    free_bytes: int | None
+    fits: bool
+
+
+class TimeForecast(BaseModel):
+    """Seconds; the truth lies between `low_s` and `high_s` more often than not."""
+
+    total_s: float
+    low_s: float
+    high_s: float
+    total_steps: int
+    samples_per_s: float
+    basis: str
+
+
+class DiskForecast(BaseModel):
+    """Bytes of checkpoints, adapter and cached features."""
+
+    total_bytes: int
+    free_bytes: int
+    fits: bool
+
+
+class Forecast(BaseModel):
+    """What a job will take. `n_trainable` counts the parameters that move."""
+
+    device: str
+    n_trainable: int
+    memory: MemoryForecast
+    time: TimeForecast
+    disk: DiskForecast
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class ClipStats:
+    """The clips that will be used. Seconds."""
+
+    n_train: int
+    n_validation: int
+    mean_s: float
+    longest_s: float
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is there to run on. `free_bytes` is of the card's memory on CUDA, else of the RAM."""
+
+    device: str
+    n_cores: int
+    free_bytes: int | None
+    free_disk_bytes: int
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The shape of one training step."""
+
+    frames: float  # of the longest clip, into the transformer
+    mean_frames: float
+    tokens: float  # of the mean clip, out of the decoder; 0 without one
+    batch_size: int
+
+
+def forecast_job(
+    *,
+    spec: TrainSpec,
+    model: BaseAudioModel,
+    dataset: Dataset,
+    clips: ClipStats | None = None,
+    machine: Machine | None = None,
+) -> Forecast:
+    """Forecast a job.
+
+    Args:
+        clips: lengths of the clips; read from the dataset's rows when it belongs to an open session.
+        machine: what to run on; this machine by default.
+    """
+    session = object_session(dataset)
+    clips = clips or (read_clip_stats(session, dataset) if isinstance(session, Session) else _guess(dataset))
+    machine = machine or look_at_machine()
+    n_trainable = count_trainable(spec, model)
+    work = _shape(spec, model, clips)
+    memory = _memory(spec, model, work, n_trainable, machine)
+    steps = count_steps(spec, model, clips.n_train)
+    past = read_past_speed(session, model, spec) if isinstance(session, Session) else None
+    time = _time(
+        spec=spec,
+        model=model,
+        clips=clips,
+        work=work,
+        steps=steps,
+        machine=machine,
+        past_samples_per_s=past,
+    )
+    disk = _disk(spec, model, clips, n_trainable, machine)
+    return Forecast(
+        device=machine.device,
+        n_trainable=n_trainable,
+        memory=memory,
+        time=time,
+        disk=disk,
+        warnings=_warnings(memory, disk, clips, model),
+    )
+
+
+def look_at_machine() -> Machine:
+    """Ask the operating system, and NVIDIA's driver if there is one, what is free now."""
+    data = get_settings().data_path
+    while not data.exists():
+        data = data.parent
+    card_free = _free_card_bytes()
+    return Machine(
+        device="cuda" if card_free is not None else "cpu",
+        n_cores=psutil.cpu_count(logical=False) or os.cpu_count() or 1,
+        free_bytes=card_free if card_free is not None else psutil.virtual_memory().available,
+        free_disk_bytes=shutil.disk_usage(data).free,
+    )
+
+
+def _free_card_bytes() -> int | None:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        try:
+            return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).free)
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
+
+
+def read_clip_stats(session: Session, dataset: Dataset) -> ClipStats:
+    """Count and measure the usable clips of a dataset."""
+    usable = (col(Clip.dataset_id) == dataset.id, col(Clip.status) == ClipStatus.OK)
+    counted = select(Clip.split, func.count()).where(*usable).group_by(col(Clip.split))
+    counts = dict(session.exec(counted).all())
+    measured = select(func.avg(Clip.duration_s), func.max(Clip.duration_s)).where(*usable)
+    mean, longest = session.exec(measured).one()
+    return ClipStats(
+        n_train=int(counts.get(Split.TRAIN, 0)),
+        n_validation=int(counts.get(Split.VALIDATION, 0)),
+        mean_s=float(mean or 0),
+        longest_s=float(longest or 0),
+    )
+
+
+def _guess(dataset: Dataset) -> ClipStats:
+    n_used = max(1, dataset.n_clips - dataset.n_excluded)
+    mean = dataset.duration_s / n_used
+    return ClipStats(ceil(0.8 * n_used), n_used - ceil(0.8 * n_used), mean, 4 * mean)
+
+
+def read_past_speed(session: Session, model: BaseAudioModel, spec: TrainSpec) -> float | None:
+    """Samples a second of the newest finished job on this model with the same batch size, if there is one."""
+    query = (
+        select(Job)
+        .where(
+            Job.model_id == model.id,
+            Job.status == JobStatus.SUCCEEDED,
+            Job.training_type == spec.training_type,
+            col(Job.samples_per_s).is_not(None),
+        )
+        .order_by(col(Job.finished_at).desc())
+        .limit(20)
+    )
+    for job in session.exec(query):
+        if job.spec.get("optimization", {}).get("batch_size") == spec.optimization.batch_size:
+            return job.samples_per_s
+    return None
+
+
+def count_trainable(spec: TrainSpec, model: BaseAudioModel) -> int:
+    """Parameters that the optimiser moves: the adapter's, with a CTC head in full; or all of them."""
+    if spec.training_type == TrainingType.PRETRAINING:
+        return model.n_parameters
+    layers = _layers(model)
+    targets = spec.qlora.target_modules
+    names = set(targets if isinstance(targets, list) else layers["presets"].get(targets, []))
+    adapter = sum(
+        spec.qlora.rank * (kind["n_in"] + kind["n_out"]) * kind["n_layers"]
+        for kind in layers["linear"]
+        if kind["name"] in names
+    )
+    head = 0 if _family(model) == "whisper" else _vocabulary(model) * (_width(model) + 1)
+    return int(adapter + head)
+
+
+def count_steps(spec: TrainSpec, model: BaseAudioModel, n_train: int) -> int:
+    """Optimiser steps of the whole job, with the family's preset when neither epochs nor steps are set."""
+    chosen = spec.optimization
+    if chosen.max_steps is not None:
+        return chosen.max_steps
+    epochs = chosen.epochs or _PRESET_EPOCHS.get(_family(model), 10.0)
+    per_epoch = ceil(max(1, ceil(n_train / chosen.batch_size)) / chosen.gradient_accumulation)
+    return max(1, ceil(epochs * per_epoch))
+
+
+def _shape(spec: TrainSpec, model: BaseAudioModel, clips: ClipStats) -> _Work:
+    rate = float(model.details.get("frames_per_s") or 50)
+    if _family(model) == "whisper":  # every clip costs the whole window
+        frames = rate * _WHISPER_WINDOW_S
+        return _Work(frames, frames, max(8.0, clips.mean_s * _TOKENS_PER_S), spec.optimization.batch_size)
+    longest = min(clips.longest_s, 40.0)
+    return _Work(rate * longest, rate * clips.mean_s, 0, spec.optimization.batch_size)
+
+
+def _memory(
+    spec: TrainSpec, model: BaseAudioModel, work: _Work, n_trainable: int, machine: Machine
+) -> MemoryForecast:
+    adapter = 4 * n_trainable if spec.training_type != TrainingType.PRETRAINING else 0
+    parts = {
+        "weights_bytes": int(weight_bytes(spec, model)),
+        "adapter_bytes": adapter,
+        "optimizer_bytes": 12 * n_trainable,  # gradients and AdamW's two averages, 4 bytes each
+        "activations_bytes": int(_activation_bytes(spec, model, work)),
+        "runtime_bytes": _RUNTIME_BYTES[machine.device],
+    }
+    total = sum(parts.values())
+    return MemoryForecast(
+        **parts,
+        total_bytes=total,
+        free_bytes=machine.free_bytes,
+        fits=machine.free_bytes is None or total <= machine.free_bytes,
+    )
+
+
+def weight_bytes(spec: TrainSpec, model: BaseAudioModel) -> float:
+    """Bytes of the frozen base: linear layers in 4 bits, everything else in 32; or all in 16 or 32 bits."""
+    if spec.training_type != TrainingType.QLORA:
+        is_half = spec.training_type == TrainingType.LORA and spec.qlora.bits == 16
+        return model.n_parameters * (2 if is_half else 4)
+    n_linear = int(_layers(model)["n_linear_parameters"])
+    per_weight = _NF4_DOUBLE_BYTES if spec.qlora.double_quant else _NF4_BYTES
+    return n_linear * per_weight + (model.n_parameters - n_linear) * 4
+
+
+def _activation_bytes(spec: TrainSpec, model: BaseAudioModel, work: _Work) -> float:
+    n_layers, width = int(model.details.get("n_hidden_layers") or 12), _width(model)
+    if _family(model) == "whisper":  # half of the layers are the decoder's, which sees few tokens
+        n_layers = ceil(n_layers / 2)
+    kept = 4 * _KEPT_FLOATS.get(_family(model), 40) * width * n_layers * work.frames * work.batch_size
+    if spec.optimization.gradient_checkpointing:
+        kept *= _KEPT_WITH_CHECKPOINTING
+    positions = 2 * work.tokens if work.tokens else work.frames
+    logits = 3 * 4 * _vocabulary(model) * positions * work.batch_size
+    return kept + logits
+
+
+def _sample_flops(model: BaseAudioModel, work: _Work) -> float:
+    """Floating-point operations of the forward pass over one clip."""
+    n_layers, width = int(model.details.get("n_hidden_layers") or 12), _width(model)
+    n_linear = float(_layers(model)["n_linear_parameters"])
+    if _family(model) == "whisper":
+        encoder_share = 0.43  # a decoder layer has a second attention
+        n_layers = ceil(n_layers / 2)
+        decoder = 2 * work.tokens * (n_linear * (1 - encoder_share) + _vocabulary(model) * width)
+        crossing = n_layers * 4 * width * width * work.mean_frames
+        encoder = 2 * n_linear * encoder_share * work.mean_frames
+        return encoder + decoder + crossing + n_layers * 4 * work.mean_frames**2 * width
+    convolutions = 0.25 * n_linear
+    return 2 * (n_linear + convolutions) * work.mean_frames + n_layers * 4 * work.mean_frames**2 * width
+
+
+def _time(
+    *,
+    spec: TrainSpec,
+    model: BaseAudioModel,
+    clips: ClipStats,
+    work: _Work,
+    steps: int,
+    machine: Machine,
+    past_samples_per_s: float | None,
+) -> TimeForecast:
+    flops_per_s = _CUDA_FLOPS if machine.device == "cuda" else _CORE_FLOPS * machine.n_cores
+    forward_s = _sample_flops(model, work) / flops_per_s
+    per_step = spec.optimization.batch_size * spec.optimization.gradient_accumulation
+    slowdown = 1.3 if spec.optimization.gradient_checkpointing else 1.0
+    sample_s = 3 * forward_s * slowdown + _STEP_OVERHEAD_S / spec.optimization.batch_size
+    if past_samples_per_s:
+        sample_s = 1 / past_samples_per_s
+    n_looks = 2 if spec.evaluation.every_steps is None else max(2, steps // spec.evaluation.every_steps)
+    looked_at = min(clips.n_validation, _INTERIM_CLIPS) * max(n_looks, _EVALUATIONS) + 2 * clips.n_validation
+    look_s = sample_s / 3 * (1.5 if work.tokens else 1.0)
+    total = _START_S + steps * per_step * sample_s + looked_at * look_s
+    spread = 1.3 if past_samples_per_s else 2.5
+    return TimeForecast(
+        total_s=round(total, 1),
+        low_s=round(total / spread, 1),
+        high_s=round(total * spread, 1),
+        total_steps=steps,
+        samples_per_s=round(1 / sample_s, 2),
+        basis="an earlier job on this model" if past_samples_per_s else "a rough table for this family",
+    )
+
+
+def _disk(
+    spec: TrainSpec, model: BaseAudioModel, clips: ClipStats, n_trainable: int, machine: Machine
+) -> DiskForecast:
+    checkpoint = 12 * n_trainable + 2**20
+    result = 4 * model.n_parameters if spec.training_type == TrainingType.PRETRAINING else 4 * n_trainable
+    features = (clips.n_train + clips.n_validation) * clips.mean_s * 100 * 160 * 4  # frames x mel bands
+    total = int(_KEPT_CHECKPOINTS * checkpoint + result + features + 8 * 2**20)
+    free = machine.free_disk_bytes
+    return DiskForecast(total_bytes=total, free_bytes=free, fits=total + 100 * 2**20 <= free)
+
+
+def _warnings(
+    memory: MemoryForecast, disk: DiskForecast, clips: ClipStats, model: BaseAudioModel
+) -> list[str]:
+    found = []
+    if not memory.fits:
+        found.append(
+            "This may not fit into memory. Halve the batch size and double accumulation: the same result, "
+            "half the "
+            "activations."
+        )
+    if not disk.fits:
+        found.append("The disk may be too full for the checkpoints. Free some space first.")
+    if model.max_duration_s and clips.longest_s > model.max_duration_s:
+        found.append(
+            f"Clips longer than {model.max_duration_s:.0f} s are more than this model can hear at once."
+        )
+    return found
+
+
+def _layers(model: BaseAudioModel) -> dict[str, Any]:
+    return model.details.get("layers") or {
+        "n_linear_parameters": int(0.7 * model.n_parameters),
+        "linear": [],
+        "presets": {},
+    }
+
+
+def _family(model: BaseAudioModel) -> str:
+    return str(model.details.get("family", ""))
+
+
+def _width(model: BaseAudioModel) -> int:
+    return int(model.details.get("hidden_size") or 512)
+
+
+def _vocabulary(model: BaseAudioModel) -> int:
+    return int(model.details.get("vocab_size") or 32)

@@ -1,0 +1,164 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import Session
+
+from qlora_studio.contracts.enums import JobStatus, Task, TrainingType
+from qlora_studio.contracts.spec import TrainSpec
+from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job, User
+from qlora_studio.services.forecast import (
+    ClipStats,
+    Forecast,
+    Machine,
+    count_steps,
+    count_trainable,
+    forecast_job,
+)
+
+CLIPS = ClipStats(n_train=402, n_validation=120, mean_s=2.0, longest_s=12.0)
+MACHINE = Machine(device="cpu", n_cores=2, free_bytes=20 * 2**30, free_disk_bytes=50 * 2**30)
+
+
+def whisper_tiny() -> BaseAudioModel:
+    """The sizes of the real thing."""
+
+    def kind(name: str, n_in: int, n_out: int, n_layers: int) -> dict[str, Any]:
+        return {"name": name, "n_in": n_in, "n_out": n_out, "n_layers": n_layers}
+
+    linear = [kind(name, 384, 384, 12) for name in ("q_proj", "k_proj", "v_proj", "out_proj")]
+    linear += [kind("fc1", 384, 1536, 8), kind("fc2", 1536, 384, 8)]
+    return BaseAudioModel(
+        owner_id="usr_x",
+        name="tiny",
+        task=Task.SPEECH_TO_TEXT,
+        n_parameters=37_760_256,
+        max_duration_s=30.0,
+        details={
+            "family": "whisper",
+            "hidden_size": 384,
+            "n_hidden_layers": 8,
+            "vocab_size": 51_864,
+            "frames_per_s": 50.0,
+            "layers": {
+                "n_linear_parameters": 16_515_072,
+                "linear": linear,
+                "presets": {"auto": ["q_proj", "v_proj"], "all-linear": [k["name"] for k in linear]},
+            },
+        },
+    )
+
+
+def spec(**parts: Any) -> TrainSpec:
+    return TrainSpec.model_validate({"name": "n", "dataset_id": "d", "model_id": "m", **parts})
+
+
+def forecast(parts: dict[str, Any], clips: ClipStats = CLIPS, machine: Machine = MACHINE) -> Forecast:
+    dataset = Dataset(owner_id="usr_x", name="d", task=Task.SPEECH_TO_TEXT, n_clips=522, duration_s=1044)
+    return forecast_job(
+        spec=spec(**parts), model=whisper_tiny(), dataset=dataset, clips=clips, machine=machine
+    )
+
+
+def test_memory_is_within_a_third_of_what_was_measured() -> None:
+    found = forecast({"qlora": {"rank": 8}, "optimization": {"batch_size": 8}})
+    measured = 3_411 * 2**20
+    assert measured / 1.35 < found.memory.total_bytes < measured * 1.35
+    assert found.memory.weights_bytes == pytest.approx(93.5e6, rel=0.05)
+    assert found.memory.fits
+
+
+def test_speed_is_within_a_factor_of_what_was_measured() -> None:
+    found = forecast({"optimization": {"batch_size": 8, "epochs": 1}})
+    assert 0.5 < found.time.samples_per_s < 2
+    assert found.time.low_s < found.time.total_s < found.time.high_s
+    assert found.time.total_steps == 51
+
+
+def test_parameters_of_the_adapter_are_counted() -> None:
+    assert count_trainable(spec(qlora={"rank": 8}), whisper_tiny()) == 8 * 24 * (384 + 384)
+    picked = spec(qlora={"rank": 1, "target_modules": ["fc1"]})
+    assert count_trainable(picked, whisper_tiny()) == 8 * (384 + 1536)
+    assert count_trainable(spec(training_type="pretraining"), whisper_tiny()) == 37_760_256
+
+
+@pytest.mark.parametrize(
+    ("optimization", "steps"),
+    [
+        ({"max_steps": 7}, 7),
+        ({"epochs": 2, "batch_size": 8}, 102),
+        ({"epochs": 1, "batch_size": 8, "gradient_accumulation": 2}, 26),
+        ({"epochs": 0.001}, 1),
+        ({"batch_size": 8}, 153),
+    ],
+)
+def test_steps_are_counted(optimization: dict[str, Any], steps: int) -> None:
+    assert count_steps(spec(optimization=optimization), whisper_tiny(), 402) == steps
+
+
+def test_more_of_anything_costs_more() -> None:
+    small = forecast({"optimization": {"batch_size": 4}})
+    for parts in (
+        {"optimization": {"batch_size": 16}},
+        {"training_type": "lora", "qlora": {"bits": 32}, "optimization": {"batch_size": 4}},
+        {"qlora": {"rank": 256, "target_modules": "all-linear"}, "optimization": {"batch_size": 4}},
+    ):
+        assert forecast(parts).memory.total_bytes > small.memory.total_bytes
+    checkpointed = forecast({"optimization": {"batch_size": 4, "gradient_checkpointing": True}})
+    assert checkpointed.memory.total_bytes < small.memory.total_bytes
+    assert checkpointed.time.total_s > small.time.total_s
+
+
+def test_what_does_not_fit_is_said_with_a_way_out() -> None:
+    poor = Machine(device="cpu", n_cores=2, free_bytes=2**30, free_disk_bytes=2**20)
+    found = forecast({}, machine=poor)
+    assert not found.memory.fits
+    assert not found.disk.fits
+    assert "Halve the batch size" in found.warnings[0]
+
+
+def test_clips_too_long_for_the_model_are_said() -> None:
+    found = forecast({}, clips=ClipStats(10, 2, 20.0, 45.0))
+    assert any("30 s" in warning for warning in found.warnings)
+
+
+def test_clips_and_earlier_jobs_are_read_from_the_database(
+    session: Session, user: User, tmp_path: Path
+) -> None:
+    model = whisper_tiny()
+    model.owner_id = user.id
+    dataset = Dataset(owner_id=user.id, name="d", task=Task.SPEECH_TO_TEXT)
+    session.add_all([model, dataset])
+    session.flush()
+    for position in range(10):
+        split = "train" if position < 8 else "validation"
+        session.add(Clip(dataset_id=dataset.id, position=position, filename="x", duration_s=3.0, split=split))
+    asked = spec(optimization={"batch_size": 2, "epochs": 1})
+    session.flush()
+    rough = forecast_job(spec=asked, model=model, dataset=dataset, machine=MACHINE)
+    assert rough.time.total_steps == 4
+    assert "table" in rough.time.basis
+    session.add(
+        Job(
+            owner_id=user.id,
+            name="before",
+            training_type=TrainingType.QLORA,
+            dataset_id=dataset.id,
+            model_id=model.id,
+            status=JobStatus.SUCCEEDED,
+            samples_per_s=12.5,
+            spec=asked.model_dump(mode="json"),
+        )
+    )
+    session.flush()
+    known = forecast_job(spec=asked, model=model, dataset=dataset, machine=MACHINE)
+    assert known.time.samples_per_s == 12.5
+    assert "earlier" in known.time.basis
+    assert known.time.high_s - known.time.low_s < rough.time.high_s - rough.time.low_s
+
+
+def test_this_machine_can_be_looked_at(data_folder: Path) -> None:
+    dataset = Dataset(owner_id="u", name="d", task=Task.SPEECH_TO_TEXT, n_clips=10, duration_s=20)
+    found = forecast_job(spec=spec(), model=whisper_tiny(), dataset=dataset)
+    assert found.disk.free_bytes > 0
+    assert found.memory.free_bytes is None or found.memory.free_bytes > 0
