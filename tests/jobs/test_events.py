@@ -26,7 +26,7 @@ def test_only_whole_lines_are_taken(tmp_path):
 def test_what_is_not_an_event_is_passed_over(tmp_path):
     path = tmp_path / "events.jsonl"
     path.write_text(
-        "nonsense\n[1]\n" + line(1, type="of_next_year") + line(2, seq="x") + line(3) + line(3) + line(4)
+        "nonsense\n[1]\n" + line(1, type="of_next_year") + line("x") + line(3) + line(3) + line(4)
     )
     assert [e.seq for e in EventReader(path).read()] == [3, 4]
 

@@ -1,0 +1,270 @@
+"""Training jobs: check, launch, list, look, watch, stop, resume, clone, delete, download."""
+
+import math
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel
+from sqlmodel import Session
+
+from qlora_studio.api.idempotency import IdempotencyHeader, create_once
+from qlora_studio.api.job_events import stream_events
+from qlora_studio.api.security import CurrentTrainer, CurrentUser
+from qlora_studio.contracts.enums import JobStatus
+from qlora_studio.contracts.spec import TrainSpec
+from qlora_studio.core.errors import InvalidInput
+from qlora_studio.db import engine as db
+from qlora_studio.jobs.metrics import MAX_POINTS
+from qlora_studio.services import adapters, job_reading, jobs
+from qlora_studio.services.job_schemas import JobPublic, StopRequest
+
+router = APIRouter(tags=["Jobs"])
+
+
+class JobPage(BaseModel):
+    items: list[JobPublic]
+    total: int
+    page: int
+    page_size: int
+
+
+class FieldError(BaseModel):
+    field: str
+    message: str
+
+
+class JobCheckPublic(BaseModel):
+    """The answer of a check: `forecast` has `memory`, `time` and `disk` once the spec is right."""
+
+    ok: bool
+    errors: list[FieldError]
+    warnings: list[str]
+    forecast: dict[str, Any]
+    command: str
+    yaml: str
+
+
+class SeriesPublic(BaseModel):
+    step: list[int]
+    time: list[float]
+    value: list[float | None]
+
+
+class MetricsAnswer(BaseModel):
+    series: dict[str, SeriesPublic]
+
+
+class LogLinePublic(BaseModel):
+    text: str
+    level: str
+
+
+class LogAnswer(BaseModel):
+    """Lines of the log; give `next` as `after` to go on from there."""
+
+    lines: list[LogLinePublic]
+    next: int
+
+
+class SamplePublic(BaseModel):
+    step: int
+    clip_id: str
+    reference: str
+    base: str | None
+    now: str
+    error: float | None
+
+
+class SamplesAnswer(BaseModel):
+    steps: list[int]
+    items: list[SamplePublic]
+
+
+@router.post("/jobs/validate")
+def validate_job(body: Annotated[dict[str, Any], Body()], user: CurrentUser) -> JobCheckPublic:
+    """Check a spec, forecast what it needs, and give the command line and YAML that reproduce it."""
+    try:
+        spec = jobs.parse_spec(body)
+    except InvalidInput as error:
+        errors = [FieldError(field=k, message=v) for k, v in error.fields.items()]
+        return JobCheckPublic(ok=False, errors=errors, warnings=[], forecast={}, command="", yaml="")
+    with db.read() as session:
+        check = jobs.validate(session, actor=user, spec=spec)
+    return JobCheckPublic(
+        ok=check.ok,
+        errors=[FieldError(field=k, message=v) for k, v in check.errors.items()],
+        warnings=check.warnings,
+        forecast=check.forecast,
+        command=check.command,
+        yaml=check.yaml,
+    )
+
+
+@router.get("/jobs")
+def list_jobs(
+    *,
+    user: CurrentUser,
+    query: Annotated[str, Query(max_length=200)] = "",
+    status: JobStatus | None = None,
+    sort: Annotated[str, Query(max_length=40)] = "-created_at",
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=100)] = 25,
+) -> JobPage:
+    """Return one page of your jobs."""
+    with db.read() as session:
+        views, total = jobs.list_jobs(
+            session, actor=user, query=query, status=status, sort=sort, page=page, page_size=page_size
+        )
+    return JobPage(items=[JobPublic.of(v) for v in views], total=total, page=page, page_size=page_size)
+
+
+@router.post("/jobs", status_code=201, response_model=JobPublic)
+def create_job(
+    body: TrainSpec, user: CurrentTrainer, request: Request, key: IdempotencyHeader = None
+) -> JSONResponse:
+    """Queue a job."""
+
+    def create(session: Session) -> JobPublic:
+        job = jobs.submit(session, actor=user, spec=body)
+        return JobPublic.of(jobs.get_view(session, actor=user, job_id=job.id))
+
+    return create_once(user=user, key=key, request=request, body=body, create=create)
+
+
+@router.get("/jobs/{job_id}")
+def get_job(job_id: str, user: CurrentUser) -> JobPublic:
+    """Return a job."""
+    with db.read() as session:
+        return JobPublic.of(jobs.get_view(session, actor=user, job_id=job_id))
+
+
+@router.delete("/jobs/{job_id}", status_code=204)
+def delete_job(job_id: str, user: CurrentTrainer) -> Response:
+    """Delete a job that is not running and has left no adapter."""
+    with db.write() as session:
+        jobs.delete(session, actor=user, job_id=job_id)
+    return Response(status_code=204)
+
+
+@router.get("/jobs/{job_id}/metrics")
+def get_metrics(
+    *,
+    job_id: str,
+    user: CurrentUser,
+    keys: Annotated[list[str] | None, Query()] = None,
+    from_step: Annotated[int | None, Query(ge=0)] = None,
+    to_step: Annotated[int | None, Query(ge=0)] = None,
+    max_points: Annotated[int, Query(ge=16, le=MAX_POINTS)] = MAX_POINTS,
+) -> MetricsAnswer:
+    """Return curves: all of them, or those named by `keys` (repeated, or separated by commas)."""
+    wanted = [k for part in keys or [] for k in part.split(",") if k] or None
+    with db.read() as session:
+        found = job_reading.get_metrics(
+            session,
+            actor=user,
+            job_id=job_id,
+            keys=wanted,
+            from_step=from_step,
+            to_step=to_step,
+            max_points=max_points,
+        )
+    series = {
+        key: SeriesPublic(step=s.step, time=s.time, value=[v if math.isfinite(v) else None for v in s.value])
+        for key, s in found.items()
+    }
+    return MetricsAnswer(series=series)
+
+
+@router.get("/jobs/{job_id}/logs")
+def get_logs(
+    job_id: str,
+    user: CurrentUser,
+    tail: Annotated[int, Query(ge=1, le=job_reading.MAX_LOG_LINES)] = 200,
+    after: Annotated[int | None, Query(ge=0)] = None,
+    level: Annotated[str | None, Query(max_length=20)] = None,
+) -> LogAnswer:
+    """Return the end of the log, or what came after a byte offset."""
+    with db.read() as session:
+        part = job_reading.read_log(session, actor=user, job_id=job_id, tail=tail, after=after, level=level)
+    lines = [LogLinePublic(text=line.text, level=line.level) for line in part.lines]
+    return LogAnswer(lines=lines, next=part.next_offset)
+
+
+@router.get("/jobs/{job_id}/samples")
+def get_samples(
+    job_id: str, user: CurrentUser, step: Annotated[int | None, Query(ge=0)] = None
+) -> SamplesAnswer:
+    """Return the fixed panel of validation clips at one evaluation, worst first."""
+    with db.read() as session:
+        steps = job_reading.list_sample_steps(session, actor=user, job_id=job_id)
+        samples = job_reading.list_samples(session, actor=user, job_id=job_id, step=step)
+    items = [SamplePublic.model_validate(s, from_attributes=True) for s in samples]
+    return SamplesAnswer(steps=steps, items=items)
+
+
+@router.get("/jobs/{job_id}/events", response_class=StreamingResponse)
+def get_events(
+    job_id: str, user: CurrentUser, last_event_id: Annotated[str, Header(max_length=100)] = ""
+) -> StreamingResponse:
+    """Watch a job as server-sent events: status, progress, metric, sample, log.
+
+    Reconnecting with `Last-Event-ID` goes on after that event; nothing is missed and nothing comes twice.
+    """
+    with db.read() as session:
+        jobs.get_job(session, actor=user, job_id=job_id)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(
+        stream_events(user.id, job_id, last_event_id), media_type="text/event-stream", headers=headers
+    )
+
+
+@router.post("/jobs/{job_id}/stop", status_code=202)
+def stop_job(job_id: str, user: CurrentTrainer, body: StopRequest | None = None) -> JobPublic:
+    """Ask a job to stop: `save` keeps an adapter, `kill` ends it at once. 409 when it has ended already."""
+    with db.write() as session:
+        jobs.stop(session, actor=user, job_id=job_id, mode=(body or StopRequest()).mode)
+        return JobPublic.of(jobs.get_view(session, actor=user, job_id=job_id))
+
+
+@router.post("/jobs/{job_id}/resume", status_code=202)
+def resume_job(job_id: str, user: CurrentTrainer) -> JobPublic:
+    """Queue the next attempt of a job that ended early."""
+    with db.write() as session:
+        jobs.resume(session, actor=user, job_id=job_id)
+        return JobPublic.of(jobs.get_view(session, actor=user, job_id=job_id))
+
+
+@router.post("/jobs/{job_id}/clone", status_code=202, response_model=JobPublic)
+def clone_job(
+    job_id: str,
+    user: CurrentTrainer,
+    request: Request,
+    body: Annotated[dict[str, Any] | None, Body()] = None,
+    key: IdempotencyHeader = None,
+) -> JSONResponse:
+    """Queue a new job with the same spec; the body's keys replace those of the spec."""
+
+    def create(session: Session) -> JobPublic:
+        job = jobs.clone(session, actor=user, job_id=job_id, changes=body)
+        return JobPublic.of(jobs.get_view(session, actor=user, job_id=job.id))
+
+    return create_once(user=user, key=key, request=request, body=body, create=create, status_code=202)
+
+
+@router.get("/jobs/{job_id}/results", response_class=StreamingResponse)
+def get_results(job_id: str, user: CurrentUser) -> StreamingResponse:
+    """Return a zip of the adapter, metrics.csv, the log, the config, the spec and the model card."""
+    with db.read() as session:
+        name, pieces = adapters.stream_results(session, actor=user, job_id=job_id)
+    return zip_response(name, pieces)
+
+
+def zip_response(name: str, pieces: Any) -> StreamingResponse:
+    """Send a zip as a download."""
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "private, no-store",
+    }
+    return StreamingResponse(pieces, media_type="application/zip", headers=headers)

@@ -1,0 +1,170 @@
+"""May this job be launched? Each answer names the field, the reason and, where there is one, the way out."""
+
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from qlora_studio.contracts.enums import (
+    ClipStatus,
+    DatasetStatus,
+    ModelStatus,
+    Split,
+    Task,
+    TrainingType,
+)
+from qlora_studio.contracts.spec import ClipItem, TrainSpec
+from qlora_studio.core.errors import InvalidInput, NotFound
+from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job, User
+from qlora_studio.jobs import run_files
+from qlora_studio.services import datasets, forecast, models
+from qlora_studio.services.job_schemas import JobCheck
+
+MIN_TRAIN_CLIPS = 2
+MIN_VALIDATION_CLIPS = 1
+_METRICS = {Task.SPEECH_TO_TEXT: ("wer", "cer", "loss")}
+_TYPES = (TrainingType.QLORA, TrainingType.LORA, TrainingType.PRETRAINING)
+
+
+def parse_spec(data: Any) -> TrainSpec:
+    """Read a spec from JSON-like data.
+
+    Raises:
+        InvalidInput: naming each wrong field.
+    """
+    try:
+        return TrainSpec.model_validate(data)
+    except ValidationError as error:
+        raise InvalidInput("Some parameters are wrong.", fields=fields_of(error)) from error
+
+
+def fields_of(error: ValidationError) -> dict[str, str]:
+    """Turn pydantic's complaints into a sentence for each dotted field."""
+    fields: dict[str, str] = {}
+    for item in error.errors():
+        parts = [str(p) for p in item["loc"] if not str(p).startswith(("literal", "list[", "function-"))]
+        text = {"extra_forbidden": "This parameter is not known.", "missing": "This is required."}.get(
+            item["type"], str(item["msg"]).removeprefix("Value error, ")
+        )
+        fields.setdefault(".".join(parts) or "spec", text if text.endswith(".") else text + ".")
+    return fields
+
+
+def validate(session: Session, *, actor: User, spec: TrainSpec) -> JobCheck:
+    """Check a spec against the actor's data and forecast what it needs; nothing is stored."""
+    check = JobCheck(yaml=run_files.to_yaml(spec), command=command_of(spec))
+    dataset = _find(datasets.get_dataset, session, actor=actor, dataset_id=spec.dataset_id)
+    model = _find(models.get_model, session, actor=actor, model_id=spec.model_id)
+    _check_type(check, spec)
+    if dataset is None:
+        check.errors["dataset_id"] = "There is no such dataset."
+    elif dataset.status is not DatasetStatus.READY:
+        check.errors["dataset_id"] = f"“{dataset.name}” is not ready yet."
+    else:
+        _check_clips(check, session, spec, dataset)
+    if model is None:
+        check.errors["model_id"] = "There is no such model."
+    elif model.status is not ModelStatus.READY:
+        check.errors["model_id"] = f"“{model.name}” is not ready: {model.error or model.status.value}."
+    else:
+        _check_targets(check, spec, model)
+    if dataset is not None and model is not None and dataset.task != model.task:
+        check.errors["model_id"] = (
+            f"This model is for {model.task.value}, the dataset for {dataset.task.value}."
+        )
+    _check_after(check, session, actor, spec)
+    if dataset is not None and model is not None and check.ok:
+        _add_forecast(check, spec, model, dataset)
+    return check
+
+
+def command_of(spec: TrainSpec) -> str:
+    """The command line that runs the same job without a server."""
+    return f"qlora-studio train {shlex.quote(_file_name(spec.name))}"
+
+
+def usable_clips(clips: Iterable[ClipItem], task: Task) -> Iterable[ClipItem]:
+    """The clips that the task can learn from: for speech-to-text those with words."""
+    if task is not Task.SPEECH_TO_TEXT:
+        return clips
+    return (clip for clip in clips if clip.text and clip.text.strip())
+
+
+def _find(get: Any, session: Session, **key: Any) -> Any:
+    try:
+        return get(session, **key)
+    except NotFound:
+        return None
+
+
+def _check_type(check: JobCheck, spec: TrainSpec) -> None:
+    if spec.training_type not in _TYPES:
+        known = ", ".join(t.value for t in _TYPES)
+        check.errors["training_type"] = f"This kind of training is not offered yet. Choose one of: {known}."
+    if spec.training_type is TrainingType.QLORA and spec.qlora.bits != 4:
+        check.errors["qlora.bits"] = "QLoRA stores the base in 4 bits. Choose LoRA for 16 or 32."
+    if spec.training_type is TrainingType.LORA and spec.qlora.bits == 4:
+        check.errors["qlora.bits"] = "LoRA keeps the base in 16 or 32 bits. Choose QLoRA for 4."
+
+
+def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Dataset) -> None:
+    counts = _count_usable(session, dataset)
+    n_train, n_validation = counts[Split.TRAIN], counts[Split.VALIDATION]
+    if n_train < MIN_TRAIN_CLIPS:
+        check.errors["dataset_id"] = (
+            f"It has {n_train} usable clips to train on; {MIN_TRAIN_CLIPS} are needed."
+        )
+    elif n_validation < MIN_VALIDATION_CLIPS:
+        check.errors["dataset_id"] = "It has no usable clip in the validation split. Split it first."
+    if spec.optimization.batch_size > max(n_train, 1):
+        check.warnings.append(f"The batch size is larger than the {n_train} training clips.")
+    n_left_out = sum(n for n, _ in datasets.count_splits(session, dataset_id=dataset.id).values())
+    n_left_out -= sum(counts.values())
+    if n_left_out:
+        check.warnings.append(f"{n_left_out} clips without text are left out.")
+    metrics = _METRICS.get(dataset.task, ("loss",))
+    if spec.evaluation.metric not in metrics:
+        check.errors["evaluation.metric"] = f"For {dataset.task.value} choose one of: {', '.join(metrics)}."
+
+
+def _count_usable(session: Session, dataset: Dataset) -> dict[Split, int]:
+    query = select(Clip.split, func.count()).where(
+        col(Clip.dataset_id) == dataset.id, col(Clip.status) == ClipStatus.OK
+    )
+    if dataset.task is Task.SPEECH_TO_TEXT:
+        query = query.where(func.trim(func.coalesce(col(Clip.text), "")) != "")
+    found = dict(session.exec(query.group_by(col(Clip.split))).all())
+    return {split: int(found.get(split, 0)) for split in Split}
+
+
+def _check_targets(check: JobCheck, spec: TrainSpec, model: BaseAudioModel) -> None:
+    wanted = spec.qlora.target_modules
+    if not isinstance(wanted, list) or not model.lora_targets:
+        return
+    unknown = [name for name in wanted if name not in model.lora_targets]
+    if not wanted:
+        check.errors["qlora.target_modules"] = "Choose at least one layer."
+    elif unknown:
+        check.errors["qlora.target_modules"] = f"The model has no layer {', '.join(unknown[:5])}."
+
+
+def _check_after(check: JobCheck, session: Session, actor: User, spec: TrainSpec) -> None:
+    if spec.after_job_id is None:
+        return
+    mine = select(Job.id).where(col(Job.id) == spec.after_job_id, col(Job.owner_id) == actor.id)
+    if session.exec(mine).first() is None:
+        check.errors["after_job_id"] = "There is no such job."
+
+
+def _add_forecast(check: JobCheck, spec: TrainSpec, model: BaseAudioModel, dataset: Dataset) -> None:
+    found = forecast.forecast_job(spec=spec, model=model, dataset=dataset)
+    check.forecast = found.model_dump(mode="json")
+    check.warnings += list(getattr(found, "warnings", []))
+
+
+def _file_name(name: str) -> str:
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.") or "job"
+    return f"{safe[:80]}.yaml"

@@ -1,0 +1,177 @@
+"""What a job has reported: its curves, its log, its sample panel, and what it runs on."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from qlora_studio.core.errors import InvalidInput
+from qlora_studio.db.models import Job, JobSample, User
+from qlora_studio.jobs import logs, metrics, stamps
+from qlora_studio.jobs.events import parse_line
+from qlora_studio.jobs.logs import LogPart
+from qlora_studio.jobs.metrics import MAX_POINTS, Series
+from qlora_studio.services.jobs import get_job
+from qlora_studio.storage import layout
+
+MAX_LOG_LINES = 5_000
+_CSV_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What the worker said of itself at its start. `versions` by package."""
+
+    device: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def get_metrics(
+    session: Session,
+    *,
+    actor: User,
+    job_id: str,
+    keys: list[str] | None = None,
+    from_step: int | None = None,
+    to_step: int | None = None,
+    max_points: int = MAX_POINTS,
+) -> dict[str, Series]:
+    """Return curves of a job, each with at most `max_points` points and every spike; all when `keys` is None.
+
+    Raises:
+        NotFound: it isn't the actor's.
+        InvalidInput: the range is empty.
+    """
+    get_job(session, actor=actor, job_id=job_id)
+    if from_step is not None and to_step is not None and from_step > to_step:
+        message = "from_step is after to_step."
+        raise InvalidInput(message, fields={"from_step": message})
+    return read_curves(job_id, keys, from_step=from_step, to_step=to_step, max_points=max_points)
+
+
+def read_curves(
+    job_id: str,
+    keys: list[str] | None = None,
+    *,
+    from_step: int | None = None,
+    to_step: int | None = None,
+    max_points: int = MAX_POINTS,
+) -> dict[str, Series]:
+    """The same for a caller that has checked who asks (a watcher, once for many looks)."""
+    folder = layout.run_path(job_id) / "metrics"
+    wanted = metrics.keys(folder) if keys is None else keys
+    points = max(16, min(max_points, MAX_POINTS))
+    return metrics.query(folder, wanted, from_step=from_step, to_step=to_step, max_points=points)
+
+
+def write_metrics_csv(job_id: str) -> Iterator[bytes]:
+    """Yield every point of every curve as CSV: key, step, time in seconds since the epoch, value."""
+    folder = layout.run_path(job_id) / "metrics"
+    yield b"key,step,time,value\r\n"
+    for key in metrics.keys(folder):
+        records = metrics.read_all(folder, key)
+        for start in range(0, len(records), _CSV_ROWS):
+            buffer = io.StringIO()
+            writer = csv.writer(buffer)
+            for row in records[start : start + _CSV_ROWS]:
+                writer.writerow([key, int(row["step"]), repr(float(row["time"])), repr(float(row["value"]))])
+            yield buffer.getvalue().encode()
+
+
+def read_log(
+    session: Session,
+    *,
+    actor: User,
+    job_id: str,
+    tail: int = 200,
+    after: int | None = None,
+    level: str | None = None,
+) -> LogPart:
+    """Return the log's last `tail` lines, or the whole lines after a byte offset.
+
+    Args:
+        level: only lines of this level and above: debug, info, warning or error.
+
+    Raises:
+        NotFound: it isn't the actor's.
+        InvalidInput: there is no such level.
+    """
+    job = get_job(session, actor=actor, job_id=job_id)
+    if level is not None and level not in logs.LEVELS:
+        message = f"Choose one of: {', '.join(logs.LEVELS)}."
+        raise InvalidInput(message, fields={"level": message})
+    folder = layout.attempt_path(job.id, job.attempt)
+    n_lines = max(1, min(tail, MAX_LOG_LINES))
+    if after is not None:
+        part = logs.read_after(folder, max(0, after))
+    else:
+        part = logs.read_tail(folder, MAX_LOG_LINES if level else n_lines)
+    if level is None:
+        return part
+    wanted = logs.LEVELS[logs.LEVELS.index(level) :]
+    lines = [line for line in part.lines if line.level in wanted]
+    return LogPart(lines if after is not None else lines[-n_lines:], part.next_offset)
+
+
+def list_samples(session: Session, *, actor: User, job_id: str, step: int | None = None) -> list[JobSample]:
+    """Return the sample panel at one evaluation (the newest unless told), worst clips first.
+
+    Raises:
+        NotFound: it isn't the actor's.
+    """
+    get_job(session, actor=actor, job_id=job_id)
+    if step is None:
+        newest = select(func.max(JobSample.step)).where(col(JobSample.job_id) == job_id)
+        step = session.exec(newest).one()
+    query = select(JobSample).where(col(JobSample.job_id) == job_id, col(JobSample.step) == step)
+    worst_first = (col(JobSample.error).desc().nulls_last(), col(JobSample.clip_id))
+    return list(session.exec(query.order_by(*worst_first)))
+
+
+def list_sample_steps(session: Session, *, actor: User, job_id: str) -> list[int]:
+    """Return the steps at which the panel was taken, ascending.
+
+    Raises:
+        NotFound: it isn't the actor's.
+    """
+    get_job(session, actor=actor, job_id=job_id)
+    query = select(JobSample.step).where(col(JobSample.job_id) == job_id).distinct()
+    return sorted(session.exec(query).all())
+
+
+def read_runtime(job: Job) -> Runtime:
+    """Read what the worker said of itself in its first event."""
+    path = layout.attempt_path(job.id, job.attempt) / "events.jsonl"
+    try:
+        with path.open("rb") as file:
+            event = parse_line(file.readline(1 << 16))
+    except OSError:
+        return Runtime()
+    return Runtime(event.device, event.versions) if event and event.type == "started" else Runtime()
+
+
+def list_checkpoints(job_id: str) -> list[tuple[str, int]]:
+    """Name and step of each whole checkpoint of a run, newest first."""
+    found: list[tuple[str, int]] = []
+    for manifest in (layout.run_path(job_id) / "checkpoints").glob("*/MANIFEST.json"):
+        step = _step_of(manifest)
+        if step is not None:
+            found.append((manifest.parent.name, step))
+    return sorted(found, key=lambda item: -item[1])
+
+
+def read_stamp(job_id: str) -> int:
+    """A number that changes whenever something of the job does; costs one `stat`."""
+    return stamps.read(job_id)
+
+
+def _step_of(manifest: Path) -> int | None:
+    try:
+        return int(json.loads(manifest.read_bytes())["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,358 @@
+"""Training jobs: launch them, look at them, stop, resume, clone and delete them.
+
+A job belongs to the person who launched it; to everybody else it does not exist. What runs is looked after
+by the supervisor: these functions write down what a person wants (a row, or `stop.json` in the run folder)
+and wake it.
+"""
+
+import shutil
+from typing import Any
+
+from sqlalchemy import event, func, update
+from sqlmodel import Session, col, or_, select
+
+from qlora_studio.contracts.enums import (
+    ACTIVE_STATUSES,
+    TERMINAL_STATUSES,
+    ExitReason,
+    JobStatus,
+    Role,
+    Split,
+    StopMode,
+)
+from qlora_studio.contracts.spec import TrainSpec
+from qlora_studio.core.clock import utc_now
+from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StorageFull
+from qlora_studio.core.ids import new_id
+from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, Job, User
+from qlora_studio.jobs import outcome, run_files, stamps, supervisor, transitions
+from qlora_studio.services import audit, datasets, models
+from qlora_studio.services.datasets import order_by
+from qlora_studio.services.job_checks import parse_spec, usable_clips, validate
+from qlora_studio.services.job_schemas import JobView
+from qlora_studio.storage import layout
+
+__all__ = [
+    "clone",
+    "count_by_status",
+    "delete",
+    "get_job",
+    "get_view",
+    "list_jobs",
+    "parse_spec",
+    "resume",
+    "stop",
+    "submit",
+    "validate",
+]
+_SORTS: dict[str, Any] = {
+    "name": func.lower(col(Job.name)),
+    "status": col(Job.status),
+    "created_at": col(Job.created_at),
+    "started_at": col(Job.started_at),
+    "finished_at": col(Job.finished_at),
+    "model": func.lower(col(BaseAudioModel.name)),
+    "dataset": func.lower(col(Dataset.name)),
+}
+
+
+# -- launching ----------------------------------------------------------------------------------------------
+
+
+def submit(session: Session, *, actor: User, spec: TrainSpec, launch_key: str | None = None) -> Job:
+    """Queue a job. Its clips and config are on disk before this returns.
+
+    Args:
+        launch_key: the same key from the same person gives the same job and makes nothing twice.
+
+    Raises:
+        Forbidden: the actor may not train.
+        InvalidInput: the spec does not fit the data; `fields` says where.
+        StorageFull: the run folder could not be written.
+    """
+    _require_trainer(actor)
+    key = f"{actor.id}:{launch_key}"[:200] if launch_key else None
+    if key and (existing := session.exec(select(Job).where(col(Job.launch_key) == key)).first()):
+        return existing
+    check = validate(session, actor=actor, spec=spec)
+    if not check.ok:
+        raise InvalidInput(" ".join(check.errors.values()), fields=check.errors)
+    job = _make_job(session, actor=actor, spec=spec, forecast=check.forecast, launch_key=key)
+    _write_run(session, job, spec)
+    session.add(job)
+    session.flush()
+    _audit(session, actor, "job.create", job)
+    event.listen(session, "after_commit", lambda _: supervisor.wake(), once=True)
+    return job
+
+
+def _make_job(
+    session: Session, *, actor: User, spec: TrainSpec, forecast: dict[str, Any], launch_key: str | None
+) -> Job:
+    dataset = datasets.get_dataset(session, actor=actor, dataset_id=spec.dataset_id)
+    models.get_model(session, actor=actor, model_id=spec.model_id)
+    return Job(
+        id=new_id("job"),
+        owner_id=actor.id,
+        name=" ".join(spec.name.split()),
+        training_type=spec.training_type,
+        dataset_id=dataset.id,
+        dataset_version=dataset.version,
+        dataset_hash=dataset.content_hash,
+        model_id=spec.model_id,
+        after_job_id=spec.after_job_id,
+        spec=spec.model_dump(mode="json"),
+        forecast=forecast,
+        launch_key=launch_key,
+        total_steps=spec.optimization.max_steps or 0,
+    )
+
+
+def _write_run(session: Session, job: Job, spec: TrainSpec) -> None:
+    dataset = session.get_one(Dataset, job.dataset_id)
+    clips = usable_clips(datasets.export_clips(session, dataset_id=dataset.id), dataset.task)
+    try:
+        counts = run_files.write_run(job.id, spec=spec, clips=clips)
+    except OSError as error:
+        shutil.rmtree(layout.run_path(job.id), ignore_errors=True)
+        raise StorageFull(
+            "The disk is full. Free some space and launch again; nothing was started."
+        ) from error
+    assert counts[Split.TRAIN], "validated above"
+
+
+# -- looking ------------------------------------------------------------------------------------------------
+
+
+def get_job(session: Session, *, actor: User, job_id: str) -> Job:
+    """Return one of the actor's jobs.
+
+    Raises:
+        NotFound: it isn't there, or isn't the actor's.
+    """
+    job = session.get(Job, job_id)
+    if job is None or job.owner_id != actor.id:
+        raise NotFound("There is no such job.")
+    return job
+
+
+def get_view(session: Session, *, actor: User, job_id: str) -> JobView:
+    """Return one of the actor's jobs with the names of what it uses.
+
+    Raises:
+        NotFound: it isn't there, or isn't the actor's.
+    """
+    job = get_job(session, actor=actor, job_id=job_id)
+    return _views(session, [job])[0]
+
+
+def list_jobs(
+    session: Session,
+    *,
+    actor: User,
+    query: str = "",
+    status: JobStatus | None = None,
+    statuses: tuple[JobStatus, ...] = (),
+    sort: str = "-created_at",
+    page: int = 1,
+    page_size: int = 25,
+) -> tuple[list[JobView], int]:
+    """Return one page of the actor's jobs and how many there are in all.
+
+    Args:
+        query: part of the job's name, its id, or the name of its model or dataset.
+        status: only this status.
+        statuses: only these, when given.
+
+    Raises:
+        InvalidInput: `sort` isn't a column that can be sorted by.
+    """
+    where = [col(Job.owner_id) == actor.id]
+    wanted = (status,) if status is not None else statuses
+    if wanted:
+        where.append(col(Job.status).in_(wanted))
+    if text := query.strip():
+        columns = (col(Job.name), col(Job.id), col(BaseAudioModel.name), col(Dataset.name))
+        where.append(or_(*(c.icontains(text, autoescape=True) for c in columns)))
+    joined = (
+        select(Job)
+        .join(BaseAudioModel, col(BaseAudioModel.id) == Job.model_id)
+        .join(Dataset, col(Dataset.id) == Job.dataset_id)
+        .where(*where)
+    )
+    total = session.exec(select(func.count()).select_from(joined.subquery())).one()
+    rows = joined.order_by(*order_by(sort, _SORTS, tie=col(Job.id)))
+    jobs = session.exec(rows.offset((page - 1) * page_size).limit(page_size))
+    return _views(session, list(jobs)), total
+
+
+def count_by_status(session: Session, *, actor: User) -> dict[JobStatus, int]:
+    """How many jobs the actor has in each status."""
+    query = select(Job.status, func.count()).where(col(Job.owner_id) == actor.id).group_by(col(Job.status))
+    found = dict(session.exec(query).all())
+    return {status: int(found.get(status, 0)) for status in JobStatus}
+
+
+def _views(session: Session, jobs: list[Job]) -> list[JobView]:
+    """Add names, adapters and places in the queue: four queries whatever the number of jobs."""
+    ids = [job.id for job in jobs]
+    model_names = _names(session, BaseAudioModel, {job.model_id for job in jobs})
+    dataset_names = _names(session, Dataset, {job.dataset_id for job in jobs})
+    adapters = dict(
+        session.exec(select(Adapter.job_id, Adapter.id).where(col(Adapter.job_id).in_(ids))).all()
+    )
+    positions: dict[str, int] = {}
+    if any(job.status is JobStatus.QUEUED for job in jobs):
+        queue = select(Job.id).where(col(Job.status) == JobStatus.QUEUED)
+        ordered = session.exec(queue.order_by(col(Job.created_at), col(Job.id)))
+        positions = {job_id: i for i, job_id in enumerate(ordered, start=1)}
+    return [
+        JobView(
+            job=job,
+            model_name=model_names.get(job.model_id, ""),
+            dataset_name=dataset_names.get(job.dataset_id, ""),
+            adapter_id=adapters.get(job.id),
+            queue_position=positions.get(job.id),
+        )
+        for job in jobs
+    ]
+
+
+def _names(session: Session, table: Any, ids: set[str]) -> dict[str, str]:
+    return dict(session.exec(select(table.id, table.name).where(table.id.in_(ids))).all())
+
+
+# -- changing -----------------------------------------------------------------------------------------------
+
+
+def stop(session: Session, *, actor: User, job_id: str, mode: StopMode = StopMode.SAVE) -> Job:
+    """Ask a job to stop; a queued one is stopped at once. Asking again is harmless; a kill overrules a save.
+
+    Raises:
+        NotFound: it isn't the actor's.
+        Conflict: it has finished already.
+    """
+    _require_trainer(actor)
+    job = get_job(session, actor=actor, job_id=job_id)
+    if job.status in TERMINAL_STATUSES:
+        raise Conflict(f"This job has already ended: {job.status.value}.")
+    if job.status is JobStatus.QUEUED:
+        _move(
+            session,
+            job,
+            [JobStatus.QUEUED],
+            JobStatus.STOPPED,
+            reason=ExitReason.USER_STOP,
+            message="Stopped before it began.",
+            finished_at=utc_now(),
+        )
+    else:
+        outcome.write_stop(layout.attempt_path(job.id, job.attempt), mode)
+        _move(session, job, [JobStatus.STARTING, JobStatus.RUNNING], JobStatus.STOPPING)
+    _audit(session, actor, "job.stop", job, mode=mode.value)
+    _announce(session, job.id)
+    return job
+
+
+def resume(session: Session, *, actor: User, job_id: str) -> Job:
+    """Queue the next attempt of a job that ended early: it goes on from its newest whole checkpoint.
+
+    Raises:
+        NotFound: it isn't the actor's.
+        Conflict: it has not ended, or has succeeded.
+    """
+    _require_trainer(actor)
+    job = get_job(session, actor=actor, job_id=job_id)
+    resumable = [JobStatus.STOPPED, JobStatus.FAILED, JobStatus.LOST]
+    if job.status is JobStatus.SUCCEEDED:
+        raise Conflict("This job has finished. Clone it to train again.")
+    fresh = {
+        "reason": None,
+        "message": None,
+        "finished_at": None,
+        "pid": None,
+        "event_offset": 0,
+        "last_seq": 0,
+    }
+    if not transitions.reopen(session, job_id=job.id, attempt=job.attempt, from_=resumable, **fresh):
+        raise Conflict(f"This job is {job.status.value}; only one that has ended can be resumed.")
+    session.expire(job)
+    _audit(session, actor, "job.resume", job)
+    _announce(session, job.id)
+    return job
+
+
+def clone(
+    session: Session,
+    *,
+    actor: User,
+    job_id: str,
+    changes: dict[str, Any] | None = None,
+    launch_key: str | None = None,
+) -> Job:
+    """Queue a new job with the same spec; `changes` replace top-level keys, or keys of one of its parts.
+
+    Raises:
+        NotFound: it isn't the actor's.
+        InvalidInput: the changed spec is wrong.
+    """
+    job = get_job(session, actor=actor, job_id=job_id)
+    data = {**job.spec, "name": f"{job.name[:110]} (copy)", "after_job_id": None}
+    for key, value in (changes or {}).items():
+        is_part = isinstance(value, dict) and isinstance(data.get(key), dict)
+        data[key] = {**data[key], **value} if is_part else value
+    return submit(session, actor=actor, spec=parse_spec(data), launch_key=launch_key)
+
+
+def delete(session: Session, *, actor: User, job_id: str) -> None:
+    """Delete a job and its run folder.
+
+    Raises:
+        NotFound: it isn't the actor's.
+        Conflict: it is running, or an adapter was made by it.
+    """
+    _require_trainer(actor)
+    job = get_job(session, actor=actor, job_id=job_id)
+    if job.status in ACTIVE_STATUSES:
+        raise Conflict("This job is running. Stop it first.")
+    adapters = session.exec(select(Adapter.name).where(col(Adapter.job_id) == job_id)).all()
+    if adapters:
+        raise Conflict(
+            "Its adapter is kept in this job's folder. Delete the adapter first.", users_of=adapters
+        )
+    session.execute(update(Job).where(col(Job.after_job_id) == job_id).values(after_job_id=None))
+    _audit(session, actor, "job.delete", job)
+    session.delete(job)
+    folder = layout.run_path(job_id)
+    event.listen(session, "after_commit", lambda _: shutil.rmtree(folder, ignore_errors=True), once=True)
+
+
+def _move(session: Session, job: Job, from_: list[JobStatus], to: JobStatus, **values: Any) -> None:
+    """Move the job if it is still where it was; the row is read again either way."""
+    transitions.move(session, job_id=job.id, attempt=job.attempt, from_=from_, to=to, **values)
+    session.expire(job)
+
+
+def _announce(session: Session, job_id: str) -> None:
+    def tell(_: Session) -> None:
+        stamps.touch(job_id)
+        supervisor.wake()
+
+    event.listen(session, "after_commit", tell, once=True)
+
+
+def _audit(session: Session, actor: User, action: str, job: Job, **details: Any) -> None:
+    audit.record(
+        session,
+        actor=actor,
+        action=action,
+        object_type="job",
+        object_id=job.id,
+        object_name=job.name,
+        details=details,
+    )
+
+
+def _require_trainer(actor: User) -> None:
+    if actor.role not in (Role.ADMIN, Role.TRAINER):
+        raise Forbidden("Your role can look at jobs but not change them.")

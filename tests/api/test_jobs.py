@@ -1,0 +1,225 @@
+"""Jobs and adapters over REST: paths, fields and status codes as the contract has them."""
+
+import io
+import json
+import time
+import zipfile
+
+import pytest
+from fastapi.testclient import TestClient
+
+from qlora_studio.api import build_api
+from qlora_studio.api.security import current_user
+from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus
+from qlora_studio.db.engine import read, write
+from qlora_studio.db.models import Adapter, Job
+from qlora_studio.jobs import metrics
+from qlora_studio.jobs.supervisor import Supervisor
+from qlora_studio.launchers.local import LocalLauncher
+from qlora_studio.storage import layout
+from tests.jobs.conftest import tick_until
+from tests.jobs.workbench import make_dataset, make_model, spec_data
+
+
+@pytest.fixture
+def api(data_folder):
+    return build_api()
+
+
+@pytest.fixture
+def client(api, user):
+    api.dependency_overrides[current_user] = lambda: user
+    with TestClient(api, base_url="http://127.0.0.1/api/v1") as opened:
+        yield opened
+
+
+@pytest.fixture
+def body(session, user):
+    return spec_data(make_dataset(session, user), make_model(session, user))
+
+
+@pytest.fixture
+def job(client, body):
+    answer = client.post("/jobs", json=body)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def run_to_end(job_id):
+    def is_over():
+        with read() as session:
+            return session.get_one(Job, job_id).status in TERMINAL_STATUSES
+
+    tick_until(Supervisor(LocalLauncher("toy")), is_over)
+
+
+def set_status(job_id, status):
+    with write() as session:
+        row = session.get_one(Job, job_id)
+        row.status = status
+        session.add(row)
+
+
+def test_a_launched_job_has_the_fields_of_the_contract(client, job):
+    assert job["id"].startswith("job_")
+    assert job["status"] == "queued"
+    assert set(job["progress"]) == {"step", "total_steps", "epoch", "percent", "eta_s"}
+    assert {"last", "best"} <= set(job["metrics"])
+    assert (job["attempt"], job["pid"], job["adapter_id"], job["reason"]) == (1, None, None, None)
+    assert client.get(f"/jobs/{job['id']}").json() == job
+    listed = client.get("/jobs", params={"query": "prompts", "status": "queued", "sort": "-name"}).json()
+    assert (listed["items"], listed["total"], listed["page"], listed["page_size"]) == ([job], 1, 1, 25)
+
+
+def test_a_request_sent_again_makes_one_job(client, body):
+    answers = [client.post("/jobs", json=body, headers={"Idempotency-Key": "k"}) for _ in range(3)]
+    assert {a.status_code for a in answers} == {201}
+    assert len({a.json()["id"] for a in answers}) == 1
+    assert client.get("/jobs").json()["total"] == 1
+
+
+def test_wrong_fields_are_named(client, body):
+    answer = client.post("/jobs", json=body | {"qlora": {"rank": 0}, "colour": "red"})
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert {e["field"] for e in answer.json()["errors"]} == {"qlora.rank", "colour"}
+    answer = client.post("/jobs", json=body | {"dataset_id": "ds_x"})
+    assert [e["field"] for e in answer.json()["errors"]] == ["dataset_id"]
+
+
+def test_a_check_answers_for_right_and_wrong_specs(client, body):
+    good = client.post("/jobs/validate", json=body).json()
+    assert (good["ok"], good["errors"]) == (True, [])
+    assert {"memory", "time", "disk"} <= set(good["forecast"])
+    assert "prompts-r16" in good["command"]
+    assert "rank: 16" in good["yaml"]
+    bad = client.post("/jobs/validate", json=body | {"optimization": {"learning_rate": -1}})
+    assert (bad.status_code, bad.json()["ok"]) == (200, False)
+    assert bad.json()["errors"][0]["field"] == "optimization.learning_rate"
+    assert client.get("/jobs").json()["total"] == 0
+
+
+def test_stop_resume_clone_and_delete(client, job):
+    path = f"/jobs/{job['id']}"
+    assert client.post(f"{path}/resume").status_code == 409
+    stopped = client.post(f"{path}/stop", json={"mode": "save"})
+    assert (stopped.status_code, stopped.json()["status"]) == (202, "stopped")
+    assert client.post(f"{path}/stop", json={"mode": "kill"}).status_code == 409
+    assert client.post(f"{path}/stop", json={"mode": "gently"}).status_code == 422
+    resumed = client.post(f"{path}/resume")
+    assert (resumed.status_code, resumed.json()["attempt"]) == (202, 2)
+    copy = client.post(f"{path}/clone", json={"name": "second"})
+    assert (copy.status_code, copy.json()["name"]) == (202, "second")
+    set_status(job["id"], JobStatus.RUNNING)
+    assert client.delete(path).status_code == 409
+    set_status(job["id"], JobStatus.FAILED)
+    assert client.delete(path).status_code == 204
+    assert client.get(path).status_code == 404
+
+
+def test_a_strangers_job_is_not_there(api, client, job, stranger):
+    api.dependency_overrides[current_user] = lambda: stranger
+    for path in ("", "/metrics", "/logs", "/events", "/results", "/samples"):
+        assert client.get(f"/jobs/{job['id']}{path}").status_code == 404
+    for path in ("stop", "resume", "clone"):
+        assert client.post(f"/jobs/{job['id']}/{path}").status_code == 404
+    assert client.delete(f"/jobs/{job['id']}").status_code == 404
+    assert client.get("/jobs").json()["items"] == []
+
+
+def test_signed_out_gets_nothing(api, client, job):
+    api.dependency_overrides.clear()
+    assert client.get(f"/jobs/{job['id']}").status_code == 401
+    assert client.get("/adapters").status_code == 401
+
+
+def test_curves_keep_their_peaks_and_gaps(client, job):
+    writer = metrics.MetricsWriter(layout.run_path(job["id"]) / "metrics")
+    values = [0.5] * 5_000
+    values[1234], values[4000] = 9.0, float("nan")
+    writer.append({"loss": [(metrics.sequence(1, i + 1), i, 1.0, v) for i, v in enumerate(values)]})
+    path = f"/jobs/{job['id']}/metrics"
+    series = client.get(path, params={"keys": "loss,none", "max_points": 100}).json()["series"]
+    assert list(series) == ["loss"]
+    assert 1234 in series["loss"]["step"]
+    assert len(series["loss"]["step"]) <= 100
+    window = {"keys": "loss", "from_step": 3999, "to_step": 4001}
+    near = client.get(path, params=window).json()["series"]["loss"]
+    assert near["value"] == [0.5, None, 0.5]
+    assert client.get(path, params={"max_points": 1_000_000}).status_code == 422
+
+
+def parse_stream(text):
+    for block in text.strip().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":"))
+        if fields:
+            yield fields["id"], fields["event"], json.loads(fields["data"])
+
+
+@pytest.mark.slow
+def test_a_job_from_launch_to_download(client, job):
+    run_to_end(job["id"])
+    done = client.get(f"/jobs/{job['id']}").json()
+    assert (done["status"], done["progress"]["percent"]) == ("succeeded", 100)
+    assert done["metrics"]["best"]["wer"] < done["metrics"]["base"]["wer"]
+    events = list(parse_stream(client.get(f"/jobs/{job['id']}/events").text))
+    kinds = [kind for _, kind, _ in events]
+    assert {"status", "progress", "metric", "sample", "log"} <= set(kinds)
+    assert [d["step"] for _, kind, d in events if kind == "progress"] == list(range(1, 9))
+    middle = next(i for i, (_, kind, d) in enumerate(events) if kind == "progress" and d["step"] == 4)
+    rest = client.get(f"/jobs/{job['id']}/events", headers={"Last-Event-ID": events[middle][0]}).text
+    assert [d["step"] for _, kind, d in parse_stream(rest) if kind == "progress"] == [5, 6, 7, 8]
+    log = client.get(f"/jobs/{job['id']}/logs", params={"tail": 3}).json()
+    assert len(log["lines"]) == 3
+    assert client.get(f"/jobs/{job['id']}/logs", params={"after": log["next"]}).json()["lines"] == []
+    archive = zipfile.ZipFile(io.BytesIO(client.get(f"/jobs/{job['id']}/results").content))
+    names = set(archive.namelist())
+    assert {"metrics.csv", "worker.log", "config.yaml", "spec.json", "README.md"} <= names
+    assert "adapter/adapter_model.safetensors" in names
+
+    adapter = client.get(f"/adapters/{done['adapter_id']}").json()
+    assert adapter["job_id"] == job["id"]
+    assert adapter["metrics"]["wer"] < adapter["base_metrics"]["wer"]
+    assert client.get("/adapters").json()["items"] == [adapter]
+    download = client.get(f"/adapters/{adapter['id']}/download")
+    assert "attachment" in download.headers["content-disposition"]
+    assert "adapter_config.json" in zipfile.ZipFile(io.BytesIO(download.content)).namelist()
+    assert client.delete(f"/jobs/{job['id']}").status_code == 409
+
+
+def make_adapter(user, job_id):
+    folder = layout.run_path(job_id) / "adapter"
+    folder.mkdir(parents=True)
+    (folder / "adapter_model.safetensors").write_bytes(b"x")
+    with write() as session:
+        row = session.get_one(Job, job_id)
+        adapter = Adapter(
+            owner_id=user.id, name="mine", job_id=job_id, base_model_id=row.model_id, path=str(folder)
+        )
+        session.add(adapter)
+    return adapter.id, folder
+
+
+def test_adapters_are_renamed_and_deleted_with_their_files(client, user, job, api, stranger):
+    adapter_id, folder = make_adapter(user, job["id"])
+    changed = client.patch(f"/adapters/{adapter_id}", json={"name": "better", "stage": "candidate"}).json()
+    assert (changed["name"], changed["stage"]) == ("better", "candidate")
+    assert client.patch(f"/adapters/{adapter_id}", json={"name": " "}).status_code == 422
+    assert client.get("/adapters", params={"query": "bett", "stage": "candidate"}).json()["total"] == 1
+    assert client.get("/adapters", params={"query": "worse"}).json()["total"] == 0
+    api.dependency_overrides[current_user] = lambda: stranger
+    assert client.get(f"/adapters/{adapter_id}").status_code == 404
+    assert client.get(f"/adapters/{adapter_id}/download").status_code == 404
+    assert client.delete(f"/adapters/{adapter_id}").status_code == 404
+    api.dependency_overrides[current_user] = lambda: user
+    assert client.delete(f"/adapters/{adapter_id}").status_code == 204
+    assert not folder.exists()
+    assert client.get(f"/adapters/{adapter_id}").status_code == 404
+
+
+def test_a_watch_of_a_job_that_has_ended_ends_at_once(client, job):
+    client.post(f"/jobs/{job['id']}/stop")
+    started = time.monotonic()
+    events = list(parse_stream(client.get(f"/jobs/{job['id']}/events").text))
+    assert [d["status"] for _, kind, d in events if kind == "status"] == ["stopped"]
+    assert time.monotonic() - started < 5
