@@ -124,13 +124,11 @@ class TrainingRun:
             autocast=self._autocast,
         )
 
-    @property
-    def _is_half(self) -> bool:
-        return models.load_dtype(self.spec) is torch.bfloat16
-
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return (
-            torch.autocast(self.device, dtype=torch.bfloat16) if self._is_half else contextlib.nullcontext()
+            torch.autocast(self.device, dtype=torch.bfloat16)
+            if models.is_half(self.spec)
+            else contextlib.nullcontext()
         )
 
     def _make_trainer(self) -> StudioTrainer:
@@ -146,7 +144,7 @@ class TrainingRun:
                 output_path=self.spec.attempt_path / "trainer",
                 total_steps=self.plan.total_steps,
                 device=self.device,
-                is_half=self._is_half,
+                is_half=models.is_half(self.spec),
             ),
             train_dataset=Indexed(len(clips), lambda index: clips[index]),
             data_collator=self._collate,

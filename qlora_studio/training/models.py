@@ -58,16 +58,19 @@ def load_base(spec: WorkerSpec, family: Family, device: str) -> Any:
     model_class = getattr(transformers, family.model_class)
     is_pretraining = spec.train.training_type is TrainingType.PRETRAINING
     try:
+        config = transformers.AutoConfig.from_pretrained(spec.model_path, local_files_only=True)
         if not families.has_weights(spec.model_path):
             if not is_pretraining:
                 raise ModelNotUsable("The model's folder has no safetensors weights.")
-            return model_class(
-                transformers.AutoConfig.from_pretrained(spec.model_path, local_files_only=True)
+            return model_class(config)
+        quantised = None
+        if not is_pretraining:
+            quantised = quantize.quantization_config(
+                spec.train.qlora, family, device, model_class=model_class, config=config
             )
-        quantised = None if is_pretraining else quantize.quantization_config(spec.train.qlora, family, device)
         model = model_class.from_pretrained(
             spec.model_path,
-            dtype=load_dtype(spec),
+            dtype=torch.float32,  # half types beside 4-bit layers break: convolutions refuse float features
             quantization_config=quantised,
             device_map={"": device} if quantised is not None else None,
             use_safetensors=True,
@@ -79,17 +82,15 @@ def load_base(spec: WorkerSpec, family: Family, device: str) -> Any:
             raise
         raise ModelNotUsable("The model cannot be loaded; the log says why. Check its folder.") from error
     quantize.keep_weights_unpacked(model)
+    if is_half(spec):
+        for name in lora.adaptable_layers(model, family):
+            model.get_submodule(name).to(torch.bfloat16)
     return model
 
 
-def load_dtype(spec: WorkerSpec) -> torch.dtype:
-    """The type of weights that are not in 4 bits.
-
-    Never a half type beside 4-bit layers: convolutions would refuse float features.
-    """
-    train = spec.train
-    is_half = train.training_type is not TrainingType.PRETRAINING and train.qlora.bits == 16
-    return torch.bfloat16 if is_half else torch.float32
+def is_half(spec: WorkerSpec) -> bool:
+    """Whether the frozen linear layers are kept in bfloat16; norms, convolutions and heads stay in float32."""
+    return spec.train.training_type is not TrainingType.PRETRAINING and spec.train.qlora.bits == 16
 
 
 def make_trainable(model: Any, spec: WorkerSpec, family: Family) -> Any:

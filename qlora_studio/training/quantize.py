@@ -24,7 +24,27 @@ def compute_dtype(spec: QLoraSpec, device: str) -> "torch.dtype":
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def quantization_config(spec: QLoraSpec, family: Family, device: str) -> Any | None:
+BLOCK = 64  # weights that share one scale in NF4
+_PACKED_ROWS = 32
+
+
+def odd_layers(model_class: Any, config: Any) -> list[str]:
+    """Return the linear layers that bitsandbytes cannot pack on CPUs with bfloat16 instructions.
+
+    There it wants whole blocks in each row and 32 rows at a time, and fails otherwise. Such layers stay out of
+    4 bits, so that an adapter trained here loads in plain peft anywhere. The model is made without memory.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = model_class(config)
+    linear = ((name, m) for name, m in model.named_modules() if isinstance(m, torch.nn.Linear))
+    return [n for n, m in linear if m.in_features % BLOCK or m.out_features % _PACKED_ROWS]
+
+
+def quantization_config(
+    spec: QLoraSpec, family: Family, device: str, *, model_class: Any, config: Any
+) -> Any | None:
     """Return the `BitsAndBytesConfig` of a job, or None for 16 and 32-bit LoRA.
 
     The skip list replaces the library's own, which knows tied heads only: a CTC head in 4 bits could not be
@@ -34,12 +54,14 @@ def quantization_config(spec: QLoraSpec, family: Family, device: str) -> Any | N
         return None
     from transformers import BitsAndBytesConfig
 
+    barred = (*family.heads, *family.untouchable)
+    odd = [n for n in odd_layers(model_class, config) if not set(barred) & set(n.split("."))]
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=spec.quant_type,
         bnb_4bit_use_double_quant=spec.double_quant,
         bnb_4bit_compute_dtype=compute_dtype(spec, device),
-        llm_int8_skip_modules=[*family.heads, *family.untouchable],
+        llm_int8_skip_modules=[*barred, *odd],
     )
 
 

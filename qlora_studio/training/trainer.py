@@ -106,7 +106,10 @@ class StudioTrainer(Trainer):
             return
         trainer = self._resume.state["trainer"]
         state_files.load_optimizer(self.optimizer, self._resume.path, trainer["optimizer"])  # type: ignore[arg-type]
-        self.lr_scheduler.load_state_dict(trainer["scheduler"])  # type: ignore[union-attr]
+        scheduler = dict(trainer["scheduler"])
+        if hasattr(self.lr_scheduler, "lr_lambdas"):  # functions, made anew from the spec
+            scheduler["lr_lambdas"] = [None] * len(self.lr_scheduler.lr_lambdas)  # type: ignore[union-attr]
+        self.lr_scheduler.load_state_dict(scheduler)  # type: ignore[union-attr]
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if self._resume is not None:

@@ -138,7 +138,7 @@ def make_wav2vec2_bert(folder: Path, *, with_weights: bool = True, seed: int = 0
     Wav2Vec2BertProcessor(extractor, tokenizer).save_pretrained(folder)
     config = Wav2Vec2BertConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
+        hidden_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
@@ -183,7 +183,7 @@ def make_waveform_ctc(folder: Path, family: str, *, seed: int = 0) -> Path:
     Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
     config = getattr(transformers, f"{prefix}Config")(
         vocab_size=len(tokenizer),
-        hidden_size=32,
+        hidden_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
@@ -229,7 +229,7 @@ def make_whisper(folder: Path, *, seed: int = 0) -> Path:
     start, end = vocabulary["<|startoftranscript|>"], vocabulary["<|endoftext|>"]
     config = WhisperConfig(
         vocab_size=len(tokenizer),
-        d_model=32,
+        d_model=64,
         encoder_layers=1,
         decoder_layers=1,
         encoder_attention_heads=2,
@@ -258,3 +258,7 @@ def make_whisper(folder: Path, *, seed: int = 0) -> Path:
     )
     model.save_pretrained(folder)
     return folder
+
+
+def read_clips(path: Path) -> list[ClipItem]:
+    return [ClipItem.model_validate_json(line) for line in path.read_text().splitlines()]

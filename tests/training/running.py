@@ -1,0 +1,72 @@
+"""Running a whole attempt inside the test's process."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from qlora_studio.contracts.events import ResultFile
+from qlora_studio.contracts.spec import WorkerSpec
+from qlora_studio.training import loop
+from qlora_studio.training.attempt import Attempt, run_attempt
+from tests.training import tiny
+
+
+def run(spec: WorkerSpec, *, on_attempt: Callable[[Attempt], None] = lambda _: None) -> ResultFile:
+    """Run an attempt as the worker does and return its result file."""
+    tiny.write_spec(spec)
+
+    def body(attempt: Attempt) -> ResultFile:
+        on_attempt(attempt)
+        return loop.TrainingRun(attempt, "cpu").run()
+
+    run_attempt(spec, body, device="cpu", versions={})
+    return ResultFile.model_validate_json((spec.attempt_path / "result.json").read_text())
+
+
+def stop_at(step: int) -> Callable[[Attempt], None]:
+    """Ask for a stop, through the file, when the metrics of `step` are out."""
+
+    def install(attempt: Attempt) -> None:
+        emit = attempt.events.metric
+
+        def metric(at: int, values: Any) -> None:
+            emit(at, values)
+            if at == step:
+                (attempt.spec.attempt_path / "stop.json").write_text(json.dumps({"mode": "save"}))
+
+        attempt.events.metric = metric  # type: ignore[method-assign]
+
+    return install
+
+
+def losses(spec: WorkerSpec) -> list[float]:
+    return [event["values"]["loss"] for event in tiny.read_events(spec, "metric")]
+
+
+def adapter_bytes(spec: WorkerSpec) -> bytes:
+    return (spec.run_path / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def adapter_tensors(spec: WorkerSpec) -> dict[str, Any]:
+    return load_file(spec.run_path / "adapter" / "adapter_model.safetensors")
+
+
+def poison_loss(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Make the loss of one step not a number."""
+    from qlora_studio.training.trainer import StudioTrainer
+
+    real = StudioTrainer.compute_loss
+
+    def compute_loss(self: StudioTrainer, *args: Any, **kwargs: Any) -> Any:
+        loss = real(self, *args, **kwargs)
+        return loss * float("nan") if self.state.global_step + 1 == at else loss
+
+    monkeypatch.setattr(StudioTrainer, "compute_loss", compute_loss)
+
+
+def list_files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}

@@ -1,0 +1,170 @@
+"""Whole runs on tiny models with the real 4-bit base, the real trainer and the real files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import BitsAndBytesConfig, Wav2Vec2BertForCTC, WhisperForConditionalGeneration
+
+from qlora_studio.contracts.enums import ExitReason, TrainingType
+from qlora_studio.training import checkpoint, families, models, quantize
+from qlora_studio.training.evaluation import Evaluator
+from qlora_studio.training.feature_store import FeatureStore
+from tests.training import tiny
+from tests.training.running import (
+    adapter_bytes,
+    adapter_tensors,
+    list_files,
+    losses,
+    poison_loss,
+    run,
+    stop_at,
+)
+
+
+def _reload(model_class: Any, base_path: Path, adapter_path: Path) -> Any:
+    """The adapter on a fresh NF4 base, the way the model card says."""
+    about = json.loads((adapter_path / "qlora_studio.json").read_text())["quantization"]
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+        llm_int8_skip_modules=about["llm_int8_skip_modules"],
+    )
+    base = model_class.from_pretrained(
+        base_path, dtype=torch.float32, quantization_config=config, device_map={"": "cpu"}
+    )
+    quantize.keep_weights_unpacked(base)
+    return PeftModel.from_pretrained(base, adapter_path).eval()
+
+
+def _measure(spec: Any, model: Any) -> dict[str, float | None]:
+    config = families.read_config(spec.model_path)
+    family = families.family_of(config, spec.task)
+    task = models.make_task(spec, family, config)
+    task.prepare(getattr(model, "get_base_model", lambda: model)(), [])
+    clips = [c for c in tiny.read_clips(spec.clips_path) if c.split == "validation"]
+    return (
+        Evaluator(task, FeatureStore(task), clips, batch_size=4, check=lambda: None)
+        .measure(model, full=True)
+        .values
+    )
+
+
+@pytest.mark.parametrize("family", ["ctc", "whisper"])
+def test_adapter_learns_and_loads_in_plain_peft(
+    family: str, tmp_path: Path, clips_path: Path, ctc_path: Path, whisper_path: Path
+) -> None:
+    base_path = ctc_path if family == "ctc" else whisper_path
+    spec = tiny.make_spec(tmp_path, base_path, clips_path)
+    result = run(spec)
+    assert (result.reason, result.step) == (ExitReason.OK, 6)
+    seen = losses(spec)
+    assert len(seen) == 6 and seen[-1] < seen[0]
+    assert result.metrics["loss"] < result.base_metrics["loss"]  # type: ignore[operator]
+
+    adapter_path = Path(result.adapter_path or "")
+    model_class = Wav2Vec2BertForCTC if family == "ctc" else WhisperForConditionalGeneration
+    reloaded = _reload(model_class, base_path, adapter_path)
+    assert quantize.quantised_layers(reloaded)
+    assert _measure(spec, reloaded) == result.metrics
+    assert list_files(adapter_path) == {
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "qlora_studio.json"
+    }  # fmt: skip
+    config = json.loads((adapter_path / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "mod_tiny"
+    assert "/" not in (adapter_path / "README.md").read_text().split("```")[0].replace("pytorch/", "")
+
+
+def test_the_first_losses_are_the_golden_ones(
+    tmp_path: Path, clips_path: Path, ctc_path: Path, whisper_path: Path
+) -> None:
+    golden = {"ctc": GOLDEN_CTC, "whisper": GOLDEN_WHISPER}
+    for name, base_path in (("ctc", ctc_path), ("whisper", whisper_path)):
+        spec = tiny.make_spec(tmp_path / name, base_path, clips_path, optimization={"max_steps": 4})
+        run(spec)
+        assert losses(spec) == pytest.approx(golden[name], abs=2e-3)
+
+
+GOLDEN_CTC = [8.3383, 8.3687, 7.8544, 7.7687]
+GOLDEN_WHISPER = [5.6031, 5.5986, 5.6098, 5.5328]
+
+
+def test_stop_keeps_a_usable_adapter_and_resume_ends_as_if_never_stopped(
+    tmp_path: Path, clips_path: Path, ctc_path: Path
+) -> None:
+    settings: dict[str, Any] = {
+        "qlora": {"dropout": 0.1},  # so that the random state matters
+        "optimization": {"max_steps": 8, "gradient_accumulation": 2},
+        "evaluation": {"every_steps": 3, "save_every_steps": 2, "n_samples": 1},
+    }
+    whole = tiny.make_spec(tmp_path / "whole", ctc_path, clips_path, **settings)
+    run(whole)
+
+    halted = tiny.make_spec(tmp_path / "halted", ctc_path, clips_path, **settings)
+    result = run(halted, on_attempt=stop_at(5))
+    assert (result.reason, result.step) == (ExitReason.USER_STOP, 5)
+    assert adapter_tensors(halted)
+    assert tiny.read_events(halted)[-1]["reason"] == "user_stop"
+
+    resumed = tiny.make_spec(tmp_path / "halted", ctc_path, clips_path, attempt=2, resume=True, **settings)
+    result = run(resumed)
+    assert (result.reason, result.step) == (ExitReason.OK, 8)
+    assert [event["step"] for event in tiny.read_events(resumed, "metric")] == [6, 7, 8]
+    assert losses(halted) + losses(resumed) == losses(whole)
+    assert adapter_bytes(resumed) == adapter_bytes(whole)
+
+
+def test_not_a_number_ends_the_run_at_once(
+    tmp_path: Path, clips_path: Path, ctc_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison_loss(monkeypatch, at=5)
+    spec = tiny.make_spec(tmp_path, ctc_path, clips_path, evaluation={"save_every_steps": 2})
+    result = run(spec)
+    assert result.reason is ExitReason.NAN_LOSS
+    assert "step 5" in result.message and "step 4 is good" in result.message
+    assert tiny.read_events(spec, "metric")[-1]["values"]["loss"] is None
+    newest = checkpoint.find_newest(tmp_path / "checkpoints")
+    assert newest is not None and newest.step == 4
+
+
+def test_pretraining_from_a_config_saves_a_whole_model(tmp_path: Path, clips_path: Path) -> None:
+    base_path = tiny.make_wav2vec2_bert(tmp_path / "config", with_weights=False)
+    spec = tiny.make_spec(
+        tmp_path / "run",
+        base_path,
+        clips_path,
+        training_type=TrainingType.PRETRAINING,
+        optimization={"max_steps": 12, "learning_rate": 3e-3},
+    )
+    result = run(spec)
+    assert result.reason is ExitReason.OK and result.adapter_path is None and not result.base_metrics
+    seen = losses(spec)
+    assert seen[-1] < 0.9 * seen[0]
+    model = Wav2Vec2BertForCTC.from_pretrained(result.extra["model_path"], dtype=torch.float32)
+    assert (
+        _measure(spec.model_copy(update={"model_path": Path(result.extra["model_path"])}), model)
+        == result.metrics
+    )
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_lora_without_quantisation(bits: int, tmp_path: Path, clips_path: Path, ctc_path: Path) -> None:
+    spec = tiny.make_spec(
+        tmp_path, ctc_path, clips_path, training_type=TrainingType.LORA, qlora={"bits": bits}
+    )
+    result = run(spec)
+    assert result.reason is ExitReason.OK
+    assert losses(spec)[-1] < losses(spec)[0]
+
+
+def test_no_validation_clips_is_said_and_trains(tmp_path: Path, ctc_path: Path) -> None:
+    listing = tiny.write_clips(tmp_path / "clips", n_train=4, n_validation=0)
+    spec = tiny.make_spec(tmp_path / "run", ctc_path, listing, optimization={"max_steps": 2})
+    result = run(spec)
+    assert result.reason is ExitReason.OK and result.metrics == {}
+    assert [event["code"] for event in tiny.read_events(spec, "warning")] == ["no_validation"]
