@@ -1,0 +1,87 @@
+"""REST: one clip, its sound and its waveform."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict
+
+from qlora_studio.api.security import CurrentTrainer, CurrentUser
+from qlora_studio.audio.peaks import to_pairs
+from qlora_studio.contracts.enums import ClipStatus, Split
+from qlora_studio.db import engine
+from qlora_studio.services import clips
+from qlora_studio.services.clips import ClipUpdate
+
+router = APIRouter(tags=["Clips"])
+
+
+class ClipPublic(BaseModel):
+    """A clip as the API shows it; `loudness_db` is the RMS in dB of full scale."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    dataset_id: str
+    filename: str
+    duration_s: float
+    sample_rate: int
+    channels: int
+    size_bytes: int
+    peak: float
+    loudness_db: float | None
+    sha256: str
+    text: str | None
+    label: str | None
+    speaker: str | None
+    split: Split
+    status: ClipStatus
+    reason: str | None
+
+
+class ClipPage(BaseModel):
+    items: list[ClipPublic]
+    total: int
+    page: int
+    page_size: int
+
+
+@router.get("/clips/{clip_id}")
+def get_clip(clip_id: str, user: CurrentUser) -> ClipPublic:
+    """Return one clip."""
+    with engine.read() as session:
+        return ClipPublic.model_validate(clips.get_clip(session, actor=user, clip_id=clip_id))
+
+
+@router.patch("/clips/{clip_id}")
+def update_clip(clip_id: str, body: ClipUpdate, user: CurrentTrainer) -> ClipPublic:
+    """Correct text, label, speaker or split; `status` is `ok` or `excluded`."""
+    with engine.write() as session:
+        return ClipPublic.model_validate(clips.update(session, actor=user, clip_id=clip_id, form=body))
+
+
+@router.api_route("/clips/{clip_id}/audio", methods=["GET", "HEAD"], response_class=FileResponse)
+def get_audio(clip_id: str, user: CurrentUser) -> FileResponse:
+    """Return the original bytes; `Range` works. Only as a download, never sniffed for another type."""
+    with engine.read() as session:
+        clip, path, media_type = clips.get_audio(session, actor=user, clip_id=clip_id)
+    name = clip.filename.rpartition("/")[2]
+    return FileResponse(
+        path,
+        media_type=media_type,
+        filename=name,
+        content_disposition_type="attachment",
+        headers={
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "private, max-age=600",
+            "Content-Security-Policy": "sandbox; default-src 'none'",
+        },
+    )
+
+
+@router.get("/clips/{clip_id}/peaks")
+def get_peaks(clip_id: str, user: CurrentUser) -> dict[str, Any]:
+    """Return the waveform as (low, high) pairs between -1 and 1, at most 800."""
+    with engine.read() as session:
+        clip = clips.get_clip(session, actor=user, clip_id=clip_id)
+    return {"duration_s": clip.duration_s, "peaks": to_pairs(clip.peaks or b"")}

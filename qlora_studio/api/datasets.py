@@ -1,0 +1,257 @@
+"""REST: datasets, the files sent to them, and their clips."""
+
+import asyncio
+import re
+from contextlib import aclosing
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from sqlmodel import Session
+from starlette.requests import ClientDisconnect
+
+from qlora_studio.api.clips import ClipPage, ClipPublic
+from qlora_studio.api.idempotency import IdempotencyHeader, create_once
+from qlora_studio.api.problems import problem
+from qlora_studio.api.security import CurrentTrainer, CurrentUser
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split, Task
+from qlora_studio.contracts.spec import Strict
+from qlora_studio.core.errors import InvalidInput, TooLarge
+from qlora_studio.core.settings import get_settings
+from qlora_studio.db import engine
+from qlora_studio.db.models import Dataset, User
+from qlora_studio.ingest import staging
+from qlora_studio.ingest.names import clean_name
+from qlora_studio.services import clips, datasets
+from qlora_studio.services.datasets import DatasetCreate, DatasetUpdate
+
+router = APIRouter(tags=["Datasets"])
+
+WRITE_BYTES = 1 << 20  # written to disk at a time, so that memory stays flat
+IDLE_LIMIT_S = 60.0
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+
+
+class DatasetPublic(BaseModel):
+    """A dataset as the API shows it. `n_clips` can be trained on; `n_excluded` are all the others."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    name: str
+    description: str
+    task: Task
+    status: DatasetStatus
+    error: str | None
+    n_clips: int
+    n_excluded: int
+    n_rejected: int
+    duration_s: float
+    size_bytes: int
+    version: int
+    content_hash: str
+    source: dict[str, Any]
+    mapping: dict[str, Any]
+    progress_done: int
+    progress_total: int
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "DatasetPublic":
+        values = {name: getattr(dataset, name) for name in cls.model_fields}
+        values["n_excluded"] = dataset.n_excluded + dataset.n_rejected
+        return cls(**values)
+
+
+class DatasetPage(BaseModel):
+    items: list[DatasetPublic]
+    total: int
+    page: int
+    page_size: int
+
+
+class DatasetFilter(BaseModel):
+    """Which datasets, in which order, which page."""
+
+    query: Annotated[str, Field(max_length=200)] = ""
+    status: DatasetStatus | None = None
+    task: Task | None = None
+    sort: Annotated[str, Field(max_length=40)] = "-created_at"
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    page_size: Annotated[int, Field(ge=1, le=100)] = 25
+
+
+class ClipFilter(BaseModel):
+    """Which clips, in which order, which page."""
+
+    query: Annotated[str, Field(max_length=200)] = ""
+    split: Split | None = None
+    status: ClipStatus | None = None
+    label: Annotated[str, Field(max_length=200)] | None = None
+    sort: Annotated[str, Field(max_length=40)] = "position"
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    page_size: Annotated[int, Field(ge=1, le=100)] = 25
+
+
+class SplitRequest(Strict):
+    """Shares that sum to 1, and the seed of the choice."""
+
+    ratios: dict[Split, float]
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+
+@router.get("/datasets")
+def list_datasets(user: CurrentUser, wanted: Annotated[DatasetFilter, Query()]) -> DatasetPage:
+    """List your datasets."""
+    with engine.read() as session:
+        found, total = datasets.list_datasets(session, actor=user, **wanted.model_dump())
+    items = [DatasetPublic.of(dataset) for dataset in found]
+    return DatasetPage(items=items, total=total, page=wanted.page, page_size=wanted.page_size)
+
+
+@router.post("/datasets", status_code=201, response_model=DatasetPublic)
+def create_dataset(
+    body: DatasetCreate, request: Request, user: CurrentTrainer, key: IdempotencyHeader = None
+) -> JSONResponse:
+    """Make a dataset. `source.kind`: `upload` (then send files and ask to ingest), `folder` or `example`."""
+
+    def make(session: Session) -> DatasetPublic:
+        return DatasetPublic.of(datasets.create(session, actor=user, form=body))
+
+    return create_once(user=user, key=key, request=request, body=body, create=make)
+
+
+@router.get("/datasets/{dataset_id}")
+def get_dataset(dataset_id: str, user: CurrentUser) -> DatasetPublic:
+    """Return one dataset."""
+    with engine.read() as session:
+        return DatasetPublic.of(datasets.get_dataset(session, actor=user, dataset_id=dataset_id))
+
+
+@router.patch("/datasets/{dataset_id}")
+def update_dataset(dataset_id: str, body: DatasetUpdate, user: CurrentTrainer) -> DatasetPublic:
+    """Change name, description, and before files are taken in also task and mapping."""
+    with engine.write() as session:
+        dataset = datasets.update(session, actor=user, dataset_id=dataset_id, form=body)
+    return DatasetPublic.of(dataset)
+
+
+@router.delete("/datasets/{dataset_id}", status_code=204)
+def delete_dataset(dataset_id: str, user: CurrentTrainer) -> Response:
+    """Delete a dataset; 409 naming the jobs and adapters that were made with it."""
+    with engine.write() as session:
+        datasets.delete(session, actor=user, dataset_id=dataset_id)
+    return Response(status_code=204)
+
+
+@router.post("/datasets/{dataset_id}/ingest", status_code=202)
+def ingest(dataset_id: str, user: CurrentTrainer) -> DatasetPublic:
+    """Begin taking the received files in."""
+    with engine.write() as session:
+        dataset = datasets.start_ingest(session, actor=user, dataset_id=dataset_id)
+    return DatasetPublic.of(dataset)
+
+
+@router.post("/datasets/{dataset_id}/splits")
+def split(dataset_id: str, body: SplitRequest, user: CurrentTrainer) -> DatasetPublic:
+    """Deal the clips out anew by ratio and seed."""
+    with engine.write() as session:
+        dataset = datasets.set_splits(
+            session, actor=user, dataset_id=dataset_id, ratios=body.ratios, seed=body.seed
+        )
+    return DatasetPublic.of(dataset)
+
+
+@router.get("/datasets/{dataset_id}/clips")
+def list_clips(dataset_id: str, user: CurrentUser, wanted: Annotated[ClipFilter, Query()]) -> ClipPage:
+    """List a dataset's clips, those that could not be used with their reason."""
+    with engine.read() as session:
+        found, total = clips.list_clips(session, actor=user, dataset_id=dataset_id, **wanted.model_dump())
+    items = [ClipPublic.model_validate(clip) for clip in found]
+    return ClipPage(items=items, total=total, page=wanted.page, page_size=wanted.page_size)
+
+
+@router.get("/datasets/{dataset_id}/files")
+def list_files(dataset_id: str, user: CurrentUser) -> dict[str, Any]:
+    """List the files received so far, to go on with an upload."""
+    with engine.read() as session:
+        datasets.get_dataset(session, actor=user, dataset_id=dataset_id)
+    items = [staging.as_json(item) for item in staging.list_received(dataset_id)]
+    return {"items": items, "total": len(items)}
+
+
+@router.put("/datasets/{dataset_id}/files/{filename:path}", status_code=201)
+async def receive_file(dataset_id: str, filename: str, request: Request, user: CurrentTrainer) -> Response:
+    """Take a file's raw bytes. With `Content-Range: bytes a-b/n` go on where `received` says it stopped.
+
+    Answers 201 `{"received": n}` once the bytes are on disk; 409 with `received` if a piece begins elsewhere.
+    """
+    await asyncio.to_thread(_check_room, user, dataset_id)
+    start, size = _announced(request)
+    receiver = staging.Receiver(
+        dataset_id, clean_name(filename), start=start, size=size, max_bytes=get_settings().max_file_bytes
+    )
+    try:
+        return await _receive(receiver, request)
+    except staging.OffsetMismatch as mismatch:
+        body = {"type": "about:blank", "title": mismatch.title, "status": 409, "detail": mismatch.message}
+        return JSONResponse(
+            {**body, "errors": [], "received": mismatch.received}, 409, media_type="application/problem+json"
+        )
+    except TimeoutError:
+        return problem(408, "Too slow", f"Nothing came for {IDLE_LIMIT_S:.0f} s. What was received is kept.")
+    except ClientDisconnect:
+        return Response(status_code=499)  # nobody is there to read it
+
+
+async def _receive(receiver: staging.Receiver, request: Request) -> Response:
+    buffer = bytearray()
+    await asyncio.to_thread(receiver.__enter__)
+    try:
+        async with aclosing(request.stream()) as stream:  # type: ignore[type-var]
+            while (piece := await asyncio.wait_for(anext(stream, None), IDLE_LIMIT_S)) is not None:
+                buffer += piece
+                if len(buffer) >= WRITE_BYTES:
+                    await asyncio.to_thread(receiver.write, bytes(buffer))
+                    buffer.clear()
+        await asyncio.to_thread(receiver.write, bytes(buffer))
+        received = await asyncio.to_thread(receiver.finish)
+    except (ClientDisconnect, TimeoutError):
+        await asyncio.to_thread(receiver.write, bytes(buffer))
+        raise
+    finally:
+        receiver.__exit__(None, None, None)
+    return JSONResponse({"received": received}, 201)
+
+
+def _check_room(user: User, dataset_id: str) -> None:
+    """May this user add a file to this dataset now? Looked at before any of the body is read."""
+    with engine.read() as session:
+        datasets.prepare_upload(session, actor=user, dataset_id=dataset_id)
+    n_files, held = staging.count(dataset_id)
+    settings = get_settings()
+    if held >= settings.max_upload_bytes:
+        raise TooLarge(f"The dataset has reached the limit of {settings.max_upload_bytes / 2**30:.0f} GB.")
+    if n_files >= settings.max_archive_entries:
+        raise TooLarge(f"The dataset has reached the limit of {settings.max_archive_entries:,} files.")
+
+
+def _announced(request: Request) -> tuple[int, int | None]:
+    """Where the body begins in the file, and the whole file's size if it is told."""
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise InvalidInput("Send the bytes as they are, without Content-Encoding.")
+    length = request.headers.get("content-length")
+    given = request.headers.get("content-range")
+    if given is None:
+        return 0, int(length) if length is not None else None
+    match = _RANGE.fullmatch(given.strip())
+    message = "Content-Range must be: bytes first-last/total, with first <= last < total."
+    if match is None:
+        raise InvalidInput(message, fields={"Content-Range": message})
+    first, last, total = (int(part) for part in match.groups())
+    if not first <= last < total or (length is not None and int(length) != last - first + 1):
+        raise InvalidInput(message, fields={"Content-Range": message})
+    return first, total

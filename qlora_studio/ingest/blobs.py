@@ -1,0 +1,48 @@
+"""Originals kept once under their SHA-256, shared between datasets.
+
+A blob is removed only under the database's write lock and only if no clip names its hash; a clip is added
+only under the same lock and after making sure that its blob is there. So the two can't miss each other.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from sqlmodel import Session, col, select
+
+from qlora_studio.db.models import Clip
+from qlora_studio.storage import layout
+
+
+def keep(path: Path, sha256: str) -> None:
+    """Make sure that a file's bytes are there under their hash; `path` stays and may share them.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    blob = layout.blob_path(sha256)
+    if blob.exists():
+        return
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, blob)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+        partial = blob.with_name(f".{sha256}.{os.getpid()}.partial")
+        shutil.copyfile(path, partial)
+        os.replace(partial, blob)
+
+
+def sweep(session: Session, hashes: Iterable[str]) -> int:
+    """Remove those blobs that no clip names any more; the session must hold the write lock."""
+    removed = 0
+    for sha256 in set(hashes) - {""}:
+        if session.exec(select(Clip.id).where(col(Clip.sha256) == sha256).limit(1)).first() is None:
+            layout.blob_path(sha256).unlink(missing_ok=True)
+            removed += 1
+    return removed

@@ -1,0 +1,59 @@
+"""The child that decodes: reads one JSON line per file, answers one JSON line per file.
+
+    in   {"path": "/…", "max_clip_s": 14400.0}
+    out  {"facts": {…, "peaks": "<base64>"}}  or  {"reason": "Truncated: …"}
+
+It has little memory, may write no file, and dies with its parent. `ingest.decoding` restarts it when a file
+has made it crash or hang, so that such a file costs nobody but itself.
+"""
+
+import base64
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+MEMORY_BYTES = 2 << 30
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    _restrict()
+    from qlora_studio.audio.decode import Unusable, inspect
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            facts = asdict(inspect(Path(request["path"]), max_clip_s=request["max_clip_s"]))
+            facts["peaks"] = base64.b64encode(facts["peaks"]).decode()
+            answer = {"facts": facts}
+        except Unusable as refusal:
+            answer = {"reason": str(refusal)}
+        except MemoryError:
+            answer = {"reason": "Too large: decoding it takes more memory than a clip may use."}
+        except Exception as error:  # a strange file must cost that file only
+            answer = {"reason": f"Damaged: it can't be decoded ({type(error).__name__})."}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+def _restrict() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""Take a dataset's files in: gather, match with labels, decode, store, split, count.
+
+Runs in its own process (`python -m qlora_studio.ingest <dataset id>`), so that it depends on no browser tab
+and no web server. It may be killed at any moment and started again: staging is kept until the dataset is
+ready, and recordings that were measured before aren't decoded again.
+"""
+
+import errno
+import fcntl
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlmodel import Session, col, delete, select
+
+from qlora_studio.audio.decode import ClipFacts
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split
+from qlora_studio.core.errors import StorageFull
+from qlora_studio.core.settings import get_settings
+from qlora_studio.db import engine
+from qlora_studio.db.models import Clip, Dataset
+from qlora_studio.examples import catalog
+from qlora_studio.ingest import blobs, sources, splits, staging, totals
+from qlora_studio.ingest.decoding import DecoderPool
+from qlora_studio.ingest.manifests import ManifestRefused
+from qlora_studio.ingest.matching import Plan, PlannedClip, StagedFile, match
+from qlora_studio.storage import layout
+
+FLUSH_EVERY_S = 0.4
+FLUSH_ROWS = 250
+_DISK_FULL = "The disk is full. Make room, then start again; everything received is kept."
+_log = logging.getLogger(__name__)
+
+
+class DatasetGone(Exception):
+    """The dataset was deleted while it was being taken in."""
+
+
+def run(dataset_id: str) -> None:
+    """Take in one dataset: ready then, or in error with a sentence. Waits while another process does."""
+    with _exclusive(dataset_id):
+        dataset = _load(dataset_id)
+        if dataset is None or dataset.status is not DatasetStatus.PROCESSING:
+            return
+        try:
+            _take_in(dataset)
+        except DatasetGone:
+            staging.discard(dataset_id)
+            return
+        except (sources.SourceRefused, ManifestRefused, StorageFull) as refusal:
+            _fail(dataset_id, str(refusal))
+            return
+        except OSError as error:
+            _log.exception("dataset %s", dataset_id)
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            other = f"A file couldn't be read or written ({error.strerror}). Start it again."
+            _fail(dataset_id, _DISK_FULL if is_full else other)
+            return
+    if (dataset := _load(dataset_id)) is not None and dataset.status is DatasetStatus.READY:
+        staging.discard(dataset_id)
+
+
+def _take_in(dataset: Dataset) -> None:
+    plan = match(_gather(dataset), task=dataset.task, mapping=dataset.mapping)
+    settings = get_settings()
+    with engine.write() as session:
+        old = session.exec(select(Clip.sha256).where(col(Clip.dataset_id) == dataset.id)).all()
+        session.exec(delete(Clip).where(col(Clip.dataset_id) == dataset.id))
+        row = _row(session, dataset.id)
+        row.progress_done, row.progress_total, row.duration_s = 0, len(plan.clips), 0.0
+    with DecoderPool(max_clip_s=settings.max_clip_s) as pool, ThreadPoolExecutor(_n_threads()) as threads:
+        examined = threads.map(lambda item: _examine(pool, dataset.id, *item), enumerate(plan.clips))
+        try:
+            _store(dataset.id, plan, examined)
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+    os.sync()  # the originals, before the database says that they are there
+    with engine.write() as session:
+        blobs.sweep(session, old)
+        _finish(session, dataset.id, plan)
+
+
+def _gather(dataset: Dataset) -> list[StagedFile]:
+    settings, source = get_settings(), dataset.source
+    if source.get("kind") == "folder":
+        return sources.from_folder(dataset.id, Path(source["path"]), settings.dataset_root_paths, settings)
+    if source.get("kind") == "example":
+        folder = catalog.example_dataset_path().resolve()
+        return sources.from_folder(dataset.id, folder, [folder], settings)
+    return sources.from_upload(dataset.id, settings)
+
+
+def _examine(
+    pool: DecoderPool, dataset_id: str, position: int, planned: PlannedClip
+) -> tuple[Clip, Path | None]:
+    """Turn a planned clip into its row; the path is that of the bytes to keep."""
+    labels = planned.labels
+    clip = Clip(
+        dataset_id=dataset_id,
+        position=position,
+        filename=planned.name,
+        text=labels.text,
+        label=labels.label,
+        speaker=labels.speaker,
+        split=labels.split or Split.TRAIN,
+    )
+    if planned.reason is not None or planned.path is None:
+        return _rejected(clip, planned.reason or "Missing file."), None
+    clip.size_bytes = planned.path.stat().st_size
+    with planned.path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    verdict = _known(sha256) or pool.inspect(planned.path)
+    if isinstance(verdict, str):
+        return _rejected(clip, verdict), None
+    clip.sha256, clip.duration_s, clip.sample_rate = sha256, verdict.duration_s, verdict.sample_rate
+    clip.channels, clip.peak, clip.loudness_db = verdict.channels, verdict.peak, verdict.loudness_db
+    clip.peaks = verdict.peaks
+    if verdict.is_silent:
+        clip.status = ClipStatus.EXCLUDED
+        clip.reason = "Silent: nothing in it is louder than -80 dB. Include it if that is meant."
+    blobs.keep(planned.path, sha256)
+    return clip, planned.path
+
+
+def _known(sha256: str) -> ClipFacts | None:
+    """Facts measured before for the same bytes, so that they are decoded only once."""
+    with engine.read() as session:
+        query = select(Clip).where(col(Clip.sha256) == sha256, col(Clip.peaks).is_not(None)).limit(1)
+        clip = session.exec(query).first()
+    if clip is None or clip.peaks is None:
+        return None
+    return ClipFacts(
+        clip.duration_s, clip.sample_rate, clip.channels, clip.peak, clip.loudness_db, clip.peaks
+    )
+
+
+def _rejected(clip: Clip, reason: str) -> Clip:
+    clip.status, clip.reason = ClipStatus.REJECTED, reason[:500]
+    return clip
+
+
+def _store(dataset_id: str, plan: Plan, examined: Iterable[tuple[Clip, Path | None]]) -> None:
+    batch: list[tuple[Clip, Path | None]] = []
+    flushed_at = time.monotonic()
+    for item in examined:
+        batch.append(item)
+        if len(batch) >= FLUSH_ROWS or time.monotonic() - flushed_at > FLUSH_EVERY_S:
+            _flush(dataset_id, batch)
+            batch, flushed_at = [], time.monotonic()
+    _flush(dataset_id, batch)
+
+
+def _flush(dataset_id: str, batch: list[tuple[Clip, Path | None]]) -> None:
+    with engine.write() as session:
+        dataset = _row(session, dataset_id)
+        for clip, path in batch:
+            if path is not None:
+                blobs.keep(path, clip.sha256)  # again, under the write lock: see `blobs`
+        session.add_all(clip for clip, _ in batch)
+        dataset.progress_done += len(batch)
+        dataset.duration_s += sum(clip.duration_s for clip, _ in batch if clip.status is ClipStatus.OK)
+
+
+def _finish(session: Session, dataset_id: str, plan: Plan) -> None:
+    dataset = _row(session, dataset_id)
+    given = {clip.labels.split for clip in plan.clips if clip.reason is None} - {None}
+    if Split.VALIDATION not in given:
+        _hold_out(session, dataset_id, keep_test=Split.TEST in given)
+    dataset.mapping = plan.mapping
+    dataset.source = {**dataset.source, "labels": plan.label_source, "ignored": plan.ignored[:100]}
+    totals.refresh(session, dataset)
+    if dataset.n_clips == 0:
+        dataset.status, dataset.error = DatasetStatus.ERROR, _nothing_usable(session, dataset, plan)
+    else:
+        dataset.status, dataset.error = DatasetStatus.READY, None
+
+
+def _hold_out(session: Session, dataset_id: str, *, keep_test: bool) -> None:
+    query = select(Clip).where(col(Clip.dataset_id) == dataset_id, col(Clip.status) != ClipStatus.REJECTED)
+    clips = [c for c in session.exec(query) if not (keep_test and c.split is Split.TEST)]
+    items = [splits.SplitItem(c.id, c.sha256, c.text, c.label) for c in clips]
+    chosen = splits.assign(items, ratios=splits.DEFAULT_RATIOS, seed=0)
+    for clip in clips:
+        clip.split = chosen[clip.id]
+
+
+def _nothing_usable(session: Session, dataset: Dataset, plan: Plan) -> str:
+    if not plan.clips:
+        return "There were no files to take in. Add recordings and start again."
+    if dataset.n_excluded and not dataset.n_rejected:
+        return "All recordings are silent."
+    query = select(Clip.filename, Clip.reason).where(
+        col(Clip.dataset_id) == dataset.id, col(Clip.status) == ClipStatus.REJECTED
+    )
+    name, reason = session.exec(query.order_by(col(Clip.position)).limit(1)).one()
+    files = "the file" if len(plan.clips) == 1 else f"any of the {len(plan.clips):,} files"
+    return f"Not able to use {files}. {name}: {reason}"[:1000]
+
+
+def _fail(dataset_id: str, message: str) -> None:
+    with engine.write() as session:
+        dataset = session.get(Dataset, dataset_id)
+        if dataset is not None and dataset.status is DatasetStatus.PROCESSING:
+            dataset.status, dataset.error = DatasetStatus.ERROR, message[:1000]
+
+
+def _load(dataset_id: str) -> Dataset | None:
+    with engine.read() as session:
+        return session.get(Dataset, dataset_id)
+
+
+def _row(session: Session, dataset_id: str) -> Dataset:
+    dataset = session.get(Dataset, dataset_id)
+    if dataset is None:
+        raise DatasetGone
+    return dataset
+
+
+def _n_threads() -> int:
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, n_cores)
+
+
+@contextmanager
+def _exclusive(dataset_id: str) -> Iterator[None]:
+    """Hold the dataset's lock file; whoever waits takes over when the holder dies."""
+    folder = layout.staging_path(dataset_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "ingest.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,153 @@
+"""Clips of a dataset: list, hear, correct, leave out."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import StringConstraints
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split
+from qlora_studio.contracts.spec import Strict
+from qlora_studio.core.errors import Conflict, Forbidden, NotFound
+from qlora_studio.db.models import Clip, Dataset, User
+from qlora_studio.ingest import totals
+from qlora_studio.services import audit
+from qlora_studio.services.datasets import get_dataset, order_by
+from qlora_studio.storage import layout
+
+_NOT_THERE = "There is no such clip."
+_SORTS: dict[str, Any] = {
+    "position": col(Clip.position),
+    "filename": col(Clip.filename),
+    "duration_s": col(Clip.duration_s),
+    "text": col(Clip.text),
+    "label": col(Clip.label),
+    "split": col(Clip.split),
+    "status": col(Clip.status),
+    "loudness_db": col(Clip.loudness_db),
+}
+_MAGIC = {
+    b"RIFF": "audio/wav",
+    b"RF64": "audio/wav",
+    b"fLaC": "audio/flac",
+    b"OggS": "audio/ogg",
+    b"FORM": "audio/aiff",
+    b".snd": "audio/basic",
+    b"caff": "audio/x-caf",
+    b"ID3": "audio/mpeg",
+    b"\xff": "audio/mpeg",
+}
+
+Short = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
+
+
+class ClipUpdate(Strict):
+    """What can be corrected; a field that isn't sent stays. An empty text, label or speaker removes it."""
+
+    text: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4096)] | None = None
+    label: Short | None = None
+    speaker: Short | None = None
+    split: Split | None = None
+    status: Literal[ClipStatus.OK, ClipStatus.EXCLUDED] | None = None
+
+
+def list_clips(
+    session: Session,
+    *,
+    actor: User,
+    dataset_id: str,
+    query: str = "",
+    split: Split | None = None,
+    status: ClipStatus | None = None,
+    label: str | None = None,
+    sort: str = "position",
+    page: int = 1,
+    page_size: int = 25,
+) -> tuple[list[Clip], int]:
+    """Return one page of a dataset's clips and how many match; `query` looks in name, text, label, speaker.
+
+    Raises:
+        NotFound: the dataset isn't the actor's.
+        InvalidInput: `sort` isn't a column that can be sorted by.
+    """
+    get_dataset(session, actor=actor, dataset_id=dataset_id)
+    where = [col(Clip.dataset_id) == dataset_id]
+    if query.strip():
+        columns = (Clip.filename, Clip.text, Clip.label, Clip.speaker)
+        hits = [col(column).icontains(query.strip(), autoescape=True) for column in columns]
+        where.append(hits[0] | hits[1] | hits[2] | hits[3])
+    if split is not None:
+        where += [col(Clip.split) == split, col(Clip.status) != ClipStatus.REJECTED]
+    if status is not None:
+        where.append(col(Clip.status) == status)
+    if label is not None:
+        where.append(col(Clip.label) == label)
+    total = session.exec(select(func.count()).select_from(Clip).where(*where)).one()
+    rows = select(Clip).where(*where).order_by(*order_by(sort, _SORTS, tie=col(Clip.id)))
+    return list(session.exec(rows.offset((page - 1) * page_size).limit(page_size))), total
+
+
+def get_clip(session: Session, *, actor: User, clip_id: str) -> Clip:
+    """Return a clip of one of the actor's datasets.
+
+    Raises:
+        NotFound: it isn't there, or isn't the actor's.
+    """
+    query = select(Clip, Dataset.owner_id).join(Dataset, col(Dataset.id) == col(Clip.dataset_id))
+    found = session.exec(query.where(col(Clip.id) == clip_id)).first()
+    if found is None or found[1] != actor.id:
+        raise NotFound(_NOT_THERE)
+    return found[0]
+
+
+def get_audio(session: Session, *, actor: User, clip_id: str) -> tuple[Clip, Path, str]:
+    """Return a clip, the path of its original and its media type, judged by content.
+
+    Raises:
+        NotFound: it isn't the actor's, or could not be used, so that nothing of it was kept.
+    """
+    clip = get_clip(session, actor=actor, clip_id=clip_id)
+    path = layout.blob_path(clip.sha256) if clip.sha256 else None
+    if path is None or not path.is_file():
+        raise NotFound("There is no recording of this clip.")
+    with path.open("rb") as file:
+        start = file.read(4)
+    known = (kind for magic, kind in _MAGIC.items() if start.startswith(magic))
+    return clip, path, next(known, "application/octet-stream")
+
+
+def update(session: Session, *, actor: User, clip_id: str, form: ClipUpdate) -> Clip:
+    """Correct a clip, or leave it out. The dataset gets its next version.
+
+    Raises:
+        NotFound: it isn't the actor's.
+        Conflict: it could not be used, or the dataset isn't ready.
+    """
+    if actor.role not in (Role.ADMIN, Role.TRAINER):
+        raise Forbidden("Your role can listen, but not change clips.")
+    clip = get_clip(session, actor=actor, clip_id=clip_id)
+    dataset = get_dataset(session, actor=actor, dataset_id=clip.dataset_id)
+    if dataset.status is not DatasetStatus.READY:
+        raise Conflict("The dataset isn't ready yet.")
+    if clip.status is ClipStatus.REJECTED:
+        raise Conflict(f"This clip can't be used. {clip.reason}")
+    changes = form.model_dump(exclude_none=True)
+    for key, value in changes.items():
+        setattr(clip, key, value or None)
+    if changes.get("status") == ClipStatus.EXCLUDED:
+        clip.reason = "Left out by hand"
+    elif clip.status is ClipStatus.OK:
+        clip.reason = None
+    session.add(clip)
+    totals.refresh(session, dataset)
+    audit.record(
+        session,
+        actor=actor,
+        action="clip.update",
+        object_type="clip",
+        object_id=clip.id,
+        object_name=clip.filename,
+        details={"fields": sorted(changes)},
+    )
+    return clip

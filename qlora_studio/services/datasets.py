@@ -1,0 +1,395 @@
+"""Datasets: make them, take files in, look at them, split them, delete them."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, StringConstraints
+from sqlalchemy import event, func
+from sqlmodel import Session, col, select
+
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split, Task
+from qlora_studio.contracts.spec import ClipItem, Strict
+from qlora_studio.core.clock import utc_now
+from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from qlora_studio.core.settings import get_settings
+from qlora_studio.db import engine
+from qlora_studio.db.models import Adapter, Clip, Dataset, Job, User
+from qlora_studio.examples import catalog
+from qlora_studio.ingest import blobs, launching, splits, staging, totals
+from qlora_studio.ingest.manifests import FIELDS
+from qlora_studio.services import audit
+from qlora_studio.storage import layout
+
+_NOT_THERE = "There is no such dataset."
+_SWEEP_AT_ONCE = 500
+_SORTS: dict[str, Any] = {
+    "name": func.lower(col(Dataset.name)),
+    "task": col(Dataset.task),
+    "status": col(Dataset.status),
+    "n_clips": col(Dataset.n_clips),
+    "duration_s": col(Dataset.duration_s),
+    "size_bytes": col(Dataset.size_bytes),
+    "created_at": col(Dataset.created_at),
+    "updated_at": col(Dataset.updated_at),
+}
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
+Description = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)]
+
+
+def _offered(kind: Any) -> Any:
+    if kind not in ("upload", "folder", "example"):
+        raise ValueError(
+            "Datasets come from an upload or a folder of the server; other sources aren't offered yet."
+        )
+    return kind
+
+
+class DatasetSource(Strict):
+    """Where the files come from. `path` goes with `folder`."""
+
+    kind: Annotated[Literal["upload", "folder", "example"], BeforeValidator(_offered)]
+    path: str | None = None
+
+
+class DatasetCreate(Strict):
+    """A new dataset. `mapping` says which column is the `file`, `text`, `label`, `speaker` or `split`."""
+
+    name: Name
+    description: Description = ""
+    task: Task = Task.SPEECH_TO_TEXT
+    source: DatasetSource = Field(default_factory=lambda: DatasetSource(kind="upload"))
+    mapping: dict[str, str] = Field(default_factory=dict)
+
+
+class DatasetUpdate(Strict):
+    """What can be changed afterwards; None leaves it. The task only before files are taken in."""
+
+    name: Name | None = None
+    description: Description | None = None
+    task: Task | None = None
+    mapping: dict[str, str] | None = None
+
+
+def create(session: Session, *, actor: User, form: DatasetCreate) -> Dataset:
+    """Make a dataset. With files to upload it waits for them; any other source is taken in at once.
+
+    Raises:
+        Forbidden: the actor's role may only look.
+        InvalidInput: a field is wrong.
+    """
+    _require_trainer(actor)
+    _check_mapping(form.mapping)
+    source = form.source.model_dump(exclude_none=True)
+    if form.source.kind == "folder":
+        source["path"] = str(_allowed_folder(form.source.path))
+    dataset = Dataset(
+        owner_id=actor.id,
+        name=form.name,
+        description=form.description,
+        task=form.task,
+        source=source,
+        mapping=form.mapping,
+    )
+    session.add(dataset)
+    session.flush()
+    _audit(session, actor, "dataset.create", dataset)
+    if form.source.kind != "upload":
+        _start(session, dataset)
+    return dataset
+
+
+def add_example(session: Session, *, actor: User) -> Dataset:
+    """Add the embedded example dataset; the one that is there already is given back instead of a second."""
+    example = catalog.EXAMPLE_DATASET
+    query = select(Dataset).where(col(Dataset.owner_id) == actor.id)
+    for dataset in session.exec(query.where(col(Dataset.status) != DatasetStatus.ERROR)):
+        if dataset.source.get("kind") == "example":
+            return dataset
+    source = DatasetSource(kind="example")
+    form = DatasetCreate(name=example.name, description=example.description, task=example.task, source=source)
+    return create(session, actor=actor, form=form)
+
+
+def get_dataset(session: Session, *, actor: User, dataset_id: str) -> Dataset:
+    """Return one of the actor's datasets.
+
+    Raises:
+        NotFound: it isn't there, or isn't the actor's.
+    """
+    dataset = session.get(Dataset, dataset_id)
+    if dataset is None or dataset.owner_id != actor.id:
+        raise NotFound(_NOT_THERE)
+    return dataset
+
+
+def list_datasets(
+    session: Session,
+    *,
+    actor: User,
+    query: str = "",
+    status: DatasetStatus | None = None,
+    task: Task | None = None,
+    sort: str = "-created_at",
+    page: int = 1,
+    page_size: int = 25,
+) -> tuple[list[Dataset], int]:
+    """Return one page of the actor's datasets and how many there are in all.
+
+    Raises:
+        InvalidInput: `sort` isn't a column that can be sorted by.
+    """
+    where = [col(Dataset.owner_id) == actor.id]
+    if query.strip():
+        pattern = f"%{_escaped(query.strip())}%"
+        name_matches = col(Dataset.name).ilike(pattern, escape="\\")
+        where.append(name_matches | col(Dataset.description).ilike(pattern, escape="\\"))
+    if status is not None:
+        where.append(col(Dataset.status) == status)
+    if task is not None:
+        where.append(col(Dataset.task) == task)
+    total = session.exec(select(func.count()).select_from(Dataset).where(*where)).one()
+    rows = select(Dataset).where(*where).order_by(*order_by(sort, _SORTS, tie=col(Dataset.id)))
+    return list(session.exec(rows.offset((page - 1) * page_size).limit(page_size))), total
+
+
+def update(session: Session, *, actor: User, dataset_id: str, form: DatasetUpdate) -> Dataset:
+    """Change a dataset's name, description, task or column mapping.
+
+    Raises:
+        NotFound: it isn't the actor's.
+        Conflict: the task or mapping of a dataset whose files are taken in, or being so.
+    """
+    _require_trainer(actor)
+    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
+    changes = form.model_dump(exclude_none=True)
+    is_read_anew = any(
+        changes.get(key, getattr(dataset, key)) != getattr(dataset, key) for key in ("task", "mapping")
+    )
+    if is_read_anew and dataset.status in (DatasetStatus.READY, DatasetStatus.PROCESSING):
+        raise Conflict("The labels were read for this task. Make a new dataset for another one.")
+    _check_mapping(changes.get("mapping", {}))
+    for key, value in changes.items():
+        setattr(dataset, key, value)
+    dataset.updated_at = utc_now()
+    session.add(dataset)
+    _audit(session, actor, "dataset.update", dataset)
+    return dataset
+
+
+def delete(session: Session, *, actor: User, dataset_id: str) -> None:
+    """Delete a dataset with its clips; recordings that no other dataset has are removed from the disk.
+
+    Raises:
+        NotFound: it isn't the actor's.
+        Conflict: jobs or adapters were made with it; they are named.
+    """
+    _require_trainer(actor)
+    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
+    users = list_users_of(session, dataset_id=dataset_id)
+    if users:
+        raise Conflict(f"{dataset.name} is in use. Delete what was made with it first.", users_of=users)
+    hashes = list(session.exec(select(Clip.sha256).where(col(Clip.dataset_id) == dataset_id)).all())
+    _audit(session, actor, "dataset.delete", dataset)
+    session.delete(dataset)
+    event.listen(session, "after_commit", lambda _: _remove_files(dataset_id, hashes), once=True)
+
+
+def list_users_of(session: Session, *, dataset_id: str) -> list[str]:
+    """Names of the jobs and adapters that were made with a dataset, for people."""
+    jobs = session.exec(select(Job.name, Job.status).where(col(Job.dataset_id) == dataset_id)).all()
+    adapters = session.exec(select(Adapter.name).where(col(Adapter.dataset_id) == dataset_id)).all()
+    return [f"job {name} ({status.value})" for name, status in jobs] + [f"adapter {n}" for n in adapters]
+
+
+def prepare_upload(session: Session, *, actor: User, dataset_id: str) -> Dataset:
+    """Return the dataset if files may be added to it now.
+
+    Raises:
+        NotFound: it isn't the actor's.
+        Conflict: its files are being taken in or are in.
+    """
+    _require_trainer(actor)
+    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
+    if dataset.source.get("kind") != "upload":
+        raise Conflict("This dataset doesn't come from uploaded files.")
+    if dataset.status not in (DatasetStatus.AWAITING_FILES, DatasetStatus.ERROR):
+        raise Conflict("This dataset's files have been taken in. Make a new dataset for more.")
+    return dataset
+
+
+def start_ingest(session: Session, *, actor: User, dataset_id: str) -> Dataset:
+    """Begin taking the files in, in a process of its own. Asking twice starts it once.
+
+    Raises:
+        NotFound: it isn't the actor's.
+        Conflict: no file has been received, or everything is in already.
+    """
+    _require_trainer(actor)
+    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
+    if dataset.status is DatasetStatus.PROCESSING:
+        return dataset
+    if dataset.status is DatasetStatus.READY:
+        raise Conflict("This dataset is ready; its files are in.")
+    if dataset.source.get("kind") == "upload" and not staging.list_received(dataset_id):
+        raise Conflict("No file has been received yet. Add recordings first.")
+    _start(session, dataset)
+    return dataset
+
+
+def recover(session: Session) -> list[str]:
+    """After a start of the server: go on with datasets that were being taken in. Returns their ids.
+
+    A process that still runs from before keeps its work; the new one waits for it and takes over if it dies.
+    """
+    query = select(Dataset.id).where(col(Dataset.status) == DatasetStatus.PROCESSING)
+    unfinished = list(session.exec(query).all())
+    for dataset_id in unfinished:
+        launching.launch(dataset_id)
+    return unfinished
+
+
+def set_splits(
+    session: Session, *, actor: User, dataset_id: str, ratios: dict[Split, float], seed: int = 0
+) -> Dataset:
+    """Deal the clips out anew by ratio and seed; clips with the same words stay on one side.
+
+    Raises:
+        NotFound: it isn't the actor's.
+        InvalidInput: ratios that aren't between 0 and 1, don't sum to 1, or leave nothing to train on.
+        Conflict: it isn't ready.
+    """
+    _require_trainer(actor)
+    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
+    _check_ratios(ratios)
+    if dataset.status is not DatasetStatus.READY:
+        raise Conflict("The dataset isn't ready yet.")
+    query = select(Clip).where(col(Clip.dataset_id) == dataset_id, col(Clip.status) != ClipStatus.REJECTED)
+    clips = session.exec(query).all()
+    items = [splits.SplitItem(c.id, c.sha256, c.text, c.label) for c in clips]
+    chosen = splits.assign(items, ratios=ratios, seed=seed)
+    for clip in clips:
+        clip.split = chosen[clip.id]
+        session.add(clip)
+    totals.refresh(session, dataset)
+    _audit(session, actor, "dataset.split", dataset)
+    return dataset
+
+
+def count_splits(session: Session, *, dataset_id: str) -> dict[Split, tuple[int, float]]:
+    """Usable clips and their seconds in each split."""
+    query = select(Clip.split, func.count(), func.sum(Clip.duration_s)).where(
+        col(Clip.dataset_id) == dataset_id, col(Clip.status) == ClipStatus.OK
+    )
+    found = {split: (n, float(s or 0)) for split, n, s in session.exec(query.group_by(col(Clip.split)))}
+    return {split: found.get(split, (0, 0.0)) for split in Split}
+
+
+def count_reasons(session: Session, *, dataset_id: str) -> list[tuple[str, int]]:
+    """How many clips could not be used, by kind of reason (the words before the colon), most first."""
+    query = select(Clip.reason).where(col(Clip.dataset_id) == dataset_id, col(Clip.status) != ClipStatus.OK)
+    counts: dict[str, int] = {}
+    for reason in session.exec(query):
+        kind = (reason or "Left out by hand").partition(":")[0]
+        counts[kind] = counts.get(kind, 0) + 1
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def export_clips(session: Session, *, dataset_id: str) -> Iterator[ClipItem]:
+    """Yield the usable clips in order, with the paths of their originals. The caller checks who asks."""
+    query = select(Clip).where(col(Clip.dataset_id) == dataset_id, col(Clip.status) == ClipStatus.OK)
+    for clip in session.exec(query.order_by(col(Clip.position))):
+        yield ClipItem(
+            id=clip.id,
+            path=str(layout.blob_path(clip.sha256)),
+            duration_s=clip.duration_s,
+            text=clip.text,
+            label=clip.label,
+            speaker=clip.speaker,
+            split=clip.split,
+        )
+
+
+def order_by(sort: str, columns: dict[str, Any], *, tie: Any) -> list[Any]:
+    """Turn `-created_at` into what SQL sorts by, with `tie` so that pages never overlap.
+
+    Raises:
+        InvalidInput: the column isn't one of `columns`.
+    """
+    column = columns.get(sort.removeprefix("-"))
+    if column is None:
+        message = f"Sort by one of {', '.join(columns)}, with - in front for descending."
+        raise InvalidInput(message, fields={"sort": message})
+    return [column.desc() if sort.startswith("-") else column.asc(), tie]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _start(session: Session, dataset: Dataset) -> None:
+    dataset.status, dataset.error = DatasetStatus.PROCESSING, None
+    dataset.progress_done = dataset.progress_total = 0
+    dataset.updated_at = utc_now()
+    session.add(dataset)
+    dataset_id = dataset.id
+    event.listen(session, "after_commit", lambda _: launching.launch(dataset_id), once=True)
+
+
+def _remove_files(dataset_id: str, hashes: list[str]) -> None:
+    staging.discard(dataset_id)
+    for start in range(0, len(hashes), _SWEEP_AT_ONCE):
+        with engine.write() as session:
+            blobs.sweep(session, hashes[start : start + _SWEEP_AT_ONCE])
+
+
+def _require_trainer(actor: User) -> None:
+    if actor.role not in (Role.ADMIN, Role.TRAINER):
+        raise Forbidden("Your role can look, but not change datasets. Ask an admin for the trainer role.")
+
+
+def _check_mapping(mapping: dict[str, str]) -> None:
+    unknown = [key for key in mapping if key not in FIELDS]
+    if unknown:
+        message = f"{unknown[0][:40]} isn't a field; use {', '.join(FIELDS)}."
+        raise InvalidInput(message, fields={"mapping": message})
+
+
+def _check_ratios(ratios: dict[Split, float]) -> None:
+    message = ""
+    if not all(math.isfinite(r) and 0 <= r <= 1 for r in ratios.values()):
+        message = "Each ratio lies between 0 and 1."
+    elif abs(sum(ratios.values()) - 1) > 0.005:
+        message = "The ratios must sum to 1."
+    elif ratios.get(Split.TRAIN, 0) <= 0:
+        message = "Something must be left to train on: train is above 0."
+    if message:
+        raise InvalidInput(message, fields={"ratios": message})
+
+
+def _allowed_folder(path: str | None) -> Path:
+    """The same answer for a folder outside the roots and one that isn't there: nothing is given away."""
+    roots = get_settings().dataset_root_paths
+    if not roots:
+        message = "No server folder may be used: QLORA_STUDIO_DATASET_ROOTS isn't set on this server."
+        raise InvalidInput(message, fields={"source.path": message})
+    message = f"Give a folder under {' or '.join(str(r) for r in roots)}."
+    if not path or "\0" in path:
+        raise InvalidInput(message, fields={"source.path": message})
+    resolved = Path(path).resolve()
+    if not any(resolved.is_relative_to(root) for root in roots) or not resolved.is_dir():
+        raise InvalidInput(message, fields={"source.path": message})
+    return resolved
+
+
+def _audit(session: Session, actor: User, action: str, dataset: Dataset) -> None:
+    audit.record(
+        session,
+        actor=actor,
+        action=action,
+        object_type="dataset",
+        object_id=dataset.id,
+        object_name=dataset.name,
+    )

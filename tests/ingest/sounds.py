@@ -1,0 +1,77 @@
+"""Recordings made for tests, good and bad."""
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+
+RATE = 16_000
+
+
+def tone(
+    seconds: float = 0.5, *, rate: int = RATE, channels: int = 1, pitch: float = 220.0, level: float = 0.5
+):
+    """A sine, float32, shape (n, channels)."""
+    at = np.arange(round(seconds * rate), dtype=np.float32) / rate
+    wave = (level * np.sin(2 * np.pi * pitch * at)).astype(np.float32)
+    return np.repeat(wave[:, None], channels, axis=1)
+
+
+def wav(seconds: float = 0.5, **options) -> bytes:
+    return encoded(tone(seconds, **options), rate=options.get("rate", RATE))
+
+
+def encoded(samples, *, rate: int = RATE, format: str = "WAV", subtype: str | None = None) -> bytes:
+    buffer = io.BytesIO()
+    sf.write(buffer, samples, rate, format=format, subtype=subtype)
+    return buffer.getvalue()
+
+
+def zipped(entries: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def lying_header(content: bytes) -> bytes:
+    """A WAV whose header promises a thousand times what follows."""
+    at = content.index(b"data") + 4
+    (size,) = struct.unpack("<I", content[at : at + 4])
+    return content[:at] + struct.pack("<I", size * 1000) + content[at + 4 :]
+
+
+def bad_files() -> dict[str, tuple[bytes, str]]:
+    """File name -> (bytes, how its reason begins)."""
+    good = wav(1.0)
+    with_nan = tone(0.5)
+    with_nan[100] = np.nan
+    flac = encoded(tone(2.0), format="FLAC")
+    return {
+        "empty.wav": (b"", "Empty file"),
+        "no-samples.wav": (encoded(np.zeros((0, 1), dtype=np.float32)), "Empty recording"),
+        "truncated.wav": (good[: len(good) // 3], "Truncated"),
+        "truncated.flac": (flac[: len(flac) // 2], "Damaged"),
+        "lying.wav": (lying_header(good), "Truncated"),
+        "text.wav": (b"this is a text, not a sound\n" * 20, "Not audio: it holds text"),
+        "page.wav": (b"<!DOCTYPE html><script>alert(1)</script>", "Not audio: it is a web page"),
+        "drawing.mp3": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "Not audio: it is a web page"),
+        "list.mp3": (b"#EXTM3U\nhttp://127.0.0.1/x\n", "Not audio: it is a playlist"),
+        "nan.wav": (encoded(with_nan, subtype="FLOAT"), "Bad values"),
+        "short.wav": (wav(0.01), "Too short"),
+        "slow.wav": (wav(20.0, rate=7), "Sample rate"),
+        "noise.wav": (bytes(np.random.default_rng(0).integers(0, 256, 4000, dtype=np.uint8)), "Not audio"),
+        "phone.m4a": (b"\0\0\0\x20ftypM4A " + b"\0" * 200, "Not read here"),
+        "head-only.flac": (b"fLaC" + b"\0" * 100, "Damaged"),
+    }
+
+
+def write(folder: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
