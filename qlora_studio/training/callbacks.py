@@ -97,7 +97,8 @@ class StepReporter:
         return steps[-1][0] if steps else None
 
     def _evaluate(self, step: int) -> bool:
-        assert self._evaluator is not None and self.trainer is not None
+        assert self._evaluator is not None
+        assert self.trainer is not None
         started = time.perf_counter()
         self._attempt.events.emit("phase", name="evaluation", label=f"Measuring at step {step}")
         outcome = self._evaluator.measure(self.trainer.model, full=False)

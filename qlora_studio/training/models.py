@@ -89,7 +89,7 @@ def load_base(spec: WorkerSpec, family: Family, device: str) -> Any:
 
 
 def is_half(spec: WorkerSpec) -> bool:
-    """Whether the frozen linear layers are kept in bfloat16; norms, convolutions and heads stay in float32."""
+    """Whether frozen linear layers are kept in bfloat16; norms, convolutions and heads stay in float32."""
     return spec.train.training_type is not TrainingType.PRETRAINING and spec.train.qlora.bits == 16
 
 

@@ -31,8 +31,8 @@ _PACKED_ROWS = 32
 def odd_layers(model_class: Any, config: Any) -> list[str]:
     """Return the linear layers that bitsandbytes cannot pack on CPUs with bfloat16 instructions.
 
-    There it wants whole blocks in each row and 32 rows at a time, and fails otherwise. Such layers stay out of
-    4 bits, so that an adapter trained here loads in plain peft anywhere. The model is made without memory.
+    There it wants whole blocks in each row and 32 rows at a time, and fails otherwise. Such layers stay out
+    of 4 bits, so that an adapter trained here loads in plain peft anywhere. Makes the model without memory.
     """
     import torch
 
@@ -67,9 +67,9 @@ def quantization_config(
 
 def quantised_layers(model: "nn.Module") -> dict[str, Any]:
     """Return the model's 4-bit layers by name."""
-    import bitsandbytes
+    from bitsandbytes.nn.modules import Linear4bit
 
-    return {n: m for n, m in model.named_modules() if isinstance(m, bitsandbytes.nn.Linear4bit)}
+    return {n: m for n, m in model.named_modules() if isinstance(m, Linear4bit)}
 
 
 def keep_weights_unpacked(model: "nn.Module") -> None:

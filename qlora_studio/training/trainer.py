@@ -71,7 +71,7 @@ class StudioTrainer(Trainer):
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         super()._maybe_log_save_evaluate(*args, **kwargs)
         step = self.state.global_step
-        if step == self._handled_step or step == 0:
+        if step in (self._handled_step, 0):
             return  # the stock loop calls once more at the end of an epoch
         self._handled_step = step
         values = self._numbers_of_step(step)

@@ -22,7 +22,9 @@ def test_the_newest_comes_back_with_its_state(tmp_path: Path) -> None:
     for step in (5, 10, 100):
         _save(tmp_path, step)
     newest = checkpoint.find_newest(tmp_path)
-    assert newest is not None and newest.step == 100 and newest.state == {"at": 100}
+    assert newest is not None
+    assert newest.step == 100
+    assert newest.state == {"at": 100}
     assert [step for step, _ in checkpoint.list_steps(tmp_path)] == [10, 100]
 
 
@@ -46,7 +48,8 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> Non
     else:
         (path / "MANIFEST.json").write_text("{")
     newest = checkpoint.find_newest(tmp_path)
-    assert newest is not None and newest.step == 1
+    assert newest is not None
+    assert newest.step == 1
 
 
 def test_whichever_call_fails_the_older_checkpoint_is_good(
@@ -55,8 +58,8 @@ def test_whichever_call_fails_the_older_checkpoint_is_good(
     _save(tmp_path, 1)
     calls = [0]
 
-    def failing(real, limit):  # noqa: ANN001, ANN202
-        def call(*args, **kwargs):  # noqa: ANN002, ANN003, ANN202
+    def failing(real, limit):
+        def call(*args, **kwargs):
             calls[0] += 1
             if calls[0] == limit:
                 raise OSError(errno.ENOSPC, "No space left on device")
@@ -75,7 +78,8 @@ def test_whichever_call_fails_the_older_checkpoint_is_good(
             except OSError:
                 n_failures += 1
         newest = checkpoint.find_newest(tmp_path)
-        assert newest is not None and newest.step in (1, 2)
+        assert newest is not None
+        assert newest.step in (1, 2)
         assert not list(tmp_path.glob(".partial-*"))
         if calls[0] < limit:
             break

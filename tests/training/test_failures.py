@@ -28,14 +28,11 @@ class OutOfMemoryError(RuntimeError):
 def test_reasons(error: Exception, reason: ExitReason) -> None:
     diagnosis = diagnose(error)
     assert diagnosis.reason is reason
-    assert diagnosis.message.endswith(".") and "/" not in diagnosis.message
+    assert diagnosis.message.endswith(".")
+    assert "/" not in diagnosis.message
 
 
 def test_the_cause_is_looked_at_too() -> None:
-    try:
-        try:
-            raise OSError(errno.ENOSPC, "full")
-        except OSError as error:
-            raise ValueError("could not save") from error
-    except ValueError as error:
-        assert diagnose(error).reason is ExitReason.DISK_FULL
+    error = ValueError("could not save")
+    error.__cause__ = OSError(errno.ENOSPC, "full")
+    assert diagnose(error).reason is ExitReason.DISK_FULL

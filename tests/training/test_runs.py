@@ -64,7 +64,8 @@ def test_adapter_learns_and_loads_in_plain_peft(
     result = run(spec)
     assert (result.reason, result.step) == (ExitReason.OK, 6)
     seen = losses(spec)
-    assert len(seen) == 6 and seen[-1] < seen[0]
+    assert len(seen) == 6
+    assert seen[-1] < seen[0]
     assert result.metrics["loss"] < result.base_metrics["loss"]  # type: ignore[operator]
 
     adapter_path = Path(result.adapter_path or "")
@@ -126,10 +127,12 @@ def test_not_a_number_ends_the_run_at_once(
     spec = tiny.make_spec(tmp_path, ctc_path, clips_path, evaluation={"save_every_steps": 2})
     result = run(spec)
     assert result.reason is ExitReason.NAN_LOSS
-    assert "step 5" in result.message and "step 4 is good" in result.message
+    assert "step 5" in result.message
+    assert "step 4 is good" in result.message
     assert tiny.read_events(spec, "metric")[-1]["values"]["loss"] is None
     newest = checkpoint.find_newest(tmp_path / "checkpoints")
-    assert newest is not None and newest.step == 4
+    assert newest is not None
+    assert newest.step == 4
 
 
 def test_pretraining_from_a_config_saves_a_whole_model(tmp_path: Path, clips_path: Path) -> None:
@@ -142,7 +145,9 @@ def test_pretraining_from_a_config_saves_a_whole_model(tmp_path: Path, clips_pat
         optimization={"max_steps": 12, "learning_rate": 3e-3},
     )
     result = run(spec)
-    assert result.reason is ExitReason.OK and result.adapter_path is None and not result.base_metrics
+    assert result.reason is ExitReason.OK
+    assert result.adapter_path is None
+    assert not result.base_metrics
     seen = losses(spec)
     assert seen[-1] < 0.9 * seen[0]
     model = Wav2Vec2BertForCTC.from_pretrained(result.extra["model_path"], dtype=torch.float32)
@@ -166,5 +171,6 @@ def test_no_validation_clips_is_said_and_trains(tmp_path: Path, ctc_path: Path) 
     listing = tiny.write_clips(tmp_path / "clips", n_train=4, n_validation=0)
     spec = tiny.make_spec(tmp_path / "run", ctc_path, listing, optimization={"max_steps": 2})
     result = run(spec)
-    assert result.reason is ExitReason.OK and result.metrics == {}
+    assert result.reason is ExitReason.OK
+    assert result.metrics == {}
     assert [event["code"] for event in tiny.read_events(spec, "warning")] == ["no_validation"]
