@@ -13,7 +13,7 @@ is_dev = os.environ.get("REFLEX_ENV_MODE", "dev") == "dev"
 config = rx.Config(
     app_name="qlora_studio",
     backend_host=settings.host,
-    # In production everything is on one port and the page finds it by its own address (see PortableBuildPlugin).
+    # In production one port serves everything and the page knows it by its own address.
     cors_allowed_origins=["http://localhost:3000", "http://127.0.0.1:3000"] if is_dev else [],
     state_manager_mode=rx.constants.StateManagerMode.MEMORY,
     telemetry_enabled=False,

@@ -1,8 +1,11 @@
 """The app, put together: pages, REST API, the guard of every event, and what runs beside them."""
 
+import asyncio
 import importlib
 import os
 import pkgutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import reflex as rx
 from starlette.types import ASGIApp
@@ -13,6 +16,9 @@ from qlora_studio.api.security import Gate
 from qlora_studio.components.connection import overlay
 from qlora_studio.core.logging import set_up_logging
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db import engine as db
+from qlora_studio.jobs import supervisor
+from qlora_studio.services import datasets, model_intake
 from qlora_studio.state.auth import Guard
 
 set_up_logging(get_settings().log_level)
@@ -23,6 +29,21 @@ for module in pkgutil.iter_modules(pages.__path__):
 def _assembled(framework: ASGIApp) -> ASGIApp:
     is_dev = os.environ.get("REFLEX_ENV_MODE", "dev") != "prod"
     return Gate(Dispatch(framework, build_api()), is_dev=is_dev)
+
+
+@asynccontextmanager
+async def _work_beside() -> AsyncIterator[None]:
+    """Take up what an earlier server left unfinished, and look after jobs while this one lives."""
+
+    def take_up() -> None:
+        with db.write() as session:
+            datasets.recover(session)
+        model_intake.recover()
+        supervisor.start()
+
+    await asyncio.to_thread(take_up)
+    yield
+    await asyncio.to_thread(supervisor.stop)
 
 
 app = rx.App(
@@ -38,3 +59,4 @@ app = rx.App(
 )
 app.app_wraps[5, "Overlay"] = overlay
 app.add_middleware(Guard())
+app.register_lifespan_task(_work_beside)

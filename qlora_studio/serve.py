@@ -1,15 +1,18 @@
-"""`make run` and `qlora-studio serve`: build the pages if the sources changed, migrate, and serve on one port.
+"""`make run` and `qlora-studio serve`: build the pages if they changed, migrate, and serve on one port.
 
 The server is one process. `kill -9` leaves nothing behind, and a second start skips the build.
 """
 
 import asyncio
+import fcntl
 import hashlib
 import logging
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from qlora_studio.core.settings import Settings, get_settings
@@ -60,7 +63,7 @@ def build(*, force: bool = False) -> bool:
 
 
 def _build_environment() -> dict[str, str]:
-    """Node comes from the venv; Reflex is told to use npm and to look for nothing on the network by itself."""
+    """Node comes from the venv; Reflex is told to use npm and to look for no newer version."""
     env = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "REFLEX_ENV_MODE": "prod",
@@ -82,8 +85,30 @@ def serve(settings: Settings | None = None) -> None:
     environment.REFLEX_MOUNT_FRONTEND_COMPILED_APP.set(True)
     from qlora_studio.db.migrations import upgrade
 
-    upgrade()
-    asyncio.run(_serve(settings))
+    with _only_server(settings.data_path):
+        upgrade()
+        asyncio.run(_serve(settings))
+
+
+@contextmanager
+def _only_server(data_path: Path) -> Iterator[None]:
+    """Hold the data folder for this server; the kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        SystemExit: another server holds it; its process and address are named.
+    """
+    data_path.mkdir(parents=True, exist_ok=True)
+    with (data_path / "server.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise SystemExit(f"Another server uses {data_path} already ({file.read().strip()}).") from None
+        settings = get_settings()
+        file.truncate(0)
+        file.write(f"process {os.getpid()}, port {settings.port}\n")
+        file.flush()
+        yield
 
 
 async def _serve(settings: Settings) -> None:

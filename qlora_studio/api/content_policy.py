@@ -1,7 +1,7 @@
 """The content security policy of the compiled pages.
 
-The few inline scripts that the build writes into its pages are allowed by their hashes, so that an injected one
-is not. `unsafe-eval` has to stay: the framework evaluates the calls (toasts, focus) that its handlers return.
+The few inline scripts that the build writes into its pages are allowed by their hashes, so that an injected
+one is not. `unsafe-eval` has to stay: the framework evaluates the calls (toasts, focus) that handlers return.
 """
 
 import base64

@@ -32,9 +32,7 @@ def confirm_dialog(
     """
     extra: list[Any] = []
     if users is not None:
-        listed = rx.el.ul(
-            rx.foreach(users, lambda name: rx.el.li(name)), class_name="list-disc pl-5 mt-2 text-[13px]"
-        )
+        listed = rx.el.ul(rx.foreach(users, rx.el.li), class_name="list-disc pl-5 mt-2 text-[13px]")
         extra.append(rx.cond(users.length() > 0, listed, rx.fragment()))
     disabled: Any = False
     if typed_name is not None:

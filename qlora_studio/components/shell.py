@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import reflex as rx
-
 from reflex.style import set_color_mode
 
 from qlora_studio.components.buttons import icon_button

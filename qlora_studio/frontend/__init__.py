@@ -1,4 +1,4 @@
-"""What is done to the compiled pages: portable addresses, the dev server's way to the API, tokens for Tailwind."""
+"""What is done to the compiled pages: portable addresses, a way to the API in development, tokens."""
 
 from qlora_studio.frontend.plugin import PortableBuildPlugin
 from qlora_studio.frontend.tokens import tailwind_tokens

@@ -1,8 +1,8 @@
 """A Reflex plugin that makes one build serve any host and port, and lets the dev server reach the API.
 
 Reflex bakes the server's address into the JavaScript. Here every address is compiled as a placeholder origin
-and replaced after the build by the page's own origin, so that a build is made once for a source tree, not once
-for each port.
+and replaced after the build by the page's own origin, so that a build is made once for a source tree, not
+once for each port.
 """
 
 import os
@@ -33,7 +33,7 @@ class PortableBuildPlugin(Plugin):
         """Replace the placeholder by the page's own origin in every script of the build.
 
         Raises:
-            RuntimeError: no script held the placeholder, so the build would look for a server that isn't there.
+            RuntimeError: no script held the placeholder, so the pages would look for no server.
         """
         n_replaced = 0
         for script in Path(context["static_dir"]).rglob("*.js"):
@@ -61,7 +61,8 @@ def make_portable(script: str) -> str:
             while (at := script.find(start)) >= 0:
                 end = script.index(quote, at + len(start))
                 path = script[at + len(start) : end]
-                script = f'{script[:at]}((typeof location<"u"?{origin}:"{scheme}://localhost")+"{path}"){script[end + 1 :]}'
+                address = f'((typeof location<"u"?{origin}:"{scheme}://localhost")+"{path}")'
+                script = script[:at] + address + script[end + 1 :]
     return script
 
 

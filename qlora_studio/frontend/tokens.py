@@ -2,11 +2,12 @@
 
 from typing import Any
 
-COLORS = (
-    "background foreground card popover muted muted-foreground subtle border border-strong primary primary-hover "
-    "primary-foreground primary-text primary-soft ring success success-soft warning warning-soft danger "
-    "danger-hover danger-soft info info-soft chart-1 chart-2 chart-3 chart-4 chart-5 chart-6"
-).split()
+COLORS = """
+background foreground card popover muted muted-foreground subtle border border-strong
+primary primary-hover primary-foreground primary-text primary-soft ring
+success success-soft warning warning-soft danger danger-hover danger-soft info info-soft
+chart-1 chart-2 chart-3 chart-4 chart-5 chart-6
+""".split()
 
 
 def tailwind_tokens() -> dict[str, Any]:

@@ -57,7 +57,7 @@ def token_hash(token: str) -> str:
 
 
 def check_fields(session: Session, *, username: str = "", email: str = "") -> dict[str, str]:
-    """Return a sentence for each of the given fields that is malformed or taken; blank ones are not looked at."""
+    """Return a sentence for each of the given fields that is malformed or taken; blanks are not."""
     problems: dict[str, str] = {}
     if username:
         if message := _username_problem(username):
@@ -249,7 +249,10 @@ def _find_by(session: Session, **key: str) -> User | None:
 
 def _username_problem(username: str) -> str | None:
     if not _USERNAME.fullmatch(username):
-        return "Use 3 to 32 letters, digits, dots, dashes or underscores, starting and ending with a letter or digit."
+        return (
+            "Use 3 to 32 letters, digits, dots, dashes or underscores, "
+            "starting and ending with a letter or digit."
+        )
     if username.casefold() in _RESERVED:
         return "This username is reserved."
     return None

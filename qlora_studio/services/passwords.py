@@ -1,6 +1,7 @@
 """Passwords: the rules a new one must meet, argon2id hashes, and a check that costs the same for nobody."""
 
 import threading
+from functools import lru_cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -8,15 +9,17 @@ from argon2.exceptions import InvalidHashError, VerificationError
 MIN_LENGTH = 10
 MAX_LENGTH = 256
 _COMMON = frozenset(
-    "1234567890 0123456789 0987654321 password12 password123 password1234 passwordpassword qwertyuiop qwerty12345 "
-    "qwerty123456 1q2w3e4r5t 1q2w3e4r5t6y iloveyou12 iloveyou123 letmein123 letmeinnow welcome123 welcome1234 "
-    "adminadmin admin12345 administrator changeme123 abcdefghij abcd123456 abc1234567 sunshine123 princess123 "
-    "football123 baseball123 trustno1trustno1 monkey12345 dragon12345 superman123 zaq12wsxcde correcthorsebatterystaple".split()
+    """
+    1234567890 0123456789 0987654321 1q2w3e4r5t 1q2w3e4r5t6y password12 password123 password1234
+    passwordpassword qwertyuiop qwerty12345 qwerty123456 iloveyou12 iloveyou123 letmein123 letmeinnow
+    welcome123 welcome1234 adminadmin admin12345 administrator changeme123 abcdefghij abcd123456 abc1234567
+    sunshine123 princess123 football123 baseball123 trustno1trustno1 monkey12345 dragon12345 superman123
+    zaq12wsxcde correcthorsebatterystaple
+    """.split()
 )
 # RFC 9106's second recommended choice. Each hash takes 64 MiB, so only a few are computed at once.
 _hasher = PasswordHasher(time_cost=3, memory_cost=65536, parallelism=4)
 _slots = threading.BoundedSemaphore(4)
-_nobody: str | None = None
 
 
 def find_weakness(password: str, *, username: str = "", email: str = "") -> str | None:
@@ -51,8 +54,6 @@ def verify_password(password: str, stored: str | None) -> bool:
             return False
 
 
+@lru_cache(maxsize=1)
 def _nobody_hash() -> str:
-    global _nobody
-    if _nobody is None:
-        _nobody = _hasher.hash("nobody has this password")
-    return _nobody
+    return _hasher.hash("nobody has this password")

@@ -1,8 +1,8 @@
 """Who may call an event handler: one decorator, and a guard that lets nothing else through.
 
-Every public method of a State can be called by any websocket client. So `Guard` refuses each event whose handler
-is not decorated with `@authorized` or `@public`, and the decorator looks up the session behind the socket's
-cookie at every event: a log-out counts at once, in every tab.
+Every public method of a State can be called by any websocket client. So `Guard` refuses each event whose
+handler is not decorated with `@authorized` or `@public`, and the decorator looks up the session behind the
+socket's cookie at every event: a log-out counts at once, in every tab.
 
     class DatasetsState(rx.State):
         rows: list[DatasetRow] = []
@@ -12,9 +12,9 @@ cookie at every event: a log-out counts at once, in every tab.
         async def load(self, actor: User):
             self.rows = await asyncio.to_thread(list_rows, actor)
 
-`actor` is put in by the decorator and is not an argument that a page passes. Arguments that came from the page
-are checked against the handler's annotations first. An error becomes a toast (and `field_errors`, where the state
-has that var), never a trace.
+`actor` is put in by the decorator and is not an argument that a page passes. Arguments that came from the
+page are checked against the handler's annotations first. An error becomes a toast (or `field_errors`, where
+the state has that var), never a trace.
 """
 
 import asyncio
@@ -202,11 +202,8 @@ async def _shown(state: Any, error: Exception, handler: Callable[..., Any]) -> A
     if isinstance(error, InvalidInput) and error.fields and "field_errors" in type(_plain(state)).vars:
         await _assign(state, field_errors=error.fields)
         return None
-    if (
-        isinstance(error, StudioError)
-        and error.status < 500
-        or isinstance(error, StudioError)
-        and error.status in {503, 507}
+    if (isinstance(error, StudioError) and error.status < 500) or (
+        isinstance(error, StudioError) and error.status in {503, 507}
     ):
         return rx.toast.error(error.message)
     logger.error("%s failed", handler.__qualname__, exc_info=error)

@@ -27,7 +27,7 @@ PAGE_SIZES = ("10", "25", "50", "100")
 
 
 class TableState(rx.State, mixin=True):
-    """Search, filters, sort and paging of one list. `sort` is a column's name, `-` before it for descending."""
+    """Search, filters, sort and paging of one list. `sort` is a column, `-` before it: descending."""
 
     _path: ClassVar[str] = "/"
     _filter_names: ClassVar[tuple[str, ...]] = ("status", "task")
@@ -60,7 +60,7 @@ class TableState(rx.State, mixin=True):
         return bool(self.query or any(self.filters.values()))
 
     def _read_address(self) -> None:
-        """Take search, filters, sort and page from the address; what is odd there falls back to its default."""
+        """Take search, filters, sort and page from the address; what is odd there gets its default."""
         given = dict(self.router.url.query_parameters)
         self.query = given.get("query", "")[:200]
         self.sort = given.get("sort", "")[:40]
