@@ -27,7 +27,7 @@ MONTHS = "january february march april may june july august september october no
 
 
 def read_grammar(path: Path) -> dict[str, list[str]]:
-    """Blocks of `[symbol]` with one alternative a line; `#` starts a remark, empty lines count for nothing."""
+    """Blocks of `[symbol]` with one alternative a line; `#` starts a remark, empty lines do not count."""
     lines: dict[str, list[str]] = {}
     symbol = ""
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -107,7 +107,8 @@ def sentence(rng: random.Random) -> str:
         return " ".join(rng.choices(WORDS, k=rng.randint(2, 6)))
     if kind < 0.92:
         return _counting(rng)
-    return rng.choice(rng.choice([WORDS, WORDS, DIGITS + TEENS + TENS, LETTERS]))
+    counted = DIGITS + TEENS + TENS
+    return rng.choice([rng.choice(WORDS), rng.choice(WORDS), rng.choice(counted), rng.choice(LETTERS)])
 
 
 def generate(n: int, *, seed: int, forbidden: Collection[str] = (), max_words: int = 14) -> Iterator[str]:

@@ -61,7 +61,7 @@ def make_speech(target: Path, *, n_clips: int, n_validation: int, processes: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Make synthetic speech.")
     parser.add_argument("--target", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=12_000)
     parser.add_argument("--validation", type=int, default=100)

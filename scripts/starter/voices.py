@@ -18,8 +18,8 @@ RATE_HZ = 16_000
 ESPEAK_LANGUAGES = ["en-us"] * 6 + ["en-gb", "en-gb-x-rp", "en-us-nyc", "en-gb-scotland"]
 ESPEAK_VARIANTS = (
     "f1 f2 f3 f4 f5 m1 m2 m3 m4 m5 m6 m7 m8 Alicia Andrea Annie anika aunty belinda linda steph steph2 "
-    "shelby grandma Alex Andy Denis Diogo Gene Hugo Lee Marco Mike adam antonio benjamin boris caleb david ed "
-    "edward iven john klatt klatt2 klatt4 max michel norbert pablo paul quincy rob robert sandro travis "
+    "shelby grandma Alex Andy Denis Diogo Gene Hugo Lee Marco Mike adam antonio benjamin boris caleb david "
+    "ed edward iven john klatt klatt2 klatt4 max michel norbert pablo paul quincy rob robert sandro travis "
     "victor zac"
 ).split()
 # Women's voices more often: most recorded prompts are spoken by women.
