@@ -20,11 +20,15 @@ from qlora_studio.modelfiles.roots import is_inside
 from qlora_studio.modelfiles.safetensors_header import TensorInfo, WeightsHeader
 from qlora_studio.modelfiles.weights import find_weights
 
-# Keys of a config that say nothing of the model; their absence from the cleaned copy is not worth showing.
+# Keys that change nothing of how a model is fine-tuned here: leaving them out is not worth showing.
 _UNREMARKABLE = frozenset(
-    "transformers_version torch_dtype dtype id2label label2id problem_type output_hidden_states "
-    "output_attentions "
-    "return_dict chunk_size_feed_forward tokenizer_class".split()
+    "transformers_version id2label label2id problem_type output_hidden_states output_attentions return_dict "
+    "chunk_size_feed_forward tokenizer_class classifier_proj_size use_weighted_layer_sum tdnn_dim "
+    "tdnn_kernel "
+    "tdnn_dilation xvector_output_dim codevector_dim proj_codevector_dim num_codevector_groups num_negatives "
+    "num_codevectors_per_group contrastive_logits_temperature diversity_loss_weight max_length "
+    "num_hidden_layers forced_decoder_ids feat_extract_dropout gradient_checkpointing hidden_dropout_prob "
+    "attention_probs_dropout_prob num_feat_extract_layers is_encoder_decoder use_cache".split()
 )
 _LAYER = re.compile(r"^(.*\blayers\.\d+)\.")
 

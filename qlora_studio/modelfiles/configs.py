@@ -20,6 +20,7 @@ Convolutions = Annotated[list[Annotated[int, Field(ge=1, le=8192)]], Field(min_l
 Activation = Literal[
     "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu", "silu", "swish", "mish", "tanh"
 ]
+Dtype = Literal["float32", "float16", "bfloat16"]
 
 
 class FamilyConfig(BaseModel):
@@ -29,6 +30,8 @@ class FamilyConfig(BaseModel):
 
     model_type: str
     architectures: Annotated[list[str], Field(max_length=4)] = []
+    dtype: Dtype | None = None
+    torch_dtype: Dtype | None = None
     pad_token_id: TokenId | None = None
     bos_token_id: TokenId | None = None
     eos_token_id: TokenId | None = None

@@ -15,6 +15,7 @@ from qlora_studio.db.models.adapter import Adapter
 from qlora_studio.db.models.job import Job
 from qlora_studio.db.models.model import BaseAudioModel
 from qlora_studio.db.models.user import User
+from qlora_studio.examples import catalog
 from qlora_studio.modelfiles import prepare
 from qlora_studio.modelfiles.check import CheckedModel, check_folder
 from qlora_studio.modelfiles.hub import check_repo_id, check_revision
@@ -108,8 +109,6 @@ def add_starter(session: Session, *, actor: User) -> BaseAudioModel:
     existing = session.exec(mine.where(col(BaseAudioModel.source)["kind"].as_string() == "starter")).first()
     if existing is not None:
         return existing
-    from qlora_studio.examples import catalog
-
     model = BaseAudioModel(
         id=new_id("mod"),
         owner_id=actor.id,

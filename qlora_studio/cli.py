@@ -1,0 +1,46 @@
+"""`qlora-studio`: the command line. Everything here works with no server running."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from qlora_studio.commands import adapters, datasets, doctor, jobs, models, training
+
+app = typer.Typer(
+    help="Fine-tune audio models in 4 bits: bring recordings, train an adapter, watch it learn.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(datasets.app, name="dataset")
+app.add_typer(models.app, name="model")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(adapters.app, name="adapters")
+app.command("train")(training.train)
+app.command("export")(jobs.export)
+app.command("doctor")(doctor.doctor)
+
+
+@app.command("serve")
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "",
+    port: Annotated[int, typer.Option(help="Port for pages, API and websocket.", min=0, max=65535)] = 0,
+) -> None:
+    """Build the pages if they changed, and serve everything on one port."""
+    if host:
+        os.environ["QLORA_STUDIO_HOST"] = host
+    if port:
+        os.environ["QLORA_STUDIO_PORT"] = str(port)
+    from qlora_studio import serve as server
+
+    server.main()
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

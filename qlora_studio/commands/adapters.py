@@ -1,0 +1,58 @@
+"""`qlora-studio adapters …`: list and download what jobs have left."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qlora_studio.commands.console import JsonFlag, UserName, acting, command, print_json, print_table
+from qlora_studio.commands.jobs import print_saved, write_new
+from qlora_studio.services import adapters
+from qlora_studio.services.adapters import AdapterPublic
+
+app = typer.Typer(help="Adapters: list, download.", no_args_is_help=True)
+
+
+@app.command("list")
+@command
+def list_(
+    query: Annotated[str, typer.Option(help="Part of the name or of the model's.")] = "",
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """List adapters, newest first."""
+    with acting(user) as (session, actor):
+        found, _ = adapters.list_adapters(session, actor=actor, query=query, page_size=100)
+    if as_json:
+        print_json([AdapterPublic.of(view) for view in found])
+        return
+    rows = [
+        (
+            v.adapter.id,
+            v.adapter.name,
+            v.model_name,
+            _rate(v.adapter.base_metrics.get("wer")) + " -> " + _rate(v.adapter.metrics.get("wer")),
+            f"{v.adapter.size_bytes / 1e6:.1f} MB",
+        )
+        for v in found
+    ]
+    print_table(("ID", "Name", "Base model", "WER", "Size"), rows, empty="No adapters yet.")
+
+
+@app.command("download")
+@command
+def download(
+    adapter_id: str,
+    to: Annotated[Path | None, typer.Option("--to", help="Where to write the zip.")] = None,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Write an adapter as a zip that plain peft loads."""
+    with acting(user) as (session, actor):
+        name, pieces = adapters.stream_adapter(session, actor=actor, adapter_id=adapter_id)
+        path, n_bytes = write_new(to or Path(name), pieces)
+    print_saved(path, n_bytes, as_json=as_json)
+
+
+def _rate(value: float | None) -> str:
+    return "?" if value is None else f"{100 * value:.1f} %"

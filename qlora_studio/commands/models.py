@@ -1,0 +1,114 @@
+"""`qlora-studio model …`: add, list and show base models."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qlora_studio.commands.console import (
+    FAILED,
+    JsonFlag,
+    UserName,
+    acting,
+    allow_root,
+    command,
+    end,
+    find_actor,
+    print_json,
+    print_line,
+    print_table,
+    say,
+)
+from qlora_studio.contracts.enums import ModelStatus
+from qlora_studio.core.errors import InvalidInput
+from qlora_studio.db import engine as db
+from qlora_studio.db.models import BaseAudioModel, User
+from qlora_studio.services import model_intake, models
+from qlora_studio.services.model_schemas import ModelCreate, ModelPublic
+
+STARTER = "starter"
+app = typer.Typer(help="Base models: add, list, show.", no_args_is_help=True)
+
+
+@app.command("add")
+@command
+def add(
+    source: Annotated[str, typer.Argument(help="A folder, a Hugging Face id (owner/name), or “starter”.")],
+    *,
+    name: Annotated[str, typer.Option(help="The name to show.")] = "",
+    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit on the Hub.")] = "main",
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Check a model and add it; a Hub model is downloaded first."""
+    model = add_model(find_actor(user), source, name=name, description=description, revision=revision)
+    if as_json:
+        print_json(ModelPublic.of(model))
+    elif model.status == ModelStatus.READY:
+        print_line(
+            f"{model.id}  {model.name}: {model.architecture}, {model.n_parameters:,} parameters, ready"
+        )
+    else:
+        say(f"error: {model.error}")
+    if model.status != ModelStatus.READY:
+        end(FAILED)
+
+
+@app.command("list")
+@command
+def list_(
+    query: Annotated[str, typer.Option(help="Part of the name or architecture.")] = "",
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """List models, newest first."""
+    with acting(user) as (session, actor):
+        found, _ = models.list_models(session, actor=actor, query=query, page_size=100)
+    if as_json:
+        print_json([ModelPublic.of(model) for model in found])
+        return
+    rows = [(m.id, m.name, m.architecture, f"{m.n_parameters / 1e6:.1f} M", m.status.value) for m in found]
+    print_table(
+        ("ID", "Name", "Architecture", "Parameters", "Status"),
+        rows,
+        empty="No models yet. Add one: qlora-studio model add starter",
+    )
+
+
+@app.command("show")
+@command
+def show(model_id: str, user: UserName = "") -> None:
+    """Show everything known of a model, as JSON."""
+    with acting(user) as (session, actor):
+        print_json(ModelPublic.of(models.get_model(session, actor=actor, model_id=model_id)))
+
+
+def add_model(
+    actor: User, source: str, *, name: str = "", description: str = "", revision: str = "main"
+) -> BaseAudioModel:
+    """Add a model from a folder, the Hub or the examples, and wait until it is ready or refused."""
+    if source == STARTER:
+        body: dict[str, object] = {"kind": "starter"}
+    elif is_folder(source):
+        folder = str(Path(source).expanduser().resolve())
+        allow_root("model", folder)
+        body = {"kind": "path", "path": folder}
+    elif source.count("/") == 1:
+        body = {"kind": "hub", "repo_id": source, "revision": revision}
+        say(f"Downloading {source} from the Hugging Face Hub …")
+    else:
+        raise InvalidInput(f"“{source}” is neither a folder nor a Hugging Face id (owner/name).")
+    form = ModelCreate.model_validate({"name": name, "description": description, "source": body})
+    with db.write() as session:
+        model = models.register(session, actor=actor, data=form)
+    if model.status != ModelStatus.READY:
+        model_intake.wait(model.id)
+        with db.read() as session:
+            model = models.get_model(session, actor=actor, model_id=model.id)
+    return model
+
+
+def is_folder(text: str) -> bool:
+    """Whether an argument names a folder that is there, or can only be meant as a path."""
+    return text.startswith(("/", "./", "../", "~")) or Path(text).is_dir()
