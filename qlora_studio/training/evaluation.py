@@ -92,7 +92,14 @@ def spread(clips: Sequence[ClipItem], n_wanted: int) -> list[ClipItem]:
 
 
 def to_device(batch: Batch, device: Any) -> Batch:
-    return {name: tensor.to(device) for name, tensor in batch.items()}
+    """Move a batch's tensors; a model output moves as a whole."""
+    if torch.device(device).type == "cpu":
+        return batch  # made there
+    moved = {}
+    for name, value in batch.items():
+        is_output = isinstance(value, dict)
+        moved[name] = type(value)(**to_device(value, device)) if is_output else value.to(device)
+    return moved
 
 
 @contextlib.contextmanager

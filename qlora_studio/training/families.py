@@ -21,6 +21,7 @@ class Family:
         heads: layers kept out of 4 bits; a CTC head is also trained in full.
         attention: last name parts of the attention's linear layers.
         auto: target choice when the user says "auto": the attention names listed, or every linear layer.
+        fast_part: the part of the model that "auto" adapts in fast mode, None for all of it.
         untouchable: layers that can be neither 4-bit nor adapted, because their weights are read directly.
     """
 
@@ -30,6 +31,7 @@ class Family:
     attention: tuple[str, ...]
     auto: tuple[str, ...] | None = None
     untouchable: tuple[str, ...] = ()
+    fast_part: str | None = None
 
     @property
     def trains_head(self) -> bool:
@@ -38,7 +40,12 @@ class Family:
 
 FAMILIES = {
     "whisper": Family(
-        "whisper", "WhisperForConditionalGeneration", ("proj_out",), _SPLIT_ATTENTION, ("q_proj", "v_proj")
+        "whisper",
+        "WhisperForConditionalGeneration",
+        ("proj_out",),
+        _SPLIT_ATTENTION,
+        ("q_proj", "v_proj"),
+        fast_part="decoder",
     ),
     "wav2vec2": Family("ctc", "Wav2Vec2ForCTC", ("lm_head",), _SPLIT_ATTENTION),
     "hubert": Family("ctc", "HubertForCTC", ("lm_head",), _SPLIT_ATTENTION),

@@ -43,6 +43,10 @@ class FeatureStore:
             self._features[clip.id] = features
         return features
 
+    def clear(self) -> None:
+        """Forget all features: the task makes others from now on."""
+        self._features.clear()
+
     def labels(self, clip: ClipItem) -> list[int]:
         """Return a clip's label ids."""
         if clip.id not in self._labels:

@@ -83,6 +83,8 @@ class TrainingRun:
         if isinstance(self.task, WhisperTask):
             self.task.set_language(base, [self.store.features(clip) for clip in self.clips.train[:8]])
         self.model = models.make_trainable(base, self.spec, self.family)
+        if self.train.optimization.mode == "fast" and self.task.reuse_encoder(self.model):
+            self.store.clear()
         if self.train.optimization.gradient_checkpointing:
             self._turn_on_checkpointing(base)
         self.plan = self._make_plan()

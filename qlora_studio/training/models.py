@@ -97,7 +97,8 @@ def make_trainable(model: Any, spec: WorkerSpec, family: Family) -> Any:
     """Put an adapter on the model, or leave all of it trainable for pre-training."""
     if spec.train.training_type is TrainingType.PRETRAINING:
         return model
-    return lora.add_adapter(model, spec.train.qlora, family, model_name=base_name(spec))
+    is_fast = spec.train.optimization.mode == "fast"
+    return lora.add_adapter(model, spec.train.qlora, family, model_name=base_name(spec), is_fast=is_fast)
 
 
 def base_name(spec: WorkerSpec) -> str:

@@ -63,6 +63,10 @@ class SpeechTask(ABC):
         """Adjust the loaded model for training; return warnings for the user."""
         return []
 
+    def reuse_encoder(self, model: Any) -> bool:
+        """Cache what a frozen encoder says of each clip, if the model has one; returns whether."""
+        return False
+
     def length_of(self, clip: ClipItem) -> float:
         """What the work of a clip grows with, for length buckets."""
         return clip.duration_s
