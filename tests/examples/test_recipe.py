@@ -1,4 +1,4 @@
-"""The recipe behind the embedded examples: the same texts every time, none of them from the held-out clips."""
+"""The recipe behind the embedded examples: the same texts every time, none from the held-out clips."""
 
 import re
 
