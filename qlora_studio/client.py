@@ -1,0 +1,364 @@
+"""A small typed client of the REST API, for scripts.
+
+    with Studio("http://127.0.0.1:3000") as studio:
+        studio.log_in("ada", "a long password")
+        data, model = studio.add_dataset({"kind": "example"}), studio.add_model({"kind": "starter"})
+        studio.wait_for_dataset(data.id)
+        job = studio.start_job(TrainSpec(name="first", dataset_id=data.id, model_id=model.id))
+        done = studio.wait_for_job(job.id)
+        studio.download_adapter(done.adapter_id, Path("adapter.zip"))
+
+Answers are models that keep fields they do not know, so that an older client reads a newer server.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ConfigDict
+
+from qlora_studio.contracts.enums import (
+    TERMINAL_STATUSES,
+    DatasetStatus,
+    JobStatus,
+    ModelStatus,
+    StopMode,
+    Task,
+)
+from qlora_studio.contracts.spec import TrainSpec
+
+_POLL_S = 0.5
+
+
+class ApiError(Exception):
+    """The server refused. `status` is HTTP's; `errors` maps fields to their sentence."""
+
+    def __init__(self, status: int, title: str, detail: str, errors: Mapping[str, str]) -> None:
+        super().__init__(detail or title)
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.errors = dict(errors)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Dataset(_Answer):
+    id: str
+    name: str
+    task: Task
+    status: DatasetStatus
+    n_clips: int
+    n_excluded: int
+    duration_s: float
+    size_bytes: int
+    version: int
+    content_hash: str
+    error: str | None = None
+
+
+class Model(_Answer):
+    id: str
+    name: str
+    task: Task
+    architecture: str
+    status: ModelStatus
+    n_parameters: int
+    size_bytes: int
+    sample_rate: int
+    lora_targets: list[str]
+    error: str | None = None
+
+
+class Progress(_Answer):
+    step: int
+    total_steps: int
+    epoch: float
+    percent: float
+    eta_s: float | None = None
+
+
+class Job(_Answer):
+    id: str
+    name: str
+    status: JobStatus
+    progress: Progress
+    metrics: dict[str, dict[str, Any]]
+    attempt: int
+    adapter_id: str | None = None
+    reason: str | None = None
+    message: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Check(_Answer):
+    """The answer of a check: whether the job could start, what it needs, and how to repeat it."""
+
+    ok: bool
+    errors: list[dict[str, str]]
+    warnings: list[str]
+    forecast: dict[str, Any]
+    command: str
+    yaml: str
+
+
+class Adapter(_Answer):
+    id: str
+    name: str
+    base_model_id: str
+    job_id: str | None = None
+    metrics: dict[str, Any]
+    size_bytes: int
+
+
+class JobEvent(_Answer):
+    """One server-sent event: `type` is status, progress, metric, sample or log."""
+
+    id: str
+    type: str
+    data: dict[str, Any]
+
+
+A = TypeVar("A", bound=_Answer)
+
+
+class Studio:
+    """A connection to a server.
+
+    Args:
+        address: scheme, host and port.
+        token: a bearer token; `log_in` gets one.
+        transport: for tests, how requests travel.
+    """
+
+    def __init__(
+        self,
+        address: str = "http://127.0.0.1:3000",
+        *,
+        token: str = "",
+        timeout_s: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        base = address.rstrip("/") + "/api/v1"
+        self._http = httpx.Client(base_url=base, timeout=timeout_s, transport=transport)
+        if token:
+            self._http.headers["Authorization"] = f"Bearer {token}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def log_in(self, login: str, password: str) -> str:
+        """Start a session with a name or e-mail address and use it from now on; returns its token."""
+        token = str(self._send("POST", "/auth/login", json={"login": login, "password": password})["token"])
+        self._http.cookies.clear()
+        self._http.headers["Authorization"] = f"Bearer {token}"
+        return token
+
+    def sign_up(self, username: str, email: str, password: str) -> None:
+        """Make an account."""
+        self._send("POST", "/auth/signup", json={"username": username, "email": email, "password": password})
+
+    # -- datasets
+
+    def add_dataset(
+        self, source: Mapping[str, Any], *, name: str = "Dataset", task: Task = Task.SPEECH_TO_TEXT
+    ) -> Dataset:
+        """Make a dataset; one to upload into waits for `upload_file` and `ingest`."""
+        body = {"name": name, "task": task.value, "source": dict(source)}
+        return Dataset.model_validate(self._send("POST", "/datasets", json=body))
+
+    def upload_file(self, dataset_id: str, path: Path, *, filename: str = "") -> None:
+        """Send one file, streamed from disk."""
+        with path.open("rb") as file:
+            self._send("PUT", f"/datasets/{dataset_id}/files/{filename or path.name}", content=_pieces(file))
+
+    def ingest(self, dataset_id: str) -> Dataset:
+        """Begin taking in what was uploaded."""
+        return Dataset.model_validate(self._send("POST", f"/datasets/{dataset_id}/ingest"))
+
+    def get_dataset(self, dataset_id: str) -> Dataset:
+        return Dataset.model_validate(self._send("GET", f"/datasets/{dataset_id}"))
+
+    def list_datasets(self, **filters: Any) -> Iterator[Dataset]:
+        """All datasets that match, page by page."""
+        return self._pages("/datasets", Dataset, filters)
+
+    def wait_for_dataset(self, dataset_id: str, *, timeout_s: float = 600) -> Dataset:
+        """Wait until a dataset is ready or in error.
+
+        Raises:
+            TimeoutError: it took longer.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (dataset := self.get_dataset(dataset_id)).status == DatasetStatus.PROCESSING:
+            _sleep_until(deadline)
+        return dataset
+
+    # -- models
+
+    def add_model(self, source: Mapping[str, Any], *, name: str = "") -> Model:
+        """Register a model, for example from `{"kind": "path", "path": "/models/whisper-tiny"}`."""
+        return Model.model_validate(
+            self._send("POST", "/models", json={"name": name, "source": dict(source)})
+        )
+
+    def get_model(self, model_id: str) -> Model:
+        return Model.model_validate(self._send("GET", f"/models/{model_id}"))
+
+    def list_models(self, **filters: Any) -> Iterator[Model]:
+        """All models that match, page by page."""
+        return self._pages("/models", Model, filters)
+
+    def wait_for_model(self, model_id: str, *, timeout_s: float = 3600) -> Model:
+        """Wait until a model is downloaded and checked.
+
+        Raises:
+            TimeoutError: it took longer.
+        """
+        deadline = time.monotonic() + timeout_s
+        waiting = (ModelStatus.DOWNLOADING, ModelStatus.CHECKING)
+        while (model := self.get_model(model_id)).status in waiting:
+            _sleep_until(deadline)
+        return model
+
+    # -- jobs
+
+    def check_job(self, spec: TrainSpec) -> Check:
+        """Check a job and forecast what it needs, without starting it."""
+        return Check.model_validate(self._send("POST", "/jobs/validate", json=spec.model_dump(mode="json")))
+
+    def start_job(self, spec: TrainSpec, *, idempotency_key: str = "") -> Job:
+        """Queue a job; the same key makes it once however often it is sent."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return Job.model_validate(
+            self._send("POST", "/jobs", json=spec.model_dump(mode="json"), headers=headers)
+        )
+
+    def get_job(self, job_id: str) -> Job:
+        return Job.model_validate(self._send("GET", f"/jobs/{job_id}"))
+
+    def list_jobs(self, **filters: Any) -> Iterator[Job]:
+        """All jobs that match, page by page."""
+        return self._pages("/jobs", Job, filters)
+
+    def stop_job(self, job_id: str, mode: StopMode = StopMode.SAVE) -> Job:
+        return Job.model_validate(self._send("POST", f"/jobs/{job_id}/stop", json={"mode": mode.value}))
+
+    def resume_job(self, job_id: str) -> Job:
+        return Job.model_validate(self._send("POST", f"/jobs/{job_id}/resume"))
+
+    def wait_for_job(self, job_id: str, *, timeout_s: float = 24 * 3600) -> Job:
+        """Wait until a job has ended, however it ended.
+
+        Raises:
+            TimeoutError: it took longer; the job goes on.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (job := self.get_job(job_id)).status not in TERMINAL_STATUSES:
+            _sleep_until(deadline)
+        return job
+
+    def watch_job(self, job_id: str, *, last_event_id: str = "") -> Iterator[JobEvent]:
+        """Yield a job's events as they come, until it has ended."""
+        headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+        with self._http.stream("GET", f"/jobs/{job_id}/events", headers=headers, timeout=None) as answer:
+            _raise_for(answer)
+            yield from _parse_events(answer.iter_lines())
+
+    def get_metrics(self, job_id: str, *keys: str) -> dict[str, dict[str, list[Any]]]:
+        """Curves by key, each with `step`, `time` and `value`."""
+        params = {"keys": ",".join(keys)} if keys else None
+        return self._send("GET", f"/jobs/{job_id}/metrics", params=params)["series"]
+
+    def download_results(self, job_id: str, to: Path) -> Path:
+        """Write a job's results as a zip."""
+        return self._download(f"/jobs/{job_id}/results", to)
+
+    # -- adapters
+
+    def list_adapters(self, **filters: Any) -> Iterator[Adapter]:
+        """All adapters that match, page by page."""
+        return self._pages("/adapters", Adapter, filters)
+
+    def download_adapter(self, adapter_id: str, to: Path) -> Path:
+        """Write an adapter as a zip that plain peft loads."""
+        return self._download(f"/adapters/{adapter_id}/download", to)
+
+    # -- underneath
+
+    def _send(self, method: str, path: str, **options: Any) -> Any:
+        answer = self._http.request(method, path, **options)
+        _raise_for(answer)
+        return answer.json() if answer.content else None
+
+    def _pages(self, path: str, kind: type[A], filters: Mapping[str, Any]) -> Iterator[A]:
+        page, n_seen = 1, 0
+        while True:
+            body = self._send("GET", path, params={"page_size": 100, **filters, "page": page})
+            for item in body["items"]:
+                yield kind.model_validate(item)
+            n_seen += len(body["items"])
+            if not body["items"] or n_seen >= body["total"]:
+                return
+            page += 1
+
+    def _download(self, path: str, to: Path) -> Path:
+        with self._http.stream("GET", path) as answer:
+            _raise_for(answer)
+            with to.open("wb") as file:
+                for piece in answer.iter_bytes():
+                    file.write(piece)
+        return to
+
+
+def _raise_for(answer: httpx.Response) -> None:
+    if answer.is_success:
+        return
+    answer.read()
+    try:
+        body = answer.json()
+    except ValueError:
+        body = {}
+    errors = {item["field"]: item["message"] for item in body.get("errors", [])}
+    raise ApiError(
+        answer.status_code, body.get("title", answer.reason_phrase), body.get("detail", ""), errors
+    )
+
+
+def _parse_events(lines: Iterator[str]) -> Iterator[JobEvent]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = fields.get(name, "") + value
+        elif "data" in fields:
+            yield JobEvent(
+                id=fields.get("id", ""), type=fields.get("event", ""), data=json.loads(fields["data"])
+            )
+            fields = {}
+
+
+def _pieces(file: Any) -> Iterator[bytes]:
+    while piece := file.read(1 << 20):
+        yield piece
+
+
+def _sleep_until(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise TimeoutError("It takes longer than was waited for.")
+    time.sleep(_POLL_S)

@@ -1,0 +1,195 @@
+"""What a person has typed into the training wizard, kept until it is launched or thrown away.
+
+The launch key is made with the draft: however often Launch is clicked, it names one job. Values are kept as
+they were typed, so a half-typed number survives a reload too; `build_spec` says what is wrong with them.
+"""
+
+import secrets
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlmodel import Session
+
+from qlora_studio.contracts.enums import TrainingType
+from qlora_studio.contracts.spec import TrainSpec
+from qlora_studio.core.clock import utc_now
+from qlora_studio.core.errors import InvalidInput
+from qlora_studio.db.models.job import Job, WizardDraft
+from qlora_studio.db.models.user import User
+from qlora_studio.services.job_checks import parse_spec
+
+N_STEPS = 4
+_MAX_TEXT = 200
+_MAX_VALUES = 60
+_WHOLE_NUMBERS = frozenset(
+    "qlora.rank qlora.bits optimization.batch_size optimization.gradient_accumulation optimization.max_steps "
+    "optimization.seed evaluation.every_steps evaluation.early_stopping_patience evaluation.n_samples "
+    "evaluation.save_every_steps".split()
+)
+_NUMBERS = frozenset(
+    "qlora.alpha qlora.dropout optimization.learning_rate optimization.epochs optimization.warmup_ratio "
+    "optimization.weight_decay optimization.max_grad_norm".split()
+)
+_OPTIONAL = frozenset(
+    "optimization.epochs optimization.max_steps evaluation.every_steps evaluation.early_stopping_patience "
+    "evaluation.save_every_steps".split()
+)
+_SWITCHES = frozenset({"qlora.double_quant", "optimization.gradient_checkpointing"})
+_TARGETS = "qlora.target_modules"
+_TEXTS = frozenset(
+    "training_type qlora.compute_dtype optimization.scheduler optimization.mode evaluation.metric".split()
+)
+FIELDS = _WHOLE_NUMBERS | _NUMBERS | _SWITCHES | _TEXTS | {_TARGETS}
+
+
+class Draft(BaseModel):
+    """The wizard's content. `step` counts from 0; `values` maps dotted field names to what was typed."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    launch_key: str = Field(default_factory=lambda: secrets.token_urlsafe(16))
+    step: int = Field(default=0, ge=0, lt=N_STEPS)
+    name: str = Field(default="", max_length=_MAX_TEXT)
+    dataset_id: str = Field(default="", max_length=64)
+    model_id: str = Field(default="", max_length=64)
+    is_expert: bool = False
+    is_picking_layers: bool = False
+    picked_layers: list[str] = Field(default_factory=list, max_length=500)
+    values: dict[str, str] = Field(default_factory=dict, max_length=_MAX_VALUES)
+
+
+def preset_values(training_type: str = "qlora", *, family: str = "") -> dict[str, str]:
+    """What the fields hold before anything is typed, by family: what was found to work for it."""
+    spec = TrainSpec(name="preset", dataset_id="-", model_id="-")
+    values = _flatten(spec.model_dump(mode="json"))
+    values["training_type"] = training_type
+    values["qlora.bits"] = {"lora": "32"}.get(training_type, "4")
+    if family == "whisper":
+        values |= {"optimization.learning_rate": "0.001", "optimization.epochs": "1"}
+    elif family:
+        values |= {"optimization.learning_rate": "0.002", "optimization.epochs": "10"}
+    return values
+
+
+def _flatten(data: dict[str, Any]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for part, content in data.items():
+        pairs = content.items() if isinstance(content, dict) else [("", content)]
+        for key, value in pairs:
+            name = f"{part}.{key}" if key else part
+            if name in FIELDS:
+                values[name] = _as_text(value)
+    return values
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def get_draft(session: Session, *, actor: User) -> Draft | None:
+    """Return the actor's draft, or None if there is none."""
+    row = session.get(WizardDraft, actor.id)
+    return Draft.model_validate(row.data) if row is not None else None
+
+
+def save_draft(session: Session, *, actor: User, draft: Draft) -> None:
+    """Keep the actor's draft in place of the one before."""
+    row = session.get(WizardDraft, actor.id) or WizardDraft(user_id=actor.id)
+    row.data = draft.model_dump(mode="json")
+    row.updated_at = utc_now()
+    session.add(row)
+
+
+def delete_draft(session: Session, *, actor: User) -> None:
+    """Throw the actor's draft away."""
+    row = session.get(WizardDraft, actor.id)
+    if row is not None:
+        session.delete(row)
+
+
+def draft_of_job(job: Job) -> Draft:
+    """A new draft with everything as in an earlier job."""
+    spec = TrainSpec.model_validate(job.spec)
+    targets = spec.qlora.target_modules
+    return Draft(
+        name=f"{job.name} again"[:120],
+        dataset_id=spec.dataset_id,
+        model_id=spec.model_id,
+        step=2,
+        is_expert=True,
+        is_picking_layers=isinstance(targets, list),
+        picked_layers=targets if isinstance(targets, list) else [],
+        values=preset_values() | _flatten(spec.model_dump(mode="json")),
+    )
+
+
+def build_spec(draft: Draft) -> TrainSpec:
+    """Read the draft as a job.
+
+    Raises:
+        InvalidInput: `fields` names each wrong field and says what would be right.
+    """
+    data: dict[str, Any] = {
+        "name": " ".join(draft.name.split()),
+        "dataset_id": draft.dataset_id,
+        "model_id": draft.model_id,
+    }
+    fields: dict[str, str] = {}
+    if not data["name"]:
+        fields["name"] = "Give the adapter a name."
+    for field, text in draft.values.items():
+        if field not in FIELDS:
+            continue
+        try:
+            value = _read(field, text.strip())
+        except ValueError as error:
+            fields[field] = str(error)
+            continue
+        part, _, key = field.partition(".")
+        (data.setdefault(part, {}) if key else data)[key or part] = value
+    if draft.is_picking_layers:
+        if not draft.picked_layers:
+            fields[_TARGETS] = "Pick at least one layer."
+        data.setdefault("qlora", {})["target_modules"] = draft.picked_layers
+    return _parse(data, fields)
+
+
+def _parse(data: dict[str, Any], fields: dict[str, str]) -> TrainSpec:
+    try:
+        spec = parse_spec(data)
+    except InvalidInput as error:
+        fields = {**error.fields, **fields}
+    if fields:
+        both = fields.pop("spec", "")
+        if both:  # the one rule about two fields together
+            fields["optimization.max_steps"] = both
+        raise InvalidInput("Some parameters are wrong.", fields=fields)
+    return spec
+
+
+def _read(field: str, text: str) -> Any:
+    if not text and field in _OPTIONAL:
+        return None
+    if field in _SWITCHES:
+        return text == "true"
+    if field in _WHOLE_NUMBERS:
+        if not text.isascii() or not text.lstrip("-").isdigit() or len(text) > 12:
+            raise ValueError("Give a whole number.")
+        return int(text)
+    if field in _NUMBERS:
+        try:
+            return float(text[:40])
+        except ValueError:
+            raise ValueError("Give a number, such as 0.001 or 1e-3.") from None
+    return text
+
+
+def training_types() -> list[str]:
+    """The kinds of training that the wizard offers."""
+    return [TrainingType.QLORA.value, TrainingType.LORA.value]

@@ -1,0 +1,82 @@
+"""`train` from end to end with the toy worker: no torch, the whole protocol."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands.conftest import Run, answer
+from tests.modelfiles.build import whisper_folder
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def job_file(tmp_path: Path, recordings: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A spec that names its folders beside it, as people write them."""
+    monkeypatch.setenv("QLORA_STUDIO_WORKER", "toy")
+    whisper_folder(tmp_path / "tiny")
+    path = tmp_path / "job.yaml"
+    path.write_text("name: by hand\ndataset_id: recordings\nmodel_id: tiny\noptimization:\n  max_steps: 12\n")
+    return path
+
+
+def test_a_job_from_folders_to_adapter_without_a_server(run: Run, job_file: Path, tmp_path: Path) -> None:
+    done = answer(run("train", str(job_file), "--json"))
+    assert (done["status"], done["progress"]["step"]) == ("succeeded", 12)
+    assert done["adapter_id"]
+    again = answer(run("train", str(job_file), "--json"))
+    assert again["id"] != done["id"]
+    assert (again["dataset_id"], again["model_id"]) == (done["dataset_id"], done["model_id"]), "known folders"
+    assert len(answer(run("jobs", "list", "--json"))) == 2
+    assert "step 12/12" in run("jobs", "logs", done["id"]).output
+    zip_path = tmp_path / "adapter.zip"
+    run("adapters", "download", done["adapter_id"], "--to", str(zip_path))
+    assert zipfile.ZipFile(zip_path).testzip() is None
+    run("adapters", "download", done["adapter_id"], "--to", str(zip_path), code=1)
+    results = tmp_path / "results.zip"
+    run("export", done["id"], "--to", str(results))
+    assert any(name.endswith("metrics.csv") for name in zipfile.ZipFile(results).namelist())
+    run("jobs", "stop", done["id"], code=1)
+
+
+def test_a_failing_job_ends_with_one(run: Run, job_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QLORA_STUDIO_TOY_FAIL", "nan")
+    failed = answer(run("train", str(job_file), "--json", code=1))
+    assert (failed["status"], failed["reason"]) == ("failed", "nan_loss")
+    assert failed["message"]
+
+
+def test_ctrl_c_stops_and_keeps_the_adapter(data_folder: Path, job_file: Path) -> None:
+    environment = {**os.environ, "QLORA_STUDIO_TOY_STEP_S": "0.1"}
+    job_file.write_text(job_file.read_text().replace("12", "600"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qlora_studio.cli", "train", str(job_file), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        text=True,
+    )
+    _wait_for_steps(data_folder, 3)
+    process.send_signal(signal.SIGINT)
+    stopped: dict[str, Any] = json.loads(process.communicate(timeout=60)[0])
+    assert process.returncode == 3
+    assert (stopped["status"], stopped["reason"]) == ("stopped", "user_stop")
+    assert stopped["adapter_id"]
+
+
+def _wait_for_steps(data_folder: Path, n_steps: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for events in data_folder.glob("runs/*/attempt-1/events.jsonl"):
+            if events.read_text().count('"progress"') >= n_steps:
+                return
+        time.sleep(0.05)
+    raise AssertionError("the job did not begin")

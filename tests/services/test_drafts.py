@@ -1,0 +1,137 @@
+import pytest
+from sqlmodel import Session
+
+from qlora_studio.contracts.enums import TrainingType
+from qlora_studio.contracts.spec import TrainSpec
+from qlora_studio.core.errors import InvalidInput
+from qlora_studio.db.models import Job, User
+from qlora_studio.services.drafts import (
+    FIELDS,
+    Draft,
+    build_spec,
+    delete_draft,
+    draft_of_job,
+    get_draft,
+    preset_values,
+    save_draft,
+)
+
+
+def full(**changes: str) -> Draft:
+    values = preset_values(family="whisper") | {k.replace("__", "."): v for k, v in changes.items()}
+    return Draft(name="first run", dataset_id="ds_1", model_id="mod_1", values=values)
+
+
+def test_a_draft_is_kept_replaced_and_thrown_away(session: Session, user: User, stranger: User) -> None:
+    assert get_draft(session, actor=user) is None
+    draft = full(optimization__learning_rate="1e-")
+    save_draft(session, actor=user, draft=draft)
+    session.commit()
+    assert get_draft(session, actor=user) == draft, "half-typed values are kept as they are"
+    assert get_draft(session, actor=stranger) is None
+    save_draft(session, actor=user, draft=draft.model_copy(update={"step": 2}))
+    session.commit()
+    kept = get_draft(session, actor=user)
+    assert kept is not None
+    assert (kept.step, kept.launch_key) == (2, draft.launch_key)
+    delete_draft(session, actor=user)
+    session.commit()
+    assert get_draft(session, actor=user) is None
+
+
+def test_each_draft_has_a_launch_key_of_its_own() -> None:
+    assert len({Draft().launch_key for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize("family", ["", "whisper", "wav2vec2-bert"])
+@pytest.mark.parametrize("kind", ["qlora", "lora"])
+def test_presets_make_a_whole_job(family: str, kind: str) -> None:
+    values = preset_values(kind, family=family)
+    assert set(values) == FIELDS
+    spec = build_spec(Draft(name="n", dataset_id="d", model_id="m", values=values))
+    assert spec.training_type == TrainingType(kind)
+    assert spec.qlora.bits == (4 if kind == "qlora" else 32)
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("qlora.rank", "0"),
+        ("qlora.rank", "sixteen"),
+        ("qlora.rank", "1.5"),
+        ("qlora.rank", ""),
+        ("qlora.rank", "9" * 5000),
+        ("qlora.dropout", "1"),
+        ("qlora.dropout", "nan"),
+        ("qlora.target_modules", "everything"),
+        ("optimization.learning_rate", "1e308"),
+        ("optimization.learning_rate", "-1"),
+        ("optimization.learning_rate", "inf"),
+        ("optimization.learning_rate", "fast"),
+        ("optimization.batch_size", "-8"),
+        ("optimization.scheduler", "; touch x"),
+        ("evaluation.metric", "beauty"),
+    ],
+)
+def test_nonsense_is_named_field_by_field(field: str, text: str) -> None:
+    draft = full()
+    draft.values[field] = text
+    with pytest.raises(InvalidInput) as caught:
+        build_spec(draft)
+    assert list(caught.value.fields) == [field]
+
+
+def test_every_wrong_field_is_named_at_once() -> None:
+    draft = full(qlora__rank="x", optimization__batch_size="0")
+    draft.name = "  "
+    with pytest.raises(InvalidInput) as caught:
+        build_spec(draft)
+    assert set(caught.value.fields) == {"name", "qlora.rank", "optimization.batch_size"}
+
+
+def test_epochs_and_steps_together_are_refused_in_place() -> None:
+    draft = full(optimization__epochs="3", optimization__max_steps="60")
+    with pytest.raises(InvalidInput) as caught:
+        build_spec(draft)
+    assert set(caught.value.fields) == {"optimization.max_steps"}
+
+
+def test_layers_can_be_picked() -> None:
+    draft = full()
+    draft.is_picking_layers = True
+    with pytest.raises(InvalidInput) as caught:
+        build_spec(draft)
+    assert "qlora.target_modules" in caught.value.fields
+    draft.picked_layers = ["q_proj", "fc1"]
+    assert build_spec(draft).qlora.target_modules == ["q_proj", "fc1"]
+
+
+def test_fields_that_do_not_exist_are_left_out() -> None:
+    draft = full()
+    draft.values["owner_id"] = "usr_1"
+    assert build_spec(draft).name == "first run"
+
+
+def test_a_job_can_be_typed_again() -> None:
+    spec = TrainSpec.model_validate(
+        {
+            "name": "before",
+            "dataset_id": "ds_1",
+            "model_id": "mod_1",
+            "qlora": {"rank": 4, "target_modules": ["fc1"], "double_quant": False},
+            "optimization": {"max_steps": 7, "learning_rate": 0.00037},
+            "evaluation": {"metric": "cer"},
+        }
+    )
+    job = Job(
+        owner_id="u",
+        name="before",
+        training_type=TrainingType.QLORA,
+        dataset_id="ds_1",
+        model_id="mod_1",
+        spec=spec.model_dump(mode="json"),
+    )
+    draft = draft_of_job(job)
+    again = build_spec(draft)
+    assert again.name == "before again"
+    assert again.model_copy(update={"name": "before"}) == spec

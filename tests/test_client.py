@@ -1,0 +1,97 @@
+"""The client against the real API, in one process."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from qlora_studio.api import build_api
+from qlora_studio.client import ApiError, Studio
+from qlora_studio.contracts.enums import JobStatus
+from qlora_studio.contracts.spec import TrainSpec
+from qlora_studio.core.settings import get_settings
+from qlora_studio.jobs import supervisor
+from tests.commands.conftest import recordings  # noqa: F401 - a fixture
+from tests.modelfiles.build import whisper_folder
+
+PASSWORD = "blue-harbour-42-rain"
+
+
+@pytest.fixture
+def studio(data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
+    monkeypatch.setenv("QLORA_STUDIO_MODEL_ROOTS", str(tmp_path))
+    get_settings.cache_clear()
+    inner = TestClient(build_api(), base_url="http://127.0.0.1:3000")
+
+    def forward(request: httpx.Request) -> httpx.Response:
+        answer = inner.request(
+            request.method, str(request.url), headers=dict(request.headers), content=request.read()
+        )
+        inner.cookies.clear()
+        return httpx.Response(answer.status_code, headers=dict(answer.headers), content=answer.content)
+
+    with Studio(transport=httpx.MockTransport(forward)) as opened:
+        opened.sign_up("ada", "ada@example.org", PASSWORD)
+        opened.log_in("ada", PASSWORD)
+        yield opened
+    inner.close()
+
+
+def test_refusals_carry_the_fields(studio: Studio) -> None:
+    with pytest.raises(ApiError) as caught:
+        studio.add_model({"kind": "path", "path": "/etc"})
+    assert caught.value.status == 422
+    assert "source.path" in caught.value.errors
+    with pytest.raises(ApiError) as caught:
+        studio.get_job("job_nothing")
+    assert caught.value.status == 404
+
+
+def test_a_wrong_password_is_said(studio: Studio) -> None:
+    with pytest.raises(ApiError) as caught:
+        studio.log_in("ada", "wrong")
+    assert caught.value.status == 401
+
+
+def test_lists_run_over_all_pages(studio: Studio, tmp_path: Path) -> None:
+    for index in range(3):
+        studio.add_model({"kind": "path", "path": str(whisper_folder(tmp_path / f"m{index}"))})
+    assert len(list(studio.list_models(page_size=1))) == 3
+    assert [model.name for model in studio.list_models(query="m1")] == ["m1"]
+
+
+@pytest.mark.slow
+def test_from_upload_to_adapter(
+    studio: Studio,
+    recordings: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("QLORA_STUDIO_WORKER", "toy")
+    dataset = studio.add_dataset({"kind": "upload"}, name="Words")
+    for path in sorted(recordings.iterdir()):
+        studio.upload_file(dataset.id, path)
+    studio.ingest(dataset.id)
+    assert studio.wait_for_dataset(dataset.id, timeout_s=60).n_clips == 10
+    model = studio.wait_for_model(
+        studio.add_model({"kind": "path", "path": str(whisper_folder(tmp_path / "m"))}).id
+    )
+    spec = TrainSpec(name="by client", dataset_id=dataset.id, model_id=model.id)
+    check = studio.check_job(spec)
+    assert check.ok
+    assert {"memory", "time", "disk"} <= set(check.forecast)
+    job = studio.start_job(spec, idempotency_key="once")
+    assert studio.start_job(spec, idempotency_key="once").id == job.id
+    watcher = threading.Thread(target=supervisor.run_until_done, args=(job.id,))
+    watcher.start()
+    done = studio.wait_for_job(job.id, timeout_s=60)
+    watcher.join()
+    assert done.status is JobStatus.SUCCEEDED
+    assert {"status", "progress", "metric"} <= {event.type for event in studio.watch_job(job.id)}
+    assert studio.get_metrics(job.id, "loss")["loss"]["value"]
+    assert done.adapter_id == next(studio.list_adapters()).id
+    assert studio.download_adapter(str(done.adapter_id), tmp_path / "a.zip").stat().st_size > 0
+    assert studio.download_results(job.id, tmp_path / "r.zip").stat().st_size > 0
