@@ -207,6 +207,15 @@ async def receive_file(dataset_id: str, filename: str, request: Request, user: C
         return Response(status_code=499)  # nobody is there to read it
 
 
+@router.delete("/datasets/{dataset_id}/files/{filename:path}", status_code=204)
+def forget_file(dataset_id: str, filename: str, user: CurrentTrainer) -> Response:
+    """Take back a file that was sent, or partly sent, before it is taken in."""
+    with engine.read() as session:
+        datasets.prepare_upload(session, actor=user, dataset_id=dataset_id)
+    staging.forget(dataset_id, clean_name(filename))
+    return Response(status_code=204)
+
+
 async def _receive(receiver: staging.Receiver, request: Request) -> Response:
     buffer = bytearray()
     await asyncio.to_thread(receiver.__enter__)

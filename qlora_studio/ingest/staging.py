@@ -75,6 +75,20 @@ def list_received(dataset_id: str) -> list[Received]:
     return sorted(found, key=lambda item: item.name)
 
 
+def forget(dataset_id: str, name: str) -> None:
+    """Remove one received file, whole or not; one that isn't there is not an error.
+
+    Raises:
+        Conflict: it is being received right now.
+    """
+    path = files_path(dataset_id) / staged_name(name)
+    if path.exists():
+        with path.open("rb+") as file:
+            _lock(file.fileno(), name)
+            path.unlink(missing_ok=True)
+    path.with_name(path.name + ".json").unlink(missing_ok=True)
+
+
 def discard(dataset_id: str) -> None:
     """Remove everything in staging for a dataset; nothing there is not an error."""
     shutil.rmtree(layout.staging_path(dataset_id), ignore_errors=True)

@@ -193,6 +193,15 @@ def test_a_dropped_connection_keeps_what_came(client):
     ]
 
 
+def test_a_sent_file_can_be_taken_back(client):
+    dataset = create(client)
+    send(client, dataset["id"], "folder/a.wav", sounds.wav())
+    for _ in range(2):
+        assert client.delete(f"/datasets/{dataset['id']}/files/folder/a.wav").status_code == 204
+    assert _files(client, dataset) == []
+    assert client.post(f"/datasets/{dataset['id']}/ingest").status_code == 409
+
+
 def test_signed_out_is_refused_before_the_body_is_read(api):
     assert asyncio.run(_put(api, "ds_000000000000", None)) == 401
 
@@ -218,7 +227,8 @@ async def _put(app, dataset_id: str, pieces: list[bytes] | None, *, stalls=False
     path = f"/api/v1/datasets/{dataset_id}/files/a.wav"
     headers = [(b"host", b"127.0.0.1"), (b"content-length", b"100")]
     scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "PUT",
-             "scheme": "http",             "path": path, "raw_path": path.encode(), "query_string": b"", "headers": headers,
+             "scheme": "http", "path": path, "raw_path": path.encode(),
+             "query_string": b"", "headers": headers,
              "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80)}  # fmt: skip
     await app(scope, receive, send)
     return answer.get("status")
@@ -230,7 +240,8 @@ def test_a_stranger_gets_404_everywhere(client, api, ready, stranger):
     base = f"/datasets/{ready['id']}"
     for verb, path, body in (
         ("GET", base, None), ("PATCH", base, {"name": "x"}), ("DELETE", base, None),
-        ("POST", f"{base}/ingest", None), ("GET", f"{base}/clips", None), ("GET", f"{base}/files", None), ("PUT", f"{base}/files/a.wav", None),
+        ("POST", f"{base}/ingest", None), ("GET", f"{base}/clips", None),
+        ("GET", f"{base}/files", None), ("DELETE", f"{base}/files/a.wav", None), ("PUT", f"{base}/files/a.wav", None),
         ("POST", f"{base}/splits", {"ratios": {"train": 1.0}}), ("GET", f"/clips/{clip_id}", None),
         ("GET", f"/clips/{clip_id}/audio", None), ("HEAD", f"/clips/{clip_id}/audio", None),
         ("GET", f"/clips/{clip_id}/peaks", None), ("PATCH", f"/clips/{clip_id}", {"text": "x"}),
