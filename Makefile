@@ -59,4 +59,4 @@ $(DEV_STAMP): $(STAMP)
 	@touch $@
 
 .cache/chromium: | $(DEV_STAMP)
-	$(BIN)/python -m scripts.setup_chromium
+	$(BIN)/python -m scripts.setup_browser

@@ -48,6 +48,14 @@ def build(*, force: bool = False) -> bool:
     Raises:
         SystemExit: the build failed; its output has been shown.
     """
+    lock_path = web_path().with_suffix(".lock")  # beside it: Reflex sets up a folder that isn't there
+    lock_path.parent.mkdir(parents=True, exist_ok=True)
+    with lock_path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two starts at once build once
+        return _build_if_stale(force=force)
+
+
+def _build_if_stale(*, force: bool) -> bool:
     wanted = source_hash()
     stamp = web_path() / "qlora_studio.build"
     is_there = (web_path() / "build/client/index.html").exists()

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import reflex as rx
+from reflex_components_core.react_router.dom import ReactRouterLink
 
 Variant = Literal["primary", "secondary", "ghost", "danger"]
 _BASE = (
@@ -88,11 +89,9 @@ def icon_button(icon: str, label: Any, *, variant: Variant = "ghost", **props: A
     )
 
 
-def page_link(*children: Any, href: Any, class_name: str = "", **props: Any) -> rx.Component:
+def page_link(*children: Any, href: Any, class_name: Any = "", **props: Any) -> rx.Component:
     """A link within the app: no page reload."""
-    return rx.link(
-        *children, href=href, underline="none", color="inherit", unstyled=True, class_name=class_name, **props
-    )
+    return ReactRouterLink.create(*children, to=href, class_name=class_name, **props)
 
 
 def text_link(label: Any, *, href: Any, **props: Any) -> rx.Component:

@@ -42,7 +42,13 @@ def studio_page(
 
     def register(function: PageFunction) -> PageFunction:
         def page() -> rx.Component:
-            return shell(function(), section=section, crumbs=crumbs or [], here=here or title, wide=wide)
+            return shell(
+                function(),
+                section=section,
+                crumbs=crumbs or [],
+                here=title if here is None else here,
+                wide=wide,
+            )
 
         page.__name__ = function.__name__
         page.__module__ = function.__module__
@@ -85,14 +91,13 @@ def _top_bar(crumbs: list[tuple[Any, Any]], here: Any) -> rx.Component:
         rx.el.div(
             rx.el.button(
                 rx.icon("search", size=14, aria_hidden="true"),
-                rx.el.span("Go to…", class_name="hidden sm:inline"),
+                rx.el.span("Go to…", class_name="sr-only sm:not-sr-only"),
                 rx.el.kbd(
                     "Ctrl K",
                     class_name="hidden lg:inline text-[11px] border border-border rounded px-1.5 bg-card",
                 ),
                 type="button",
                 data_open_dialog="command-palette",
-                aria_label="Open the command palette",
                 class_name="flex items-center gap-2 h-8 px-2.5 rounded-lg border border-border text-[13px] text-muted-foreground bg-muted/60 hover:bg-muted cursor-pointer",
             ),
             theme_switch(),
@@ -129,6 +134,7 @@ def theme_switch() -> rx.Component:
             size="1",
             variant="soft",
         ),
+        modal=False,
     )
 
 
@@ -138,6 +144,7 @@ def _user_menu() -> rx.Component:
             rx.el.button(
                 rx.el.span(
                     ShellState.initials,
+                    aria_hidden="true",
                     class_name="grid place-items-center h-7 w-7 rounded-full bg-primary-soft text-primary-text text-[11px] font-semibold",
                 ),
                 type="button",
@@ -160,4 +167,5 @@ def _user_menu() -> rx.Component:
             size="1",
             variant="soft",
         ),
+        modal=False,
     )

@@ -82,11 +82,9 @@ def stat_card(
     return page_link(body, href=href, class_name="block rounded-[10px]") if href else body
 
 
-def grid(
-    *children: Any, columns: str = "sm:grid-cols-2 xl:grid-cols-4", class_name: str = ""
-) -> rx.Component:
-    """Boxes side by side where there is room."""
-    return rx.el.div(*children, class_name=f"grid grid-cols-1 {columns} gap-4 {class_name}")
+def grid(*children: Any, columns: str = "grid-cols-2 xl:grid-cols-4", class_name: str = "") -> rx.Component:
+    """Boxes side by side. `columns` says how many, on a phone first: `grid-cols-1 sm:grid-cols-2`."""
+    return rx.el.div(*children, class_name=f"grid {columns} gap-3 sm:gap-4 {class_name}")
 
 
 def notice(text: Any, *, icon: str = "info", tone: str = "info", action: Any = None) -> rx.Component:

@@ -263,6 +263,7 @@ def row_menu(name: Any, *items: rx.Component) -> rx.Component:
     return rx.dropdown_menu.root(
         rx.dropdown_menu.trigger(icon_button("ellipsis", rx.Var.create("Actions for ") + name)),
         rx.dropdown_menu.content(*items, align="end", size="1", variant="soft"),
+        modal=False,
     )
 
 

@@ -45,7 +45,8 @@ def test_counts_and_numbers() -> None:
 @pytest.mark.parametrize(
     ("ago", "text"),
     [
-        (timedelta(seconds=3), "just now"), (timedelta(seconds=-3), "just now"), (timedelta(minutes=5), "5 min ago"),
+        (timedelta(seconds=3), "just now"), (timedelta(seconds=-3), "just now"),
+        (timedelta(minutes=5), "5 min ago"),
         (timedelta(hours=3), "3 h ago"), (timedelta(days=2), "2 d ago"), (timedelta(days=30), "23 Oct 2026"),
     ],
 )  # fmt: skip

@@ -1,0 +1,180 @@
+"""Curves of a job, drawn by plotly in the browser from what the state sends.
+
+The figure (axes, traces, hover, template) is built here, with plotly's Python, when the page is compiled; at
+run time only points travel. Its colours are the names of our tokens, which the browser fills in, so that one
+figure serves light and dark.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import reflex as rx
+
+_LIBRARY = rx.asset("live_chart.jsx", shared=True).importable_path
+_PLOTLY = "plotly.js-basic-dist-min@3.7.0"
+
+Kind = Literal["number", "percent", "bytes", "rate"]
+_TICKS: dict[str, dict[str, Any]] = {
+    "number": {"tickformat": "~g"},
+    "percent": {"tickformat": ".0%", "rangemode": "tozero"},
+    "bytes": {"tickformat": ".3~s", "ticksuffix": "B", "rangemode": "tozero"},
+    "rate": {"tickformat": ".2~g", "rangemode": "tozero"},
+}
+_HOVER: dict[str, str] = {
+    "number": "%{y:.4~g}",
+    "percent": "%{y:.2%}",
+    "bytes": "%{y:.4~s}B",
+    "rate": "%{y:.3~g}",
+}
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One curve of a chart: its key in the metrics store, its name for people, its colour's token.
+
+    `dots` marks each point (evaluations: few and far between) and is never smoothed.
+    """
+
+    key: str
+    name: str
+    color: str = "--chart-1"
+    dots: bool = False
+
+
+class LiveChart(rx.NoSSRComponent):
+    """A chart whose points come from the state: `curves` whole, `tail` what came since."""
+
+    library = _LIBRARY
+    tag = "LiveChart"
+    lib_dependencies: list[str] = [_PLOTLY]
+
+    figure: rx.Var[dict[str, Any]]
+    curves: rx.Var[dict[str, dict[str, list[float | None]]]]
+    tail: rx.Var[dict[str, dict[str, list[float | None]]]]
+    base: rx.Var[float]
+    job_id: rx.Var[str]
+    label: rx.Var[str]
+    height: rx.Var[int]
+
+
+class ChartControls(rx.NoSSRComponent):
+    """Smoothing and scale, for all charts of the page."""
+
+    library = _LIBRARY
+    tag = "ChartControls"
+    lib_dependencies: list[str] = [_PLOTLY]
+
+
+def chart_controls() -> rx.Component:
+    """Smoothing and log scale of every chart on the page."""
+    return ChartControls.create()
+
+
+def live_chart(
+    traces: Sequence[Trace],
+    *,
+    label: str,
+    curves: Any,
+    tail: Any,
+    job_id: Any,
+    kind: Kind = "number",
+    unit: str = "",
+    base: Any = 0.0,
+    by_time: bool = False,
+    height: int = 260,
+) -> rx.Component:
+    """A chart of one or more curves.
+
+    Args:
+        curves: Var of {key: {"x": steps, "t": seconds since the epoch, "y": values}}.
+        tail: Var of the same form: the points that came after `curves`.
+        kind: how values are written.
+        unit: stands behind a value on hover.
+        base: Var of a value drawn as a dotted line ("base model"); 0 for none.
+        by_time: over the clock instead of over steps.
+    """
+    return LiveChart.create(
+        figure=build_figure(tuple(traces), kind=kind, unit=unit, by_time=by_time),
+        curves=curves,
+        tail=tail,
+        base=base,
+        job_id=job_id,
+        label=label,
+        height=height,
+    )
+
+
+@lru_cache(maxsize=64)
+def build_figure(traces: tuple[Trace, ...], *, kind: Kind, unit: str, by_time: bool) -> dict[str, Any]:
+    """Return a figure without points, as plain JSON values. Each trace's `meta` names its curve."""
+    import plotly.graph_objects as go
+
+    suffix = f" {unit}" if unit else ""
+    where = "%{x|%H:%M:%S}" if by_time else "Step %{x:,}"
+    figure = go.Figure(
+        data=[
+            go.Scatter(
+                name=trace.name,
+                mode="lines+markers" if trace.dots else "lines",
+                line={"color": f"var({trace.color})", "width": 1.8},
+                marker={"color": f"var({trace.color})", "size": 6},
+                connectgaps=False,
+                hovertemplate=f"{_HOVER[kind]}{suffix}<extra>{trace.name}</extra>",
+                meta={"key": trace.key, "exact": trace.dots},
+            )
+            for trace in traces
+        ],
+        layout={
+            "template": _template(),
+            "meta": {"log": kind in ("number", "rate") and not by_time, "time": by_time},
+            "showlegend": len(traces) > 1,
+            "xaxis": {
+                **({"type": "date"} if by_time else {"tickformat": ",d"}),
+                "unifiedhovertitle": {"text": where},
+            },
+            "yaxis": _TICKS[kind],
+        },
+    )
+    return figure.to_plotly_json()
+
+
+@lru_cache(maxsize=1)
+def _template() -> Any:
+    """Our tokens as a plotly template: the page's font, hairline grid, legend on top."""
+    import plotly.graph_objects as go
+
+    axis = {
+        "gridcolor": "var(--border)",
+        "linecolor": "var(--border)",
+        "zeroline": False,
+        "ticks": "",
+        "nticks": 6,
+        "tickfont": {"color": "var(--muted-foreground)", "size": 11},
+        "automargin": True,
+    }
+    return go.layout.Template(
+        layout={
+            "font": {"family": "Inter Variable, ui-sans-serif, system-ui, sans-serif", "size": 12},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+            "hovermode": "x unified",
+            "hoverlabel": {
+                "bgcolor": "var(--popover)",
+                "bordercolor": "var(--border)",
+                "font": {"color": "var(--foreground)", "size": 12},
+            },
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": 1.02,
+                "yanchor": "bottom",
+                "font": {"color": "var(--foreground)", "size": 12},
+            },
+            "dragmode": "zoom",
+            "xaxis": {**axis, "showgrid": False},
+            "yaxis": {**axis, "fixedrange": True},
+        }
+    )

@@ -1,0 +1,61 @@
+"""The fixed panel of validation clips: what was said, what the base model heard, what the model hears now."""
+
+from typing import Any
+
+import reflex as rx
+
+from qlora_studio.components.status import badge
+
+
+def sample_card(row: Any) -> rx.Component:
+    """One clip: its sound, its reference, and both transcripts with their differences marked."""
+    return rx.el.li(
+        rx.el.div(
+            rx.el.audio(src=row.audio, controls=True, preload="none", class_name="h-8 w-full max-w-[320px]"),
+            rx.cond(
+                row.is_exact,
+                badge("Exact", icon="check", tone="success"),
+                badge(row.error, icon="percent", tone="warning"),
+            ),
+            class_name="flex items-center justify-between gap-4 mb-3",
+        ),
+        rx.el.dl(
+            _line("Reference", rx.el.span(row.reference)),
+            rx.cond(row.has_base, _line("Base", _words(row.base)), rx.fragment()),
+            _line("Now", _words(row.now)),
+            class_name="m-0 grid grid-cols-[5.5rem_1fr] gap-x-3 gap-y-1.5 text-[13px]",
+        ),
+        class_name="py-4 border-b border-border last:border-0",
+    )
+
+
+def legend() -> rx.Component:
+    """What the marks mean."""
+    return rx.el.span(
+        rx.el.span("wrong", class_name=_WRONG),
+        " heard wrongly, ",
+        rx.el.span("missing", class_name=_MISSING),
+        " not heard",
+    )
+
+
+_WRONG = "text-danger underline decoration-wavy decoration-1 underline-offset-4"
+_MISSING = "text-muted-foreground line-through"
+
+
+def _line(name: str, content: rx.Component) -> rx.Component:
+    return rx.fragment(
+        rx.el.dt(name, class_name="text-muted-foreground"),
+        rx.el.dd(content, class_name="m-0 min-w-0 break-words"),
+    )
+
+
+def _words(words: Any) -> rx.Component:
+    return rx.el.span(rx.foreach(words, _word))
+
+
+def _word(word: Any) -> rx.Component:
+    return rx.el.span(
+        rx.el.span(word.text, class_name=rx.match(word.kind, ("wrong", _WRONG), ("missing", _MISSING), "")),
+        " ",
+    )

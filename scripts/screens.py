@@ -1,0 +1,213 @@
+"""Walk every page in Chromium at three widths, light and dark, and look for what is wrong.
+
+PNGs go to `.screens/`. The same walk runs axe-core, records console errors, and checks that no page scrolls
+sideways. To add a page, add a line to `PAGES`; `{dataset_id}` and the like come from the demo account.
+
+    python -m scripts.screens [--only NAME] [--quick] [--port 3000 --token TOKEN]
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import Page
+
+from scripts.running import (
+    ROOT,
+    Server,
+    axe_violations,
+    chromium,
+    sign_in,
+    sign_up,
+    start_server,
+    watch_console,
+)
+
+OUT = ROOT / ".screens"
+WIDTHS = {390: 844, 820: 1180, 1440: 900}
+THEMES = ("light", "dark")
+
+
+@dataclass(frozen=True)
+class Screen:
+    """One thing to look at. `act` brings the page into the state that is meant."""
+
+    name: str
+    path: str
+    act: Callable[[Page], object] | None = None
+    signed_out: bool = False
+    wide_only: bool = False
+
+
+def _weak_password(page: Page) -> None:
+    page.fill("#username", "ada")
+    page.fill("#password", "password123")
+    page.fill("#confirm", "something else")
+    page.click("button[type=submit]")
+
+
+def _open_palette(page: Page) -> None:
+    page.keyboard.press("Control+k")
+
+
+def _open_account(page: Page) -> None:
+    page.click("[aria-label='Your account']")
+
+
+PAGES = [
+    Screen("login", "/login", signed_out=True),
+    Screen("signup", "/signup", signed_out=True),
+    Screen("signup-errors", "/signup", act=_weak_password, signed_out=True),
+    Screen("dashboard", "/"),
+    Screen("palette", "/", act=_open_palette),
+    Screen("account-menu", "/", act=_open_account, wide_only=True),
+    Screen("not-found", "/no-such-page"),
+    Screen("datasets", "/datasets"),
+    Screen("datasets-nothing-found", "/datasets?query=zzzz"),
+    Screen("datasets-new", "/datasets/new"),
+    Screen("dataset", "/datasets/{dataset_id}"),
+    Screen("models", "/models"),
+    Screen("models-new", "/models/new"),
+    Screen("model", "/models/{model_id}"),
+    Screen("training", "/training"),
+    Screen("training-new", "/training/new"),
+    Screen("training-new-filled", "/training/new?dataset={dataset_id}&model={model_id}"),
+    Screen("job", "/training/{job_id}"),
+    Screen("job-charts", "/training/{job_id}?tab=charts"),
+    Screen("job-samples", "/training/{job_id}?tab=samples"),
+    Screen("job-logs", "/training/{job_id}?tab=logs"),
+    Screen("job-config", "/training/{job_id}?tab=config"),
+    Screen("adapters", "/adapters"),
+    Screen("adapter", "/adapters/{adapter_id}"),
+]
+
+
+def find_ids(base: str, token: str) -> dict[str, str]:
+    """Return the first dataset's, model's, job's and adapter's id of the account."""
+    ids: dict[str, str] = {}
+    with httpx.Client(base_url=f"{base}/api/v1", headers={"Authorization": f"Bearer {token}"}) as client:
+        for kind in ("dataset", "model", "job", "adapter"):
+            answer = client.get(f"/{kind}s")
+            if answer.status_code == 200 and answer.json()["items"]:
+                ids[f"{kind}_id"] = answer.json()["items"][0]["id"]
+    return ids
+
+
+def fill_account(server: Server) -> None:
+    """Give the only account the example dataset and the starter model, and wait until they are ready."""
+    os.environ["QLORA_STUDIO_DATA"] = str(server.data_path)
+    from sqlmodel import select
+
+    from qlora_studio.db import engine as db
+    from qlora_studio.db.models import Dataset, User
+    from qlora_studio.services import datasets, models
+
+    with db.read() as session:
+        actor = session.exec(select(User)).one()
+    for add in (datasets.add_example, models.add_starter):
+        try:
+            with db.write() as session:
+                add(session, actor=actor)
+        except Exception as error:  # a walk without demo data is better than none
+            print(f"not filled in: {add.__module__}.{add.__name__}: {error!r}", file=sys.stderr)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with db.read() as session:
+            if all(d.status != "processing" for d in session.exec(select(Dataset))):
+                return
+        time.sleep(0.5)
+
+
+def walk(base: str, server: Server, token: str, *, only: str, quick: bool) -> list[str]:
+    """Take all pictures and return one line for each complaint."""
+    ids = find_ids(base, token)
+    complaints: list[str] = []
+    with chromium() as browser:
+        for width, height in WIDTHS.items():
+            for theme in THEMES:
+                if quick and (width, theme) not in {(390, "dark"), (1440, "light")}:
+                    continue
+                context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+                sign_in(context, server, token)
+                anonymous = browser.new_context(
+                    viewport={"width": width, "height": height}, color_scheme=theme
+                )
+                for screen in PAGES:
+                    if only not in screen.name or (screen.wide_only and width < 640):
+                        continue
+                    page = (anonymous if screen.signed_out else context).new_page()
+                    where = f"{screen.name}-{width}-{theme}"
+                    complaints += [f"{where}: {text}" for text in look(page, base, screen, ids, where)]
+                    page.close()
+                context.close()
+                anonymous.close()
+    return complaints
+
+
+def look(page: Page, base: str, screen: Screen, ids: dict[str, str], where: str) -> list[str]:
+    """Open one screen, take its picture, and return what is wrong with it."""
+    try:
+        path = screen.path.format(**ids)
+    except KeyError:
+        return []  # the account has no such thing
+    complaints = watch_console(page)
+    page.goto(base + path, wait_until="load")
+    settle(page)
+    if screen.act is not None:
+        screen.act(page)
+        page.wait_for_timeout(400)
+    page.screenshot(path=OUT / f"{where}.png", full_page=True)
+    found = list(complaints) if "not-found" not in screen.name else []
+    found += axe_violations(page)
+    overflow = page.evaluate(
+        "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    if overflow > 0:
+        found.append(f"scrolls sideways by {overflow} px")
+    return found
+
+
+def settle(page: Page) -> None:
+    """Wait until the page has its data: no skeletons, no animation under way."""
+    try:
+        page.wait_for_function("() => !document.querySelector('.skeleton')", timeout=8000)
+    except Exception:
+        print(f"still loading after 8 s: {page.url}", file=sys.stderr)
+    page.wait_for_timeout(500)
+
+
+def main() -> int:
+    """Walk, print the complaints, and return 1 if there are any."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--only", default="", help="only screens whose name contains this")
+    parser.add_argument("--quick", action="store_true", help="phone dark and desktop light only")
+    parser.add_argument("--port", type=int, help="use the server at this port, with --token")
+    parser.add_argument("--token", default="", help="a session's token of that server")
+    arguments = parser.parse_args()
+    OUT.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.port:
+            server = Server(None, arguments.port, Path(folder))  # type: ignore[arg-type]
+            token = arguments.token
+        else:
+            server = start_server(Path(folder) / "data")
+            token = sign_up(server)
+            fill_account(server)
+        try:
+            complaints = walk(server.base, server, token, only=arguments.only, quick=arguments.quick)
+        finally:
+            if server.process is not None:
+                server.stop()
+    print("\n".join(complaints) or "No complaints.")
+    print(f"{len(list(OUT.glob('*.png')))} pictures in {OUT.relative_to(ROOT)}/")
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
