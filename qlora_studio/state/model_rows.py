@@ -1,0 +1,230 @@
+"""What the pages of base models show, formatted."""
+
+from dataclasses import dataclass
+
+from qlora_studio.contracts.enums import ModelStatus
+from qlora_studio.db.models.adapter import Adapter
+from qlora_studio.db.models.job import Job
+from qlora_studio.db.models.model import BaseAudioModel
+from qlora_studio.state import formats
+from qlora_studio.state.datasets import TASK_LABELS
+
+_NF4_BYTES_A_WEIGHT = 0.516
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One line of the list. `progress` is of a download, in words and in percent."""
+
+    id: str
+    name: str
+    detail: str
+    task: str
+    architecture: str
+    parameters: str
+    size: str
+    status: str
+    progress: str
+    percent: int
+    in_use: str
+    added: str
+    added_exact: str
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """Linear layers of one name and size."""
+
+    name: str
+    shape: str
+    count: str
+    parameters: str
+
+
+@dataclass(frozen=True)
+class PresetRow:
+    """What a choice of target modules stands for."""
+
+    name: str
+    layers: str
+
+
+@dataclass(frozen=True)
+class UseRow:
+    """A job or an adapter made with the model."""
+
+    href: str
+    name: str
+    status: str
+    detail: str
+    added: str
+    added_exact: str
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """A model's page."""
+
+    id: str = ""
+    name: str = ""
+    description: str = ""
+    task: str = ""
+    architecture: str = ""
+    family: str = ""
+    status: str = ""
+    error: str = ""
+    source: str = ""
+    can_retry: bool = False
+    parameters: str = ""
+    size: str = ""
+    four_bit_size: str = ""
+    sample_rate: str = ""
+    max_duration: str = ""
+    languages: str = ""
+    license: str = ""
+    shape: str = ""
+    vocabulary: str = ""
+    dtypes: str = ""
+    content_hash: str = ""
+    added: str = ""
+    added_exact: str = ""
+    progress: str = ""
+    percent: int = 0
+
+
+def model_row(model: BaseAudioModel, n_active: int) -> ModelRow:
+    """Format one line of the list."""
+    added = formats.when(model.created_at)
+    return ModelRow(
+        id=model.id,
+        name=model.name,
+        detail=source_text(model),
+        task=TASK_LABELS[model.task],
+        architecture=str(model.details.get("family_label") or model.architecture or "–"),
+        parameters=formats.parameters(model.n_parameters) if model.n_parameters else "–",
+        size=formats.size(model.size_bytes or None),
+        status=model.status.value,
+        progress=_progress(model),
+        percent=_percent(model),
+        in_use=formats.count(n_active, "job") if n_active else "",
+        added=added.relative,
+        added_exact=added.exact,
+    )
+
+
+def model_view(model: BaseAudioModel) -> ModelView:
+    """Format a model's page."""
+    details, added = model.details, formats.when(model.created_at)
+    return ModelView(
+        id=model.id,
+        name=model.name,
+        description=model.description,
+        task=TASK_LABELS[model.task],
+        architecture=model.architecture or "–",
+        family=str(details.get("family_label") or "–"),
+        status=model.status.value,
+        error=model.error or "",
+        source=source_text(model),
+        can_retry=model.status is ModelStatus.ERROR and model.source.get("kind") in ("hub", "path"),
+        parameters=formats.parameters(model.n_parameters) if model.n_parameters else "–",
+        size=formats.size(model.size_bytes or None),
+        four_bit_size=_four_bit_size(model),
+        sample_rate=f"{model.sample_rate / 1000:g} kHz" if model.sample_rate else "–",
+        max_duration=formats.duration(model.max_duration_s)
+        if model.max_duration_s
+        else "no limit of its own",
+        languages=", ".join(model.languages[:12]) or "not stated",
+        license=model.license or "not stated",
+        shape=f"{details.get('n_hidden_layers', '–')} layers, width {details.get('hidden_size', '–')}",
+        vocabulary=formats.count(int(details.get("vocab_size") or 0)),
+        dtypes=", ".join(details.get("dtypes", [])) or "–",
+        content_hash=model.content_hash[:12],
+        added=added.relative,
+        added_exact=added.exact,
+        progress=_progress(model),
+        percent=_percent(model),
+    )
+
+
+def layer_rows(model: BaseAudioModel) -> list[LayerRow]:
+    """The linear layers, largest first."""
+    kinds = model.details.get("layers", {}).get("linear", [])
+    ordered = sorted(kinds, key=lambda kind: -kind["n_in"] * kind["n_out"] * kind["n_layers"])
+    return [
+        LayerRow(
+            name=kind["name"],
+            shape=f"{kind['n_in']:,} to {kind['n_out']:,}",
+            count=formats.count(kind["n_layers"]),
+            parameters=formats.parameters(kind["n_in"] * kind["n_out"] * kind["n_layers"]),
+        )
+        for kind in ordered
+    ]
+
+
+def preset_rows(model: BaseAudioModel) -> list[PresetRow]:
+    """What auto, attention and all-linear stand for on this model."""
+    presets = model.details.get("layers", {}).get("presets", {})
+    return [PresetRow(name, ", ".join(layers)) for name, layers in presets.items() if layers]
+
+
+def job_row(job: Job) -> UseRow:
+    added = formats.when(job.created_at)
+    return UseRow(
+        href=f"/training/{job.id}",
+        name=job.name,
+        status=job.status.value,
+        detail=_fall(job.base_metrics.get("wer"), job.best_metrics.get("wer")),
+        added=added.relative,
+        added_exact=added.exact,
+    )
+
+
+def adapter_row(adapter: Adapter) -> UseRow:
+    added = formats.when(adapter.created_at)
+    return UseRow(
+        href=f"/adapters/{adapter.id}",
+        name=adapter.name,
+        status=adapter.stage.value,
+        detail=_fall(adapter.base_metrics.get("wer"), adapter.metrics.get("wer")),
+        added=added.relative,
+        added_exact=added.exact,
+    )
+
+
+def source_text(model: BaseAudioModel) -> str:
+    """Where a model came from, in a few words."""
+    source = model.source
+    if source.get("kind") == "hub":
+        return f"Hugging Face: {source.get('repo_id', '')}"
+    if source.get("kind") == "path":
+        return f"Folder: {source.get('path', '')}"
+    return "Comes with the studio"
+
+
+def _fall(before: float | None, after: float | None) -> str:
+    if before is None or after is None:
+        return ""
+    return f"WER {formats.percent(before)} to {formats.percent(after)}"
+
+
+def _percent(model: BaseAudioModel) -> int:
+    if model.status is not ModelStatus.DOWNLOADING or not model.size_bytes:
+        return 0
+    return min(100, 100 * model.downloaded_bytes // model.size_bytes)
+
+
+def _progress(model: BaseAudioModel) -> str:
+    if model.status is ModelStatus.CHECKING:
+        return "Reading the weights"
+    if model.status is not ModelStatus.DOWNLOADING:
+        return ""
+    if not model.size_bytes:
+        return "Asking the Hub"
+    return f"{formats.size(model.downloaded_bytes)} of {formats.size(model.size_bytes)}"
+
+
+def _four_bit_size(model: BaseAudioModel) -> str:
+    n_linear = int(model.details.get("layers", {}).get("n_linear_parameters") or 0)
+    if not n_linear:
+        return "–"
+    return formats.size(n_linear * _NF4_BYTES_A_WEIGHT + (model.n_parameters - n_linear) * 4)
