@@ -1,6 +1,7 @@
 """Training jobs: check, launch, list, look, watch, stop, resume, clone, delete, download."""
 
 import math
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
@@ -191,6 +192,14 @@ def get_logs(
     return LogAnswer(lines=lines, next=part.next_offset)
 
 
+@router.get("/jobs/{job_id}/logs/download", response_class=StreamingResponse)
+def download_log(job_id: str, user: CurrentUser) -> StreamingResponse:
+    """Return the whole log of the last attempt as a text file, without escapes and secrets."""
+    with db.read() as session:
+        name, lines = job_reading.stream_log(session, actor=user, job_id=job_id)
+    return attachment(name, lines, media_type="text/plain; charset=utf-8")
+
+
 @router.get("/jobs/{job_id}/samples")
 def get_samples(
     job_id: str, user: CurrentUser, step: Annotated[int | None, Query(ge=0)] = None
@@ -260,11 +269,16 @@ def get_results(job_id: str, user: CurrentUser) -> StreamingResponse:
     return zip_response(name, pieces)
 
 
-def zip_response(name: str, pieces: Any) -> StreamingResponse:
+def zip_response(name: str, pieces: Iterable[bytes]) -> StreamingResponse:
     """Send a zip as a download."""
+    return attachment(name, pieces, media_type="application/zip")
+
+
+def attachment(name: str, pieces: Iterable[bytes], *, media_type: str) -> StreamingResponse:
+    """Send bytes as a file to keep, never to be shown by the browser."""
     headers = {
         "Content-Disposition": f'attachment; filename="{name}"',
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-store",
     }
-    return StreamingResponse(pieces, media_type="application/zip", headers=headers)
+    return StreamingResponse(pieces, media_type=media_type, headers=headers)

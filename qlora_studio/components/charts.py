@@ -20,7 +20,7 @@ _TICKS: dict[str, dict[str, Any]] = {
     "number": {"tickformat": "~g"},
     "percent": {"tickformat": ".0%", "rangemode": "tozero"},
     "bytes": {"tickformat": ".3~s", "ticksuffix": "B", "rangemode": "tozero"},
-    "rate": {"tickformat": ".2~g", "rangemode": "tozero"},
+    "rate": {"tickformat": "~g", "rangemode": "tozero"},
 }
 _HOVER: dict[str, str] = {
     "number": "%{y:.4~g}",

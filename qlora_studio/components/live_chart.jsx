@@ -79,6 +79,7 @@ function points(key, curves, tail, isTime) {
 function traces(figure, shown, scale) {
   return figure.data.flatMap((trace) => {
     const { x, y } = shown(trace.meta.key);
+    if (!x.length) return [];
     const plain = { ...trace, x, y, mode: x.length < 2 ? "markers" : trace.mode };
     if (!scale.smoothing || x.length < 3 || trace.meta.exact) return [plain];
     return [
@@ -88,8 +89,10 @@ function traces(figure, shown, scale) {
   });
 }
 
-function layoutFor(figure, base, scale, jobId) {
+function layoutFor(figure, data, base, scale, jobId) {
   const layout = { ...figure.layout, uirevision: jobId, datarevision: Math.random() };
+  if (!data.length) return emptyLayout(layout);
+  layout.showlegend = figure.layout.showlegend && new Set(data.map((trace) => trace.name)).size > 1;
   const canBeLog = figure.layout.meta?.log;
   layout.yaxis = { ...figure.layout.yaxis, type: scale.log && canBeLog ? "log" : "linear" };
   if (typeof base === "number" && base > 0) {
@@ -118,6 +121,20 @@ function layoutFor(figure, base, scale, jobId) {
     ];
   }
   return layout;
+}
+
+function emptyLayout(layout) {
+  const hidden = { visible: false, fixedrange: true };
+  const text = {
+    xref: "paper",
+    yref: "paper",
+    x: 0.5,
+    y: 0.5,
+    showarrow: false,
+    text: "Nothing measured yet",
+    font: { size: 13, color: "var(--muted-foreground)" },
+  };
+  return { ...layout, xaxis: hidden, yaxis: hidden, annotations: [text], dragmode: false };
 }
 
 function describe(label, figure, shown) {
@@ -162,7 +179,7 @@ export function LiveChart({ figure, curves, tail, base, jobId, label, height = 2
     const node = element.current;
     if (!Plotly || !node) return;
     const data = withColours(traces(figure, shown, scale));
-    const layout = withColours({ ...layoutFor(figure, base, scale, jobId), height });
+    const layout = withColours({ ...layoutFor(figure, data, base, scale, jobId), height });
     Plotly.react(node, data, layout, { displayModeBar: false, displaylogo: false, responsive: true });
     const first = shown(figure.data[0].meta.key);
     node.dataset.points = String(first.x.length);
@@ -225,9 +242,10 @@ async function fetchDetail(jobId, figure, from, to) {
 
 export function ChartControls() {
   const scale = useView();
+  const row = { display: "flex", alignItems: "center", gap: "0.5rem" };
   return (
-    <div className="chart-controls">
-      <label>
+    <div style={{ ...row, flexWrap: "wrap", gap: "0.5rem 1.5rem", fontSize: 13 }}>
+      <label style={row}>
         Smoothing
         <input
           type="range"
@@ -235,18 +253,20 @@ export function ChartControls() {
           max="0.98"
           step="0.02"
           value={scale.smoothing}
+          style={{ width: 120, accentColor: "var(--primary)" }}
           onChange={(event) => setView({ smoothing: Number(event.target.value) })}
         />
       </label>
-      <label>
+      <label style={row}>
         <input
           type="checkbox"
           checked={scale.log}
+          style={{ accentColor: "var(--primary)", width: 15, height: 15, margin: 0 }}
           onChange={(event) => setView({ log: event.target.checked })}
         />
         Log scale
       </label>
-      <span className="chart-hint">Drag to zoom, double-click to go back</span>
+      <span style={{ color: "var(--muted-foreground)" }}>Drag to zoom in, double-click to zoom out</span>
     </div>
   );
 }

@@ -15,7 +15,7 @@ def sample_card(row: Any) -> rx.Component:
             rx.cond(
                 row.is_exact,
                 badge("Exact", icon="check", tone="success"),
-                badge(row.error, icon="percent", tone="warning"),
+                badge(row.error, icon="ear", tone="warning"),
             ),
             class_name="flex items-center justify-between gap-4 mb-3",
         ),

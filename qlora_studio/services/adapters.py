@@ -15,10 +15,9 @@ from qlora_studio.contracts.enums import AdapterStage, Role
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
 from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, Job, User
-from qlora_studio.jobs import logs
 from qlora_studio.services import audit
 from qlora_studio.services.datasets import order_by
-from qlora_studio.services.job_reading import write_metrics_csv
+from qlora_studio.services.job_reading import write_log, write_metrics_csv
 from qlora_studio.services.jobs import get_job
 from qlora_studio.storage import layout
 from qlora_studio.storage.exports import Entry, folder_entries, stream_zip
@@ -190,17 +189,10 @@ def _result_entries(job: Job) -> Iterator[Entry]:
     if (run / "adapter" / "README.md").is_file():
         yield Entry("README.md", run / "adapter" / "README.md")
     yield Entry("metrics.csv", write_metrics_csv(job.id))
-    yield Entry("worker.log", _clean_log(attempt))
+    yield Entry("worker.log", write_log(attempt))
     for path in (run / "config.yaml", attempt / "spec.json", attempt / "result.json"):
         if path.is_file():
             yield Entry(path.name, path)
-
-
-def _clean_log(attempt_path: Path) -> Iterator[bytes]:
-    for path in logs.list_files(attempt_path):
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                yield (logs.clean(line.rstrip("\n")) + "\n").encode()
 
 
 def file_name(name: str) -> str:

@@ -118,6 +118,24 @@ def read_log(
     return LogPart(lines if after is not None else lines[-n_lines:], part.next_offset)
 
 
+def stream_log(session: Session, *, actor: User, job_id: str) -> tuple[str, Iterator[bytes]]:
+    """Return a file name and the cleaned lines of the last attempt's whole log.
+
+    Raises:
+        NotFound: it isn't the actor's.
+    """
+    job = get_job(session, actor=actor, job_id=job_id)
+    return f"{job.id}-attempt-{job.attempt}.log", write_log(layout.attempt_path(job.id, job.attempt))
+
+
+def write_log(attempt_path: Path) -> Iterator[bytes]:
+    """Yield an attempt's log, each line without escapes and secrets."""
+    for path in logs.list_files(attempt_path):
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                yield (logs.clean(line.rstrip("\n")) + "\n").encode()
+
+
 def list_samples(session: Session, *, actor: User, job_id: str, step: int | None = None) -> list[JobSample]:
     """Return the sample panel at one evaluation (the newest unless told), worst clips first.
 

@@ -1,0 +1,219 @@
+"""What training has left: the list of adapters and the page of one."""
+
+from typing import Any
+
+import reflex as rx
+
+from qlora_studio.components.buttons import button, download_button, link_button
+from qlora_studio.components.details import code_block, key_values, time_text
+from qlora_studio.components.dialogs import confirm_dialog, dialog
+from qlora_studio.components.feedback import empty_state, error_state, skeleton
+from qlora_studio.components.forms import select_input, text_field
+from qlora_studio.components.shell import studio_page
+from qlora_studio.components.status import status_badge
+from qlora_studio.components.surfaces import card, grid, page_header
+from qlora_studio.components.tables import (
+    Column,
+    data_table,
+    menu_item,
+    menu_separator,
+    name_cell,
+    row_menu,
+)
+from qlora_studio.state.adapters import AdaptersState, AdapterState
+
+_STAGES = [("draft", "Draft"), ("candidate", "Candidate"), ("production", "Production")]
+
+
+@studio_page("/adapters", title="Adapters", section="adapters", on_load=AdaptersState.load)
+def adapters() -> rx.Component:
+    """Every adapter, newest first."""
+    start = link_button("Start training", href="/training/new", icon="plus", variant="primary")
+    return rx.fragment(
+        page_header("Adapters", "Small files that teach a base model your recordings."),
+        data_table(
+            AdaptersState,
+            rows=AdaptersState.rows,
+            label="Adapters",
+            columns=[
+                Column("Name", lambda r: name_cell(r.name, href=r.href, detail=r.id), sort="name"),
+                Column("Stage", lambda r: status_badge(r.stage), sort="stage"),
+                Column("Result", lambda r: rx.el.span(r.result, class_name="tabular")),
+                Column("Base model", lambda r: r.model, sort="model"),
+                Column("Size", lambda r: r.size, sort="size_bytes", align="right"),
+                Column(
+                    "Made", lambda r: time_text(r.created, r.created_exact), sort="created_at", align="right"
+                ),
+            ],
+            filters=[("stage", "Stages", _STAGES)],
+            search_placeholder="Search adapters and models",
+            row_menu=_menu,
+            empty=empty_state(
+                "No adapters yet",
+                "A finished training job leaves one here, ready to download and to load in plain PEFT.",
+                start,
+                icon="layers",
+            ),
+            on_retry=AdaptersState.load,
+        ),
+        confirm_dialog(
+            is_open=AdaptersState.deleting != "",
+            title=rx.Var.create("Delete “") + AdaptersState.deleting_name + "”?",
+            body="The adapter's files are removed from the disk. The job that made it stays.",
+            confirm_label="Delete adapter",
+            on_confirm=AdaptersState.delete,
+            on_cancel=AdaptersState.cancel_delete,
+        ),
+    )
+
+
+def _menu(row: Any) -> rx.Component:
+    return row_menu(
+        row.name,
+        menu_item("Download", icon="download", on_click=rx.download(url=row.download)),
+        menu_separator(),
+        menu_item("Delete", icon="trash-2", danger=True, on_click=AdaptersState.ask_delete(row.id)),
+    )
+
+
+@studio_page(
+    "/adapters/[adapter_id]",
+    title="Adapter",
+    section="adapters",
+    crumbs=[("Adapters", "/adapters")],
+    here=AdapterState.adapter.name,
+    on_load=AdapterState.load,
+)
+def adapter() -> rx.Component:
+    """One adapter: what it changed, where it came from, how to use it."""
+    return rx.cond(
+        AdapterState.load_error != "",
+        card(error_state(AdapterState.load_error, on_retry=AdapterState.load)),
+        rx.cond(
+            AdapterState.is_loading & (AdapterState.adapter.id == ""),
+            rx.el.div(
+                skeleton("h-8 w-64"), skeleton("h-56 w-full mt-6"), role="status", aria_label="Loading"
+            ),
+            _page(),
+        ),
+    )
+
+
+def _page() -> rx.Component:
+    shown = AdapterState.adapter
+    return rx.fragment(
+        page_header(
+            rx.el.span(
+                shown.name,
+                rx.el.span(status_badge(shown.stage), class_name="ml-3 align-middle tracking-normal"),
+            ),
+            rx.el.span("An adapter for ", shown.model),
+            button("Rename", icon="pencil", on_click=AdapterState.show_dialog("rename")),
+            button("Delete", icon="trash-2", variant="ghost", on_click=AdapterState.show_dialog("delete")),
+            download_button("Download adapter", href=shown.download, variant="primary"),
+        ),
+        grid(
+            card(
+                _metrics(),
+                title="Before and after",
+                description="The base model and the adapter on the same held-out clips.",
+            ),
+            card(_origin(), title="Where it comes from"),
+            columns="lg:grid-cols-2",
+        ),
+        card(
+            code_block(shown.snippet, label="Copy the code"),
+            title="Use it without the studio",
+            description="Unpack the download, and give PEFT its folder and the same base model in 4 bits.",
+            class_name="mt-4",
+        ),
+        *_dialogs(),
+    )
+
+
+def _metrics() -> rx.Component:
+    head = "text-left font-medium text-muted-foreground pb-2"
+    return rx.el.div(
+        rx.el.table(
+            rx.el.thead(
+                rx.el.tr(
+                    rx.el.th("Metric", scope="col", class_name=head),
+                    rx.el.th("Base", scope="col", class_name=head + " !text-right"),
+                    rx.el.th("Adapter", scope="col", class_name=head + " !text-right"),
+                    rx.el.th("Change", scope="col", class_name=head + " !text-right"),
+                )
+            ),
+            rx.el.tbody(rx.foreach(AdapterState.metrics, _metric), class_name="divide-y divide-border"),
+            aria_label="Before and after",
+            class_name="w-full text-[13px] border-collapse",
+        ),
+        class_name="overflow-x-auto",
+    )
+
+
+def _metric(row: Any) -> rx.Component:
+    cell = "py-2 pl-4 text-right tabular whitespace-nowrap"
+    return rx.el.tr(
+        rx.el.th(row.name, scope="row", class_name="py-2 text-left font-normal"),
+        rx.el.td(row.base, class_name=cell + " text-muted-foreground"),
+        rx.el.td(row.adapter, class_name=cell + " font-semibold"),
+        rx.el.td(row.change, class_name=rx.cond(row.is_better, cell + " text-success", cell)),
+    )
+
+
+def _origin() -> rx.Component:
+    shown = AdapterState.adapter
+    link = "text-primary-text hover:underline underline-offset-4"
+    stage = select_input(
+        name="stage",
+        options=_STAGES,
+        value=shown.stage,
+        on_change=AdapterState.set_stage,
+        aria_label="Stage",
+        class_name="text-[13px]",
+    )
+    return key_values(
+        ("Stage", stage),
+        ("Base model", rx.link(shown.model, href=shown.model_href, class_name=link)),
+        ("Dataset", rx.link(shown.dataset, href=shown.dataset_href, class_name=link)),
+        ("Job", rx.link(shown.job, href=shown.job_href, class_name=link)),
+        ("Size", shown.size),
+        ("Made", shown.created),
+        ("Base model's hash", shown.base_hash),
+    )
+
+
+def _dialogs() -> list[rx.Component]:
+    shown = AdapterState.adapter
+    form = rx.el.form(
+        text_field(
+            "Name",
+            name="adapter-name",
+            default_value=shown.name,
+            error=AdapterState.field_errors.get("name", ""),
+            auto_complete="off",
+            max_length=120,
+        ),
+        rx.el.div(
+            button("Cancel", type="button", on_click=AdapterState.close_dialog),
+            button("Rename", variant="primary", type="submit"),
+            class_name="flex justify-end gap-2 mt-5",
+        ),
+        on_submit=AdapterState.rename,
+    )
+    return [
+        dialog(
+            form,
+            is_open=AdapterState.dialog == "rename",
+            title="Rename the adapter",
+            on_close=AdapterState.close_dialog,
+        ),
+        confirm_dialog(
+            is_open=AdapterState.dialog == "delete",
+            title=rx.Var.create("Delete “") + shown.name + "”?",
+            body="The adapter's files are removed from the disk. The job that made it stays.",
+            confirm_label="Delete adapter",
+            on_confirm=AdapterState.delete,
+            on_cancel=AdapterState.close_dialog,
+        ),
+    ]

@@ -1,0 +1,122 @@
+"""The list of jobs."""
+
+from typing import Any
+
+import reflex as rx
+
+from qlora_studio.components.buttons import link_button
+from qlora_studio.components.details import sparkline, time_text
+from qlora_studio.components.dialogs import confirm_dialog
+from qlora_studio.components.feedback import empty_state
+from qlora_studio.components.shell import studio_page
+from qlora_studio.components.status import progress_bar, status_badge
+from qlora_studio.components.surfaces import page_header
+from qlora_studio.components.tables import (
+    Column,
+    data_table,
+    menu_item,
+    menu_separator,
+    name_cell,
+    row_menu,
+)
+from qlora_studio.state.jobs import TrainingState
+
+_STATUSES = [
+    ("active", "Queued and running"),
+    ("succeeded", "Succeeded"),
+    ("stopped", "Stopped"),
+    ("failed", "Failed"),
+    ("lost", "Lost"),
+]
+
+
+@studio_page("/training", title="Training", section="training", on_load=TrainingState.load)
+def training() -> rx.Component:
+    """Every job, newest first, live."""
+    start = link_button("Start training", href="/training/new", icon="plus", variant="primary")
+    return rx.fragment(
+        page_header("Training", "What is queued, what runs, and what came of it.", start),
+        data_table(
+            TrainingState,
+            rows=TrainingState.rows,
+            label="Jobs",
+            columns=[
+                Column("Name", lambda r: name_cell(r.name, href=r.href, detail=r.detail), sort="name"),
+                Column("Status", lambda r: status_badge(r.status), sort="status"),
+                Column("Progress", _progress),
+                Column("Result", _result),
+                Column("Model", lambda r: r.model, sort="model"),
+                Column("Dataset", lambda r: r.dataset, sort="dataset"),
+                Column(
+                    "Started",
+                    lambda r: time_text(r.created, r.created_exact),
+                    sort="created_at",
+                    align="right",
+                ),
+            ],
+            filters=[("status", "Statuses", _STATUSES)],
+            search_placeholder="Search jobs, models, datasets",
+            row_menu=_menu,
+            empty=empty_state(
+                "No training yet",
+                "Pick a dataset and a model, and teach it. The wizard has sensible values for all the rest.",
+                start,
+                icon="chart-spline",
+            ),
+            on_retry=TrainingState.load,
+        ),
+        confirm_dialog(
+            is_open=TrainingState.deleting != "",
+            title=rx.Var.create("Delete “") + TrainingState.deleting_name + "”?",
+            body="Its log, curves and checkpoints go with it. This cannot be undone.",
+            confirm_label="Delete job",
+            on_confirm=TrainingState.delete,
+            on_cancel=TrainingState.cancel_delete,
+        ),
+    )
+
+
+def _progress(row: Any) -> rx.Component:
+    bar = progress_bar(row.percent, label=rx.Var.create("Progress of ") + row.name, active=True)
+    return rx.el.div(
+        rx.cond(row.is_active, bar, rx.fragment()),
+        rx.el.div(
+            rx.el.span(row.progress, class_name="truncate"),
+            rx.el.span(row.eta, class_name="text-muted-foreground whitespace-nowrap"),
+            class_name="flex justify-between gap-3 text-xs tabular",
+        ),
+        class_name="flex flex-col gap-1.5 min-w-[150px]",
+    )
+
+
+def _result(row: Any) -> rx.Component:
+    return rx.el.div(
+        rx.el.span(row.metric, class_name="tabular whitespace-nowrap"),
+        rx.cond(
+            row.spark != "",
+            sparkline(row.spark, label=rx.Var.create("Loss of ") + row.name, width=72, height=20),
+            rx.fragment(),
+        ),
+        class_name="flex items-center gap-3",
+    )
+
+
+def _menu(row: Any) -> rx.Component:
+    can_stop = row.is_active | (row.status == "queued")
+    can_resume = (row.status == "failed") | (row.status == "stopped") | (row.status == "lost")
+    return row_menu(
+        row.name,
+        rx.cond(
+            can_stop,
+            menu_item("Stop and keep adapter", icon="square", on_click=TrainingState.stop(row.id)),
+            rx.fragment(),
+        ),
+        rx.cond(
+            can_resume,
+            menu_item("Resume", icon="play", on_click=TrainingState.resume(row.id)),
+            rx.fragment(),
+        ),
+        menu_item("Clone with changes", icon="copy", on_click=rx.redirect("/training/new?clone=" + row.id)),
+        menu_separator(),
+        menu_item("Delete", icon="trash-2", danger=True, on_click=TrainingState.ask_delete(row.id)),
+    )

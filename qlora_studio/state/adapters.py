@@ -1,0 +1,280 @@
+"""The list of adapters and the page of one."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import ClassVar
+
+import reflex as rx
+
+from qlora_studio.contracts.enums import AdapterStage, Role
+from qlora_studio.core.errors import NotFound
+from qlora_studio.db import engine as db
+from qlora_studio.db.models.user import User
+from qlora_studio.services import adapters
+from qlora_studio.services.adapters import AdapterUpdate, AdapterView
+from qlora_studio.state import formats
+from qlora_studio.state.auth import authorized
+from qlora_studio.state.tables import TableState
+
+_METRICS = [
+    ("wer", "Word error rate"),
+    ("cer", "Character error rate"),
+    ("wer_normalised", "Word error rate, normalised"),
+    ("cer_normalised", "Character error rate, normalised"),
+    ("eval_loss", "Held-out loss"),
+]
+
+
+@dataclass(frozen=True)
+class AdapterRow:
+    """One line of the list."""
+
+    id: str
+    name: str
+    href: str
+    download: str
+    model: str
+    stage: str
+    result: str
+    size: str
+    created: str
+    created_exact: str
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric of the base model and of the adapter, on the same held-out clips."""
+
+    name: str
+    base: str
+    adapter: str
+    change: str
+    is_better: bool
+
+
+@dataclass(frozen=True)
+class AdapterPage:
+    """The page of one adapter."""
+
+    id: str = ""
+    name: str = ""
+    stage: str = ""
+    model: str = ""
+    model_href: str = ""
+    dataset: str = ""
+    dataset_href: str = ""
+    job: str = ""
+    job_href: str = ""
+    size: str = ""
+    created: str = ""
+    base_hash: str = ""
+    download: str = ""
+    snippet: str = ""
+
+
+class AdaptersState(TableState, rx.State):
+    """One page of adapters."""
+
+    _path: ClassVar[str] = "/adapters"
+    _filter_names: ClassVar[tuple[str, ...]] = ("stage",)
+    rows: list[AdapterRow] = []
+    deleting: str = ""
+    deleting_name: str = ""
+
+    @rx.event
+    @authorized()
+    async def load(self, actor: User):
+        """Show the page that the address names."""
+        self._read_address()
+        stage = self.filters.get("stage", "")
+        wanted = {
+            "query": self.query,
+            "stage": AdapterStage(stage) if stage in set(AdapterStage) else None,
+            "sort": self.sort or "-created_at",
+            "page": self.page,
+            "page_size": self.page_size,
+        }
+        self.rows, self.total = await asyncio.to_thread(_page, actor, wanted)
+        self.is_loading = False
+
+    @rx.event
+    @authorized()
+    async def ask_delete(self, adapter_id: str):
+        """Ask before an adapter is deleted."""
+        row = next((row for row in self.rows if row.id == adapter_id), None)
+        self.deleting, self.deleting_name = (row.id, row.name) if row else ("", "")
+
+    @rx.event
+    @authorized()
+    async def cancel_delete(self):
+        """Keep the adapter."""
+        self.deleting = ""
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def delete(self, actor: User):
+        """Delete the adapter that was asked about."""
+        adapter_id, self.deleting = self.deleting, ""
+        await asyncio.to_thread(_delete, actor, adapter_id)
+        yield rx.toast.success("Adapter deleted")
+        yield AdaptersState.load
+
+
+class AdapterState(rx.State):
+    """One adapter."""
+
+    adapter: AdapterPage = AdapterPage()
+    metrics: list[MetricRow] = []
+    is_loading: bool = True
+    load_error: str = ""
+    dialog: str = ""
+    field_errors: dict[str, str] = {}
+
+    @rx.event
+    @authorized()
+    async def load(self, actor: User):
+        """Build the page from what is stored."""
+        if self.adapter.id != self._shown_id():
+            self.is_loading, self.adapter, self.metrics, self.dialog = True, AdapterPage(), [], ""
+        self.load_error = ""
+        try:
+            self.adapter, self.metrics = await asyncio.to_thread(_one, actor, self._shown_id())
+        except NotFound as error:
+            self.load_error = error.message
+        finally:
+            self.is_loading = False
+
+    @rx.event
+    @authorized()
+    async def show_dialog(self, name: str):
+        """Open the rename or the delete dialog; an empty name closes it."""
+        if name in ("", "rename", "delete"):
+            self.dialog, self.field_errors = name, {}
+
+    @rx.event
+    @authorized()
+    async def close_dialog(self):
+        """Close whichever dialog is open."""
+        self.dialog = ""
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def rename(self, actor: User, form: dict[str, str]):
+        """Give the adapter another name."""
+        update = AdapterUpdate(name=str(form.get("adapter-name", ""))[:200])
+        await asyncio.to_thread(_update, actor, self._shown_id(), update)
+        self.dialog = ""
+        yield AdapterState.load
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def set_stage(self, actor: User, stage: str):
+        """Move the adapter to another stage."""
+        if stage not in set(AdapterStage):
+            return
+        await asyncio.to_thread(_update, actor, self._shown_id(), AdapterUpdate(stage=AdapterStage(stage)))
+        yield rx.toast.success(f"Stage set to {stage}")
+        yield AdapterState.load
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def delete(self, actor: User):
+        """Delete the adapter and go back to the list."""
+        self.dialog = ""
+        await asyncio.to_thread(_delete, actor, self._shown_id())
+        yield rx.toast.success("Adapter deleted")
+        yield rx.redirect("/adapters")
+
+    def _shown_id(self) -> str:
+        return str(getattr(self, "adapter_id", "") or "")
+
+
+def adapter_row(view: AdapterView) -> AdapterRow:
+    """Return an adapter as a line of the list."""
+    adapter = view.adapter
+    created = formats.when(adapter.created_at)
+    before, now = adapter.base_metrics.get("wer"), adapter.metrics.get("wer")
+    return AdapterRow(
+        id=adapter.id,
+        name=adapter.name,
+        href=f"/adapters/{adapter.id}",
+        download=f"/api/v1/adapters/{adapter.id}/download",
+        model=view.model_name,
+        stage=adapter.stage.value,
+        result=f"WER {formats.percent(before)} → {formats.percent(now)}" if now is not None else "–",
+        size=formats.size(adapter.size_bytes),
+        created=created.relative,
+        created_exact=created.exact,
+    )
+
+
+def adapter_page(view: AdapterView) -> AdapterPage:
+    """Return an adapter as its page shows it."""
+    adapter = view.adapter
+    return AdapterPage(
+        id=adapter.id,
+        name=adapter.name,
+        stage=adapter.stage.value,
+        model=view.model_name,
+        model_href=f"/models/{adapter.base_model_id}",
+        dataset=f"{view.dataset_name}, version {adapter.dataset_version}" if view.dataset_name else "–",
+        dataset_href=f"/datasets/{adapter.dataset_id}" if adapter.dataset_id else "/datasets",
+        job=view.job_name or "–",
+        job_href=f"/training/{adapter.job_id}" if adapter.job_id else "/training",
+        size=formats.size(adapter.size_bytes),
+        created=formats.when(adapter.created_at).exact,
+        base_hash=adapter.base_model_hash[:12] or "–",
+        download=f"/api/v1/adapters/{adapter.id}/download",
+        snippet=_snippet(view),
+    )
+
+
+def metric_rows(view: AdapterView) -> list[MetricRow]:
+    """Return what was measured of the base model and of the adapter, side by side."""
+    rows: list[MetricRow] = []
+    for key, name in _METRICS:
+        base, now = view.adapter.base_metrics.get(key), view.adapter.metrics.get(key)
+        if base is None and now is None:
+            continue
+        show = formats.number if key == "eval_loss" else formats.percent
+        change = f"{(now - base) / base * 100:+.0f} %" if base and now is not None else ""
+        is_better = base is not None and now is not None and now < base
+        rows.append(MetricRow(name, show(base), show(now), change, is_better))
+    return rows
+
+
+def _snippet(view: AdapterView) -> str:
+    """How to load the adapter without the studio."""
+    head = "Auto"
+    folder = adapters.file_name(view.adapter.name)
+    return (
+        "from peft import PeftModel\n"
+        f"from transformers import {head}ModelForCTC, BitsAndBytesConfig  "
+        "# Whisper: AutoModelForSpeechSeq2Seq\n\n"
+        'nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", '
+        "bnb_4bit_use_double_quant=True)\n"
+        f'base = {head}ModelForCTC.from_pretrained("path/to/the/base", quantization_config=nf4)\n'
+        f'model = PeftModel.from_pretrained(base, "{folder}")\n'
+    )
+
+
+def _page(actor: User, wanted: dict[str, object]) -> tuple[list[AdapterRow], int]:
+    with db.read() as session:
+        views, total = adapters.list_adapters(session, actor=actor, **wanted)
+        return [adapter_row(view) for view in views], total
+
+
+def _one(actor: User, adapter_id: str) -> tuple[AdapterPage, list[MetricRow]]:
+    with db.read() as session:
+        view = adapters.get_view(session, actor=actor, adapter_id=adapter_id)
+    return adapter_page(view), metric_rows(view)
+
+
+def _update(actor: User, adapter_id: str, form: AdapterUpdate) -> None:
+    with db.write() as session:
+        adapters.update(session, actor=actor, adapter_id=adapter_id, form=form)
+
+
+def _delete(actor: User, adapter_id: str) -> None:
+    with db.write() as session:
+        adapters.delete(session, actor=actor, adapter_id=adapter_id)

@@ -1,0 +1,184 @@
+"""The page of one job: what it shows, what its buttons do, and the watcher that keeps it live."""
+
+import asyncio
+import time
+from typing import Any
+
+import reflex as rx
+
+from qlora_studio.contracts.enums import Role, StopMode
+from qlora_studio.core.errors import NotFound
+from qlora_studio.db import engine as db
+from qlora_studio.db.models.user import User
+from qlora_studio.services import jobs
+from qlora_studio.state.auth import authorized, require_session
+from qlora_studio.state.job_curves import Curves
+from qlora_studio.state.job_look import JobLook
+from qlora_studio.state.job_rows import JobPage, LogRow, SampleRow
+from qlora_studio.state.presence import is_connected
+
+TABS = ("overview", "charts", "samples", "logs", "config")
+LEVELS = ("", "info", "warning", "error")
+DIALOGS = ("", "stop", "discard", "delete")
+POLL_S = 0.08
+AWAY_POLL_S = 2.0
+CHECK_EVERY_S = 3.0
+
+
+class JobState(rx.State):
+    """One job. `curves` are whole, `tail` is what came since; the chart joins them."""
+
+    tab: str = "overview"
+    job: JobPage = JobPage()
+    is_loading: bool = True
+    load_error: str = ""
+    curves: Curves = {}
+    tail: Curves = {}
+    samples: list[SampleRow] = []
+    sample_steps: list[list[str]] = []
+    sample_step: str = ""
+    log: list[LogRow] = []
+    log_level: str = ""
+    config: str = ""
+    command: str = ""
+    dialog: str = ""
+    is_sending: bool = False
+    _watch: int = 0
+
+    @rx.event
+    @authorized()
+    async def load(self, actor: User):
+        """Build the page from what is stored, then watch."""
+        self._read_address()
+        if self.job.id != self._shown_id():
+            self.is_loading, self.job, self.dialog = True, JobPage(), ""
+            self.curves, self.tail, self.samples, self.log = {}, {}, [], []
+        self.load_error = ""
+        try:
+            self._assign(await asyncio.to_thread(self._new_look(actor).text))
+        except NotFound as error:
+            self.load_error = error.message
+            return None
+        finally:
+            self.is_loading = False
+        return JobState.watch
+
+    @rx.event(background=True)
+    @authorized()
+    async def watch(self, actor: User):
+        """Send what is new while this page is open. A newer call takes over from an older one."""
+        async with self:
+            self._watch += 1
+            mine, look = self._watch, self._new_look(actor)
+        await self._send(mine, await asyncio.to_thread(look.everything))
+        next_check, was_away = time.monotonic() + CHECK_EVERY_S, False
+        while not look.is_over:
+            await asyncio.sleep(AWAY_POLL_S if was_away else POLL_S)
+            if time.monotonic() >= next_check or was_away:
+                next_check = time.monotonic() + CHECK_EVERY_S
+                await require_session(self)
+                is_away = not is_connected(self)
+                is_back, was_away = was_away and not is_away, is_away
+                if is_back:  # what was sent meanwhile is lost: send all of it again
+                    await self._send(mine, await asyncio.to_thread(look.everything))
+            if was_away or not look.has_news():
+                continue
+            if not await self._send(mine, await asyncio.to_thread(look.news)):
+                return
+
+    @rx.event
+    @authorized()
+    async def show_dialog(self, name: str):
+        """Open one of the page's dialogs; an empty name closes it."""
+        if name in DIALOGS:
+            self.dialog = name
+
+    @rx.event
+    @authorized()
+    async def close_dialog(self):
+        """Close whichever dialog is open."""
+        self.dialog = ""
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def stop(self, actor: User):
+        """Stop, and keep an adapter or not, as the open dialog has asked."""
+        mode = StopMode.KILL if self.dialog == "discard" else StopMode.SAVE
+        self.is_sending = True
+        yield
+        try:
+            await asyncio.to_thread(_stop, actor, self._shown_id(), mode)
+        finally:
+            self.is_sending, self.dialog = False, ""
+        yield JobState.load
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def resume(self, actor: User):
+        """Queue the next attempt."""
+        await asyncio.to_thread(_resume, actor, self._shown_id())
+        yield rx.toast.success("The job is in the queue again")
+        yield JobState.load
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def delete(self, actor: User):
+        """Delete the job and go back to the list."""
+        self.dialog = ""
+        await asyncio.to_thread(_delete, actor, self._shown_id())
+        yield rx.toast.success("Job deleted")
+        yield rx.redirect("/training")
+
+    @rx.event
+    @authorized()
+    async def choose_step(self, step: str):
+        """Show the sample panel of another evaluation."""
+        suffix = f"&step={int(step)}" if step.isdigit() else ""
+        return rx.redirect(f"/training/{self._shown_id()}?tab=samples{suffix}", replace=True)
+
+    @rx.event
+    @authorized()
+    async def choose_level(self, level: str):
+        """Show only log lines of this level and above."""
+        suffix = f"&level={level}" if level in LEVELS and level else ""
+        return rx.redirect(f"/training/{self._shown_id()}?tab=logs{suffix}", replace=True)
+
+    def _shown_id(self) -> str:
+        return str(getattr(self, "job_id", "") or "")
+
+    def _read_address(self) -> None:
+        given = dict(self.router.url.query_parameters)
+        tab, level, step = given.get("tab", ""), given.get("level", ""), given.get("step", "")
+        self.tab = tab if tab in TABS else "overview"
+        self.log_level = level if level in LEVELS else ""
+        self.sample_step = step if step.isdigit() and len(step) < 9 else ""
+
+    def _new_look(self, actor: User) -> JobLook:
+        return JobLook(actor, self._shown_id(), tab=self.tab, level=self.log_level, step=self.sample_step)
+
+    def _assign(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    async def _send(self, mine: int, values: dict[str, Any]) -> bool:
+        """Assign what is new; False when this watcher's time is over."""
+        async with self:
+            if self._watch != mine or not self.router.url.path.startswith("/training/"):
+                return False
+            self._assign(values)
+        return True
+
+
+def _stop(actor: User, job_id: str, mode: StopMode) -> None:
+    with db.write() as session:
+        jobs.stop(session, actor=actor, job_id=job_id, mode=mode)
+
+
+def _resume(actor: User, job_id: str) -> None:
+    with db.write() as session:
+        jobs.resume(session, actor=actor, job_id=job_id)
+
+
+def _delete(actor: User, job_id: str) -> None:
+    with db.write() as session:
+        jobs.delete(session, actor=actor, job_id=job_id)

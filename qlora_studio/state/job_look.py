@@ -1,0 +1,125 @@
+"""What is new about a job for one open page. Runs in threads; holds no state of the page's."""
+
+import time
+from typing import Any
+
+from qlora_studio.contracts.enums import TERMINAL_STATUSES
+from qlora_studio.contracts.spec import TrainSpec
+from qlora_studio.db import engine as db
+from qlora_studio.db.models.user import User
+from qlora_studio.jobs import run_files
+from qlora_studio.services import job_checks, job_reading, jobs
+from qlora_studio.services.job_schemas import JobView
+from qlora_studio.state.job_curves import CurveFeed
+from qlora_studio.state.job_rows import JobPage, job_page, log_rows, sample_row
+
+ROW_EVERY_S = 0.4
+LOG_LINES = 400
+OVERVIEW_CURVES = ("loss", "wer", "cer", "eval_loss")
+
+
+class JobLook:
+    """Looks at one job for one tab of its page, and remembers what it has shown."""
+
+    def __init__(self, actor: User, job_id: str, *, tab: str, level: str = "", step: str = "") -> None:
+        self._actor = actor
+        self._job_id = job_id
+        self._tab = tab
+        self._level = level
+        self._step = step
+        self._stamp = -1
+        self._page = JobPage()
+        self._next_row = 0.0
+        self._is_row_due = True
+        self._steps: list[int] = []
+        self._log_offset = -1
+        keys = OVERVIEW_CURVES if tab == "overview" else None
+        self._feed = CurveFeed(job_id, keys) if tab in ("overview", "charts") else None
+        self.is_over = False
+
+    def has_news(self) -> bool:
+        """Whether `news` may find something; costs a `stat`."""
+        stamp = job_reading.read_stamp(self._job_id)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._is_row_due = True
+            return True
+        return (self._is_row_due or self._page.is_active) and time.monotonic() >= self._next_row
+
+    def everything(self) -> dict[str, Any]:
+        """The whole page: values by the name of the state's var."""
+        self._stamp = job_reading.read_stamp(self._job_id)
+        self._steps, self._log_offset = [], -1
+        return self.text() | self.curves()
+
+    def text(self) -> dict[str, Any]:
+        """The whole page but the curves."""
+        found = self._row() | self._samples() | self._log()
+        return found | self._config() if self._tab == "config" else found
+
+    def curves(self) -> dict[str, Any]:
+        """The curves of this tab, whole."""
+        return {"curves": self._feed.whole(), "tail": {}} if self._feed else {}
+
+    def news(self) -> dict[str, Any]:
+        """What has changed since the last look."""
+        found: dict[str, Any] = {}
+        if self._feed is not None:
+            tail = self._feed.more()
+            found |= self.curves() if tail is None else {"tail": tail} if self._feed.has_grown else {}
+        if time.monotonic() >= self._next_row:
+            before = self._page
+            row = self._row()
+            found |= row if self._page != before else {}
+            found |= self._samples() | self._log()
+        return found
+
+    def _row(self) -> dict[str, Any]:
+        self._next_row = time.monotonic() + ROW_EVERY_S
+        self._is_row_due = False
+        with db.read() as session:
+            view = jobs.get_view(session, actor=self._actor, job_id=self._job_id)
+        self.is_over = view.job.status in TERMINAL_STATUSES
+        self._page = _page_of(view)
+        return {"job": self._page}
+
+    def _samples(self) -> dict[str, Any]:
+        if self._tab != "samples":
+            return {}
+        with db.read() as session:
+            steps = job_reading.list_sample_steps(session, actor=self._actor, job_id=self._job_id)
+            if steps == self._steps:
+                return {}
+            self._steps = steps
+            step = int(self._step) if self._step and int(self._step) in steps else None
+            found = job_reading.list_samples(session, actor=self._actor, job_id=self._job_id, step=step)
+        choices = [["", "Newest"]] + [[str(s), f"Step {s:,}" if s else "Base model"] for s in reversed(steps)]
+        return {"samples": [sample_row(s) for s in found], "sample_steps": choices}
+
+    def _log(self) -> dict[str, Any]:
+        if self._tab != "logs":
+            return {}
+        with db.read() as session:
+            part = job_reading.read_log(
+                session,
+                actor=self._actor,
+                job_id=self._job_id,
+                tail=LOG_LINES,
+                level=self._level or None,
+            )
+        if part.next_offset == self._log_offset:
+            return {}
+        self._log_offset = part.next_offset
+        return {"log": log_rows(part.lines)}
+
+    def _config(self) -> dict[str, Any]:
+        with db.read() as session:
+            job = jobs.get_job(session, actor=self._actor, job_id=self._job_id)
+        spec = TrainSpec.model_validate(job.spec)
+        return {"config": run_files.to_yaml(spec), "command": job_checks.command_of(spec)}
+
+
+def _page_of(view: JobView) -> JobPage:
+    runtime = job_reading.read_runtime(view.job)
+    checkpoints = job_reading.list_checkpoints(view.job.id)
+    return job_page(view, device=runtime.device, checkpoint_step=checkpoints[0][1] if checkpoints else None)

@@ -1,0 +1,346 @@
+"""A job as its pages show it: frozen rows with everything formatted."""
+
+import difflib
+import math
+from dataclasses import dataclass
+
+from qlora_studio.contracts.enums import ACTIVE_STATUSES, TERMINAL_STATUSES, ExitReason, JobStatus
+from qlora_studio.core.clock import utc_now
+from qlora_studio.db.models import Job, JobSample
+from qlora_studio.jobs import metrics
+from qlora_studio.jobs.logs import LogLine
+from qlora_studio.services.job_schemas import JobView, percent_of
+from qlora_studio.state import formats
+from qlora_studio.state.charts import sparkline_path
+from qlora_studio.storage import layout
+
+STALLED_AFTER_S = 30.0
+_PERCENT_METRICS = {"wer", "cer", "accuracy", "macro_f1", "der"}
+_NAMES = {
+    "wer": "word error rate",
+    "cer": "character error rate",
+    "loss": "held-out loss",
+    "eval_loss": "held-out loss",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "der": "diarization error rate",
+}
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """One line of the list of jobs."""
+
+    id: str
+    name: str
+    href: str
+    detail: str
+    model: str
+    dataset: str
+    status: str
+    percent: float
+    is_active: bool
+    progress: str
+    eta: str
+    metric: str
+    spark: str
+    created: str
+    created_exact: str
+
+
+@dataclass(frozen=True)
+class NextAction:
+    """What to do after a failure: a link, or `resume` for the button of that name."""
+
+    label: str = ""
+    href: str = ""
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """The head and overview of a job's page."""
+
+    id: str = ""
+    name: str = ""
+    status: str = ""
+    percent: float = 0.0
+    is_active: bool = False
+    can_stop: bool = False
+    can_discard: bool = False
+    can_resume: bool = False
+    can_delete: bool = False
+    has_results: bool = False
+    phase: str = ""
+    progress: str = ""
+    epochs: str = ""
+    eta: str = ""
+    metric_name: str = ""
+    before: str = ""
+    now: str = ""
+    change: str = ""
+    is_better: bool = False
+    base: float = 0.0
+    base_cer: float = 0.0
+    message: str = ""
+    is_failure: bool = False
+    action: NextAction = NextAction()
+    model: str = ""
+    model_href: str = ""
+    dataset: str = ""
+    dataset_href: str = ""
+    adapter_href: str = ""
+    training: str = ""
+    device: str = ""
+    attempt: str = ""
+    speed: str = ""
+    memory: str = ""
+    created: str = ""
+    started: str = ""
+    took: str = ""
+    clone_href: str = ""
+    checkpoint: str = ""
+    stalled: str = ""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a transcript beside its reference: `same`, `wrong` or `missing`."""
+
+    text: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One clip of the fixed panel."""
+
+    clip_id: str
+    audio: str
+    reference: str
+    base: list[Word]
+    has_base: bool
+    now: list[Word]
+    error: str
+    is_exact: bool
+
+
+@dataclass(frozen=True)
+class LogRow:
+    text: str
+    level: str
+
+
+def job_row(view: JobView) -> JobRow:
+    """Return a job as a line of the list."""
+    job = view.job
+    name, before, now = headline(job)
+    created = formats.when(job.created_at)
+    return JobRow(
+        id=job.id,
+        name=job.name,
+        href=f"/training/{job.id}",
+        detail=job.id,
+        model=view.model_name,
+        dataset=view.dataset_name,
+        status=job.status.value,
+        percent=percent_of(job),
+        is_active=job.status in ACTIVE_STATUSES,
+        progress=_short_progress(view),
+        eta=f"{formats.duration(job.eta_s)} left" if job.status in ACTIVE_STATUSES and job.eta_s else "",
+        metric=_short_metric(name, before, now),
+        spark=_spark(job.id),
+        created=created.relative,
+        created_exact=created.exact,
+    )
+
+
+def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobPage:
+    """Return a job as the head of its page."""
+    job = view.job
+    name, before, now = headline(job)
+    is_active = job.status in ACTIVE_STATUSES
+    is_failure = job.status in (JobStatus.FAILED, JobStatus.LOST)
+    change, is_better = _change(name, before, now)
+    return JobPage(
+        id=job.id,
+        name=job.name,
+        status=job.status.value,
+        percent=percent_of(job),
+        is_active=is_active,
+        can_stop=job.status in (JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING),
+        can_discard=is_active,
+        can_resume=job.status in (JobStatus.STOPPED, JobStatus.FAILED, JobStatus.LOST),
+        can_delete=not is_active and view.adapter_id is None,
+        has_results=job.status in TERMINAL_STATUSES,
+        phase=_phase(view),
+        progress=f"{job.step:,} of {job.total_steps:,}" if job.total_steps else "–",
+        epochs=f"{job.epoch:.2f}" if job.epoch else "–",
+        eta=formats.duration(job.eta_s) if is_active else "–",
+        metric_name=_NAMES.get(name, name),
+        before=_value(name, before),
+        now=_value(name, now),
+        change=change,
+        is_better=is_better,
+        base=_finite(job.base_metrics.get("wer")),
+        base_cer=_finite(job.base_metrics.get("cer")),
+        message=job.message or "",
+        is_failure=is_failure,
+        action=next_action(job) if is_failure else NextAction(),
+        model=view.model_name,
+        model_href=f"/models/{job.model_id}",
+        dataset=view.dataset_name,
+        dataset_href=f"/datasets/{job.dataset_id}",
+        adapter_href=f"/adapters/{view.adapter_id}" if view.adapter_id else "",
+        training=_training(job),
+        device=device or "–",
+        attempt=str(job.attempt),
+        speed=f"{job.samples_per_s:.1f} clips/s" if job.samples_per_s else "–",
+        memory=formats.size(job.peak_rss_bytes),
+        created=formats.when(job.created_at).exact,
+        started=formats.when(job.started_at).exact or "–",
+        took=_took(job),
+        clone_href=f"/training/new?clone={job.id}",
+        checkpoint=f"step {checkpoint_step:,}" if checkpoint_step else "none yet",
+        stalled=_stalled(job),
+    )
+
+
+def headline(job: Job) -> tuple[str, float | None, float | None]:
+    """The metric that counts, of the base model and of the best adapter so far."""
+    wanted = job.spec.get("evaluation", {}).get("metric", "wer")
+    name = "eval_loss" if wanted == "loss" else wanted
+    best = job.best_metrics.get(name)
+    return name, job.base_metrics.get(name), best if best is not None else job.last_metrics.get(name)
+
+
+def next_action(job: Job) -> NextAction:
+    """The one thing to do after a failure."""
+    clone = f"/training/new?clone={job.id}"
+    resume = NextAction("Resume", resume=True)
+    by_reason = {
+        ExitReason.OOM_CUDA: NextAction("Halve the batch and double accumulation", clone),
+        ExitReason.OOM_HOST: NextAction("Halve the batch and double accumulation", clone),
+        ExitReason.NAN_LOSS: NextAction("Try a lower learning rate", clone),
+        ExitReason.BAD_DATA: NextAction("Open the dataset", f"/datasets/{job.dataset_id}"),
+        ExitReason.MODEL_LOAD: NextAction("Open the model", f"/models/{job.model_id}"),
+        ExitReason.INTERNAL: NextAction("Read the log", f"/training/{job.id}?tab=logs"),
+    }
+    return by_reason.get(job.reason, resume) if job.reason else resume
+
+
+def sample_row(sample: JobSample) -> SampleRow:
+    """Return one clip of the panel with its words compared."""
+    return SampleRow(
+        clip_id=sample.clip_id,
+        audio=f"/api/v1/clips/{sample.clip_id}/audio",
+        reference=sample.reference,
+        base=compare(sample.reference, sample.base or ""),
+        has_base=sample.base is not None,
+        now=compare(sample.reference, sample.now),
+        error=f"{formats.percent(sample.error, 0)} wrong",
+        is_exact=sample.error == 0,
+    )
+
+
+def compare(reference: str, text: str) -> list[Word]:
+    """The words of `text` beside those of `reference`, without regard to case and punctuation."""
+    wanted, said = reference.split(), text.split()
+    matcher = difflib.SequenceMatcher(None, [_plain(w) for w in wanted], [_plain(w) for w in said], False)
+    words: list[Word] = []
+    for kind, i1, i2, j1, j2 in matcher.get_opcodes():
+        if kind == "equal":
+            words += [Word(w, "same") for w in said[j1:j2]]
+        else:
+            words += [Word(w, "wrong") for w in said[j1:j2]]
+            words += [Word(w, "missing") for w in wanted[i1:i2]]
+    return words
+
+
+def log_rows(lines: list[LogLine]) -> list[LogRow]:
+    return [LogRow(line.text, line.level) for line in lines]
+
+
+def _plain(word: str) -> str:
+    return "".join(c for c in word.casefold() if c.isalnum()) or word
+
+
+def _value(name: str, value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "–"
+    return formats.percent(value) if name in _PERCENT_METRICS else formats.number(value)
+
+
+def _change(name: str, before: float | None, now: float | None) -> tuple[str, bool]:
+    """`51 % fewer word errors` and whether that is good."""
+    if before is None or now is None or not before:
+        return "", False
+    rate = (now - before) / before
+    is_better = rate > 0 if name in ("accuracy", "macro_f1") else rate < 0
+    if abs(rate) < 0.0005:
+        return "no change yet", False
+    return f"{abs(rate) * 100:.0f} % {'lower' if rate < 0 else 'higher'} than the base model", is_better
+
+
+def _short_metric(name: str, before: float | None, now: float | None) -> str:
+    if now is None:
+        return "–"
+    label = name.upper() if name in ("wer", "cer", "der") else _NAMES.get(name, name)
+    arrow = f"{_value(name, before)} → " if before is not None else ""
+    return f"{label} {arrow}{_value(name, now)}"
+
+
+def _short_progress(view: JobView) -> str:
+    job = view.job
+    if job.status is JobStatus.QUEUED:
+        return f"Place {view.queue_position} in the queue" if view.queue_position else "In the queue"
+    if job.status in ACTIVE_STATUSES and not job.step:
+        return job.phase or "Starting"
+    epochs = f" · epoch {job.epoch:.1f}" if job.epoch else ""
+    return f"{percent_of(job):.0f} %{epochs}" if job.total_steps else "–"
+
+
+def _phase(view: JobView) -> str:
+    job = view.job
+    if job.status is JobStatus.QUEUED:
+        place = f"Place {view.queue_position} in the queue." if view.queue_position else "In the queue."
+        return f"{place} It starts by itself as soon as there is room."
+    if job.status is JobStatus.STOPPING:
+        return "Stopping: the adapter is being saved"
+    return job.phase if job.status in ACTIVE_STATUSES else ""
+
+
+def _training(job: Job) -> str:
+    spec = job.spec.get("qlora", {})
+    kinds = {
+        "qlora": "QLoRA, 4-bit NF4",
+        "lora": f"LoRA, {spec.get('bits')}-bit",
+        "pretraining": "Pre-training",
+    }
+    text = kinds.get(job.training_type.value, job.training_type.value)
+    return text if job.training_type.value == "pretraining" else f"{text}, rank {spec.get('rank')}"
+
+
+def _took(job: Job) -> str:
+    if job.started_at is None:
+        return "–"
+    return formats.duration(((job.finished_at or utc_now()) - job.started_at).total_seconds())
+
+
+def _stalled(job: Job) -> str:
+    """A sentence when a running worker has been silent for long."""
+    if job.status not in (JobStatus.RUNNING, JobStatus.STOPPING) or job.heartbeat_at is None:
+        return ""
+    silent_s = (utc_now() - job.heartbeat_at).total_seconds()
+    if silent_s < STALLED_AFTER_S:
+        return ""
+    return f"No sign of life for {formats.duration(silent_s)}. Stop it if this goes on."
+
+
+def _spark(job_id: str) -> str:
+    found = metrics.query(layout.run_path(job_id) / "metrics", ["loss"], max_points=80)
+    return sparkline_path(found["loss"].value) if "loss" in found else ""
+
+
+def _finite(value: float | None) -> float:
+    return float(value) if value is not None and math.isfinite(value) else 0.0
