@@ -29,6 +29,10 @@ _RUNTIME_BYTES = {"cpu": 560 * 2**20, "cuda": 900 * 2**20}
 # Floats kept for the backward pass, for each frame, layer and unit of width; Whisper tiny and base showed 34.
 _KEPT_FLOATS = {"whisper": 34, "wav2vec2": 34, "hubert": 34, "wav2vec2-conformer": 52, "wav2vec2-bert": 52}
 _KEPT_WITH_CHECKPOINTING = 0.3
+# With the encoder run once a clip, only the decoder's look at its frames is kept for the backward pass.
+_KEPT_FLOATS_DECODER_ONLY = 10
+_DECODER_SHARE = 2 / 3  # of Whisper's query and value layers: its decoder has two attentions a layer
+_CACHE_BYTES = 2**30  # of encoder outputs held in memory at most
 # Sustained floating-point operations a second: of one CPU core in float32, and of a small CUDA card.
 _CORE_FLOPS = 50e9
 _CUDA_FLOPS = 6e12
@@ -113,6 +117,7 @@ class _Work:
     mean_frames: float
     tokens: float  # of the mean clip, out of the decoder; 0 without one
     batch_size: int
+    reuses_encoder: bool = False
 
 
 def forecast_job(
@@ -206,7 +211,7 @@ def _guess(dataset: Dataset) -> ClipStats:
 
 
 def read_past_speed(session: Session, model: BaseAudioModel, spec: TrainSpec) -> float | None:
-    """Samples a second of the newest finished job on this model with the same batch size, if there is one."""
+    """Samples a second of the newest finished job on this model with the same batch size and mode, if any."""
     query = (
         select(Job)
         .where(
@@ -218,8 +223,9 @@ def read_past_speed(session: Session, model: BaseAudioModel, spec: TrainSpec) ->
         .order_by(col(Job.finished_at).desc())
         .limit(20)
     )
+    wanted = {"batch_size": spec.optimization.batch_size, "mode": spec.optimization.mode}
     for job in session.exec(query):
-        if job.spec.get("optimization", {}).get("batch_size") == spec.optimization.batch_size:
+        if wanted.items() <= job.spec.get("optimization", {}).items():
             return job.samples_per_s
     return None
 
@@ -236,8 +242,16 @@ def count_trainable(spec: TrainSpec, model: BaseAudioModel) -> int:
         for kind in layers["linear"]
         if kind["name"] in names
     )
+    if reuses_encoder(spec, model):
+        adapter *= _DECODER_SHARE
     head = 0 if _family(model) == "whisper" else _vocabulary(model) * (_width(model) + 1)
     return int(adapter + head)
+
+
+def reuses_encoder(spec: TrainSpec, model: BaseAudioModel) -> bool:
+    """Whether the encoder is run once a clip: Whisper in fast mode, where "auto" adapts the decoder only."""
+    is_plain = spec.training_type != TrainingType.PRETRAINING and spec.qlora.target_modules == "auto"
+    return is_plain and _family(model) == "whisper" and spec.optimization.mode == "fast"
 
 
 def count_steps(spec: TrainSpec, model: BaseAudioModel, n_train: int) -> int:
@@ -254,7 +268,8 @@ def _shape(spec: TrainSpec, model: BaseAudioModel, clips: ClipStats) -> _Work:
     rate = float(model.details.get("frames_per_s") or 50)
     if _family(model) == "whisper":  # every clip costs the whole window
         frames = rate * _WHISPER_WINDOW_S
-        return _Work(frames, frames, max(8.0, clips.mean_s * _TOKENS_PER_S), spec.optimization.batch_size)
+        tokens = max(8.0, clips.mean_s * _TOKENS_PER_S)
+        return _Work(frames, frames, tokens, spec.optimization.batch_size, reuses_encoder(spec, model))
     longest = min(clips.longest_s, 40.0)
     return _Work(rate * longest, rate * clips.mean_s, 0, spec.optimization.batch_size)
 
@@ -293,16 +308,17 @@ def _activation_bytes(spec: TrainSpec, model: BaseAudioModel, work: _Work) -> fl
     n_layers, width = int(model.details.get("n_hidden_layers") or 12), _width(model)
     if _family(model) == "whisper":  # half of the layers are the decoder's, which sees few tokens
         n_layers = ceil(n_layers / 2)
-    kept = 4 * _KEPT_FLOATS.get(_family(model), 40) * width * n_layers * work.frames * work.batch_size
+    floats = _KEPT_FLOATS_DECODER_ONLY if work.reuses_encoder else _KEPT_FLOATS.get(_family(model), 40)
+    kept = 4 * floats * width * n_layers * work.frames * work.batch_size
     if spec.optimization.gradient_checkpointing:
         kept *= _KEPT_WITH_CHECKPOINTING
     positions = 2 * work.tokens if work.tokens else work.frames
     logits = 3 * 4 * _vocabulary(model) * positions * work.batch_size
-    return kept + logits
+    return kept + logits + (_CACHE_BYTES if work.reuses_encoder else 0)
 
 
-def _sample_flops(model: BaseAudioModel, work: _Work) -> float:
-    """Floating-point operations of the forward pass over one clip."""
+def _sample_flops(model: BaseAudioModel, work: _Work) -> tuple[float, float]:
+    """Floating-point operations of the forward pass over one clip: of each step, and once for all."""
     n_layers, width = int(model.details.get("n_hidden_layers") or 12), _width(model)
     n_linear = float(_layers(model)["n_linear_parameters"])
     if _family(model) == "whisper":
@@ -310,10 +326,10 @@ def _sample_flops(model: BaseAudioModel, work: _Work) -> float:
         n_layers = ceil(n_layers / 2)
         decoder = 2 * work.tokens * (n_linear * (1 - encoder_share) + _vocabulary(model) * width)
         crossing = n_layers * 4 * width * width * work.mean_frames
-        encoder = 2 * n_linear * encoder_share * work.mean_frames
-        return encoder + decoder + crossing + n_layers * 4 * work.mean_frames**2 * width
+        encoder = 2 * n_linear * encoder_share * work.mean_frames + n_layers * 4 * work.mean_frames**2 * width
+        return (decoder + crossing, encoder) if work.reuses_encoder else (encoder + decoder + crossing, 0.0)
     convolutions = 0.25 * n_linear
-    return 2 * (n_linear + convolutions) * work.mean_frames + n_layers * 4 * work.mean_frames**2 * width
+    return 2 * (n_linear + convolutions) * work.mean_frames + n_layers * 4 * work.mean_frames**2 * width, 0.0
 
 
 def _time(
@@ -327,7 +343,7 @@ def _time(
     past_samples_per_s: float | None,
 ) -> TimeForecast:
     flops_per_s = _CUDA_FLOPS if machine.device == "cuda" else _CORE_FLOPS * machine.n_cores
-    forward_s = _sample_flops(model, work) / flops_per_s
+    forward_s, once_s = (flops / flops_per_s for flops in _sample_flops(model, work))
     per_step = spec.optimization.batch_size * spec.optimization.gradient_accumulation
     slowdown = 1.3 if spec.optimization.gradient_checkpointing else 1.0
     sample_s = 3 * forward_s * slowdown + _STEP_OVERHEAD_S / spec.optimization.batch_size
@@ -336,7 +352,8 @@ def _time(
     n_looks = 2 if spec.evaluation.every_steps is None else max(2, steps // spec.evaluation.every_steps)
     looked_at = min(clips.n_validation, _INTERIM_CLIPS) * max(n_looks, _EVALUATIONS) + 2 * clips.n_validation
     look_s = sample_s / 3 * (1.5 if work.tokens else 1.0)
-    total = _START_S + steps * per_step * sample_s + looked_at * look_s
+    n_clips = clips.n_train + clips.n_validation
+    total = _START_S + n_clips * once_s + steps * per_step * sample_s + looked_at * look_s
     spread = 1.3 if past_samples_per_s else 2.5
     return TimeForecast(
         total_s=round(total, 1),
