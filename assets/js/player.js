@@ -1,4 +1,4 @@
-// <studio-player src duration peaks label>: a waveform to hear. `peaks` is base64 of unsigned bytes, low and high in
+// <studio-player src seconds peaks label>: a waveform to hear. `peaks` is base64 of unsigned bytes, low and high in
 // turn (0 is -1, 255 is +1). Click or drag seeks; Space or Enter plays, arrows seek, Home and End jump, L loops.
 (() => {
   if (customElements.get("studio-player")) return;
@@ -8,7 +8,7 @@
   let playing = null;
 
   class StudioPlayer extends HTMLElement {
-    static observedAttributes = ["src", "peaks", "duration"];
+    static observedAttributes = ["src", "peaks", "seconds"];
 
     connectedCallback() {
       if (!this.firstChild) this.#build();
@@ -37,7 +37,7 @@
     #wanted = 0; // seconds; where to begin once the sound is there
 
     get duration() {
-      const known = Number(this.getAttribute("duration")) || 0;
+      const known = Number(this.getAttribute("seconds")) || 0;
       return Number.isFinite(this.audio?.duration) ? this.audio.duration : known;
     }
 

@@ -1,4 +1,4 @@
-// <studio-uploader dataset="ds_…">: sends files to the REST API with progress, cancel, retry and resume.
+// <studio-uploader dataset-id="ds_…">: sends files to the REST API with progress, cancel, retry and resume.
 // Without a dataset id it only gathers files; its hidden field `draft` names the batch, and the page that opens as
 // /datasets/ds_…?draft=<name> sends it. Uploads belong to the tab, not to the page: they go on while one looks around.
 (() => {
@@ -249,7 +249,7 @@
   }
 
   class StudioUploader extends HTMLElement {
-    static observedAttributes = ["dataset"];
+    static observedAttributes = ["dataset-id"];
     #rows = new Map();
     #onChange = () => this.#later();
 
@@ -268,7 +268,7 @@
 
     #attach() {
       this.batch?.removeEventListener("changed", this.#onChange);
-      const id = this.getAttribute("dataset") || "";
+      const id = this.getAttribute("dataset-id") || "";
       this.batch = id ? this.#batchOf(id) : this.#draft();
       this.batch.addEventListener("changed", this.#onChange);
       this.list.replaceChildren();

@@ -1,31 +1,51 @@
 """The audio player: a waveform from stored peaks that can be played, scrubbed and driven by keys."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import reflex as rx
 
+_FETCH_ONCE = "fetchMediaScript"
+_FETCH_ONCE_CODE = f"""
+function {_FETCH_ONCE}(name) {{
+  if (document.querySelector(`script[src="/js/${{name}}"]`)) return;
+  const script = document.createElement("script");
+  script.src = `/js/${{name}}`;
+  const dress = document.createElement("link");
+  dress.rel = "stylesheet";
+  dress.href = "/js/media.css";
+  if (!document.querySelector(`link[href="${{dress.getAttribute("href")}}"]`)) document.head.append(dress);
+  document.head.append(script);
+}}"""
+
 
 class CustomElement(rx.Component):
-    """A custom element of ours. The compiler makes JavaScript names from `tag`, which must have no dash."""
+    """A custom element of ours. The compiler makes JavaScript names from `tag`, which must have no dash.
+
+    Its script is fetched only after React has taken over the page: an element that fills itself earlier would
+    not match what React expects to find.
+    """
+
+    _script: ClassVar[str]
+
+    def add_imports(self) -> dict[str, str]:
+        """Effects are React's."""
+        return {"react": "useEffect"}
+
+    def add_hooks(self) -> list[str]:
+        """Fetch the element's script and dress once."""
+        return [f"useEffect(() => {_FETCH_ONCE}('{self._script}'), []);"]
 
     def add_custom_code(self) -> list[str]:
         """Give the tag's JavaScript name its meaning: `StudioPlayer` is `"studio-player"`."""
         name = "".join(f"-{c.lower()}" if c.isupper() else c for c in self.tag or "").lstrip("-")
-        return [f'const {self.tag} = "{name}";']
+        return [f'const {self.tag} = "{name}";', _FETCH_ONCE_CODE]
 
 
 class _StudioPlayer(CustomElement):
     """The custom element of `assets/js/player.js`."""
 
     tag = "StudioPlayer"
-
-
-def media_assets(script: str) -> rx.Component:
-    """The script and the style sheet that a custom element needs; React puts each into the page once."""
-    return rx.fragment(
-        rx.el.link(rel="stylesheet", href="/js/media.css", custom_attrs={"precedence": "default"}),
-        rx.el.script(src=f"/js/{script}", custom_attrs={"async": True}),
-    )
+    _script = "player.js"
 
 
 def player(clip_id: Any, *, duration_s: Any, peaks: Any, label: Any) -> rx.Component:
@@ -39,7 +59,7 @@ def player(clip_id: Any, *, duration_s: Any, peaks: Any, label: Any) -> rx.Compo
     """
     attributes = {
         "src": rx.Var.create("/api/v1/clips/") + clip_id + "/audio",
-        "duration": duration_s,
+        "seconds": duration_s,
         "peaks": peaks,
         "label": label,
     }

@@ -4,16 +4,16 @@ from typing import Any
 
 import reflex as rx
 
-from qlora_studio.components.player import CustomElement, media_assets
+from qlora_studio.components.player import CustomElement
 
 
 class _StudioUploader(CustomElement):
     """The custom element of `assets/js/uploader.js`."""
 
     tag = "StudioUploader"
+    _script = "uploader.js"
 
 
 def uploader(dataset_id: Any = "") -> rx.Component:
     """Send files to a dataset. Without an id, gather them in a form; its hidden field `draft` names the batch."""
-    element = _StudioUploader.create(custom_attrs={"dataset": dataset_id})
-    return rx.fragment(media_assets("uploader.js"), element)
+    return _StudioUploader.create(custom_attrs={"dataset-id": dataset_id})

@@ -9,7 +9,7 @@ from qlora_studio.components.details import key_values, time_text
 from qlora_studio.components.dialogs import confirm_dialog, dialog
 from qlora_studio.components.feedback import empty_state, skeleton
 from qlora_studio.components.forms import number_field, select_field, text_field, textarea_field
-from qlora_studio.components.player import media_assets, player
+from qlora_studio.components.player import player
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import badge, progress_bar, status_badge
 from qlora_studio.components.surfaces import card, grid, notice, page_header, stat_card
@@ -59,7 +59,6 @@ def _loading() -> rx.Component:
 def _loaded() -> rx.Component:
     shown = DatasetState.dataset
     return rx.fragment(
-        media_assets("player.js"),
         page_header(
             rx.fragment(shown.name, rx.el.span(status_badge(shown.status), class_name="ml-3 align-middle")),
             rx.cond(shown.description != "", shown.description, shown.task),
@@ -247,7 +246,7 @@ def _words_cell(row: ClipRow) -> rx.Component:
 
 
 def _split_cell(row: ClipRow) -> rx.Component:
-    return rx.cond(row.status == "ok", badge(row.split), status_badge(row.status))
+    return rx.cond(row.status == "ok", badge(row.split_label), status_badge(row.status))
 
 
 def _clip_menu(row: ClipRow) -> rx.Component:

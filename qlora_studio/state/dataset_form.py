@@ -1,6 +1,7 @@
 """The form that makes a dataset."""
 
 import asyncio
+import re
 
 import reflex as rx
 from pydantic import ValidationError
@@ -24,13 +25,13 @@ _SENTENCES = {
 
 
 class DatasetFields(TypedDict, total=False):
-    """What the form sends. `draft` names the files gathered by the uploader."""
+    """What the form sends; None for a field that isn't shown. `draft` names the files of the uploader."""
 
     name: str
     description: str
     task: str
-    path: str
-    draft: str
+    path: str | None
+    draft: str | None
 
 
 class DatasetFormState(rx.State):
@@ -65,8 +66,9 @@ class DatasetFormState(rx.State):
             return
         finally:
             self.is_sending = False
-        draft = "".join(c for c in form.get("draft", "") if c.isalnum() or c == "-")[:64]
-        yield rx.redirect(f"/datasets/{dataset_id}" + (f"?draft={draft}" if self.source == "upload" else ""))
+        draft = re.sub(r"[^0-9A-Za-z-]", "", form.get("draft") or "")[:64]
+        query = f"?draft={draft}" if self.source == "upload" else ""
+        yield rx.redirect(f"/datasets/{dataset_id}{query}")
 
 
 def _ids(field: str) -> str:
@@ -75,7 +77,9 @@ def _ids(field: str) -> str:
 
 def _create(actor: User, form: DatasetFields, source: str) -> str:
     given = (
-        {"kind": "folder", "path": form.get("path", "").strip()} if source == "folder" else {"kind": "upload"}
+        {"kind": "folder", "path": (form.get("path") or "").strip()}
+        if source == "folder"
+        else {"kind": "upload"}
     )
     try:
         wanted = DatasetCreate.model_validate(

@@ -70,6 +70,7 @@ class ClipRow:
     speaker: str = ""
     words: str = ""
     split: str = ""
+    split_label: str = ""
     status: str = ""
     reason: str = ""
     duration: str = ""
@@ -147,6 +148,7 @@ def clip_row(clip: Clip) -> ClipRow:
         speaker=clip.speaker or "",
         words=clip.text or clip.label or "",
         split=clip.split.value if is_used else "",
+        split_label=clip.split.value.capitalize() if is_used else "",
         status=clip.status.value,
         reason=clip.reason or "",
         duration=formats.duration(clip.duration_s) if is_used else "–",
