@@ -4,6 +4,7 @@ from typing import Any
 
 import reflex as rx
 
+from qlora_studio.components.player import player
 from qlora_studio.components.status import badge
 
 
@@ -11,7 +12,14 @@ def sample_card(row: Any) -> rx.Component:
     """One clip: its sound, its reference, and both transcripts with their differences marked."""
     return rx.el.li(
         rx.el.div(
-            rx.el.audio(src=row.audio, controls=True, preload="none", class_name="h-8 w-full max-w-[320px]"),
+            rx.cond(
+                row.duration_s != "",
+                rx.el.div(
+                    player(row.clip_id, duration_s=row.duration_s, peaks=row.peaks, label=row.reference),
+                    class_name="w-full max-w-[420px]",
+                ),
+                rx.fragment(),
+            ),
             rx.cond(
                 row.is_exact,
                 badge("Exact", icon="check", tone="success"),

@@ -108,9 +108,14 @@ def _page() -> rx.Component:
                 rx.el.span(status_badge(shown.stage), class_name="ml-3 align-middle tracking-normal"),
             ),
             rx.el.span("An adapter for ", shown.model),
-            button("Rename", icon="pencil", on_click=AdapterState.show_dialog("rename")),
-            button("Delete", icon="trash-2", variant="ghost", on_click=AdapterState.show_dialog("delete")),
-            download_button("Download adapter", href=shown.download, variant="primary"),
+            rx.el.div(
+                button("Rename", icon="pencil", on_click=AdapterState.show_dialog("rename")),
+                button(
+                    "Delete", icon="trash-2", variant="ghost", on_click=AdapterState.show_dialog("delete")
+                ),
+                download_button("Download adapter", href=shown.download, variant="primary"),
+                class_name="flex flex-wrap items-center gap-2 max-w-[calc(100vw-2rem)]",
+            ),
         ),
         grid(
             card(
@@ -121,11 +126,15 @@ def _page() -> rx.Component:
             card(_origin(), title="Where it comes from"),
             columns="lg:grid-cols-2",
         ),
-        card(
-            code_block(shown.snippet, label="Copy the code"),
-            title="Use it without the studio",
-            description="Unpack the download, and give PEFT its folder and the same base model in 4 bits.",
-            class_name="mt-4",
+        rx.cond(
+            shown.snippet != "",
+            card(
+                code_block(shown.snippet, label="Copy the code"),
+                title="Use it without the studio",
+                description="Unpack the download, and give PEFT its folder and the same base model in 4 bits.",
+                class_name="mt-4",
+            ),
+            rx.fragment(),
         ),
         *_dialogs(),
     )

@@ -17,6 +17,7 @@ from qlora_studio.components.status import progress_bar, status_badge
 from qlora_studio.components.surfaces import card, grid, notice, page_header
 from qlora_studio.state.job import JobState
 
+ACTION_BAR = "flex flex-wrap items-center gap-2 max-w-[calc(100vw-2rem)]"
 _LEVELS = [("", "All lines"), ("warning", "Warnings and errors"), ("error", "Errors")]
 
 
@@ -63,7 +64,7 @@ def _page() -> rx.Component:
                 " on ",
                 JobState.job.dataset,
             ),
-            *_actions(),
+            rx.el.div(*_actions(), class_name=ACTION_BAR),
         ),
         _failure(),
         rx.cond(

@@ -1,5 +1,6 @@
 """Adapters that jobs have left: look at them, name them, download and delete them."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ _SORTS: dict[str, Any] = {
     "stage": col(Adapter.stage),
     "model": func.lower(col(BaseAudioModel.name)),
 }
+_EXAMPLE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,16 @@ def _result_entries(job: Job) -> Iterator[Entry]:
     for path in (run / "config.yaml", attempt / "spec.json", attempt / "result.json"):
         if path.is_file():
             yield Entry(path.name, path)
+
+
+def read_example(adapter: Adapter) -> str:
+    """The code of the model card that loads the adapter in plain PEFT; empty when the card has none."""
+    try:
+        card = (Path(adapter.path) / "README.md").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    found = _EXAMPLE.search(card)
+    return found[1].strip() if found else ""
 
 
 def file_name(name: str) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from qlora_studio.core.errors import InvalidInput
-from qlora_studio.db.models import Job, JobSample, User
+from qlora_studio.db.models import Clip, Job, JobSample, User
 from qlora_studio.jobs import logs, metrics, stamps
 from qlora_studio.jobs.events import parse_line
 from qlora_studio.jobs.logs import LogPart
@@ -149,6 +149,12 @@ def list_samples(session: Session, *, actor: User, job_id: str, step: int | None
     query = select(JobSample).where(col(JobSample.job_id) == job_id, col(JobSample.step) == step)
     worst_first = (col(JobSample.error).desc().nulls_last(), col(JobSample.clip_id))
     return list(session.exec(query.order_by(*worst_first)))
+
+
+def find_sample_clips(session: Session, *, samples: list[JobSample]) -> dict[str, Clip]:
+    """Return the clips of a panel by id; those deleted since are left out. The caller checks who asks."""
+    ids = [sample.clip_id for sample in samples]
+    return {clip.id: clip for clip in session.exec(select(Clip).where(col(Clip.id).in_(ids)))}
 
 
 def list_sample_steps(session: Session, *, actor: User, job_id: str) -> list[int]:

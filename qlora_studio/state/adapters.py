@@ -225,7 +225,7 @@ def adapter_page(view: AdapterView) -> AdapterPage:
         created=formats.when(adapter.created_at).exact,
         base_hash=adapter.base_model_hash[:12] or "–",
         download=f"/api/v1/adapters/{adapter.id}/download",
-        snippet=_snippet(view),
+        snippet=adapters.read_example(adapter),
     )
 
 
@@ -241,21 +241,6 @@ def metric_rows(view: AdapterView) -> list[MetricRow]:
         is_better = base is not None and now is not None and now < base
         rows.append(MetricRow(name, show(base), show(now), change, is_better))
     return rows
-
-
-def _snippet(view: AdapterView) -> str:
-    """How to load the adapter without the studio."""
-    head = "Auto"
-    folder = adapters.file_name(view.adapter.name)
-    return (
-        "from peft import PeftModel\n"
-        f"from transformers import {head}ModelForCTC, BitsAndBytesConfig  "
-        "# Whisper: AutoModelForSpeechSeq2Seq\n\n"
-        'nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", '
-        "bnb_4bit_use_double_quant=True)\n"
-        f'base = {head}ModelForCTC.from_pretrained("path/to/the/base", quantization_config=nf4)\n'
-        f'model = PeftModel.from_pretrained(base, "{folder}")\n'
-    )
 
 
 def _page(actor: User, wanted: dict[str, object]) -> tuple[list[AdapterRow], int]:

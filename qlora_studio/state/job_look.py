@@ -93,8 +93,9 @@ class JobLook:
             self._steps = steps
             step = int(self._step) if self._step and int(self._step) in steps else None
             found = job_reading.list_samples(session, actor=self._actor, job_id=self._job_id, step=step)
+            clips = job_reading.find_sample_clips(session, samples=found)
         choices = [["", "Newest"]] + [[str(s), f"Step {s:,}" if s else "Base model"] for s in reversed(steps)]
-        return {"samples": [sample_row(s) for s in found], "sample_steps": choices}
+        return {"samples": [sample_row(s, clips.get(s.clip_id)) for s in found], "sample_steps": choices}
 
     def _log(self) -> dict[str, Any]:
         if self._tab != "logs":

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, TERMINAL_STATUSES, ExitReason, JobStatus
 from qlora_studio.core.clock import utc_now
-from qlora_studio.db.models import Job, JobSample
+from qlora_studio.db.models import Clip, Job, JobSample
 from qlora_studio.jobs import metrics
 from qlora_studio.jobs.logs import LogLine
 from qlora_studio.services.job_schemas import JobView, percent_of
 from qlora_studio.state import formats
 from qlora_studio.state.charts import sparkline_path
+from qlora_studio.state.dataset_rows import peaks_text
 from qlora_studio.storage import layout
 
 STALLED_AFTER_S = 30.0
@@ -116,7 +117,8 @@ class SampleRow:
     """One clip of the fixed panel."""
 
     clip_id: str
-    audio: str
+    duration_s: str
+    peaks: str
     reference: str
     base: list[Word]
     has_base: bool
@@ -229,11 +231,12 @@ def next_action(job: Job) -> NextAction:
     return by_reason.get(job.reason, resume) if job.reason else resume
 
 
-def sample_row(sample: JobSample) -> SampleRow:
+def sample_row(sample: JobSample, clip: Clip | None) -> SampleRow:
     """Return one clip of the panel with its words compared."""
     return SampleRow(
         clip_id=sample.clip_id,
-        audio=f"/api/v1/clips/{sample.clip_id}/audio",
+        duration_s=f"{clip.duration_s:.3f}" if clip else "",
+        peaks=peaks_text(clip.peaks) if clip else "",
         reference=sample.reference,
         base=compare(sample.reference, sample.base or ""),
         has_base=sample.base is not None,

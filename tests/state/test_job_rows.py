@@ -1,0 +1,141 @@
+"""What the pages say of a job."""
+
+from datetime import timedelta
+
+import pytest
+
+from qlora_studio.contracts.enums import ExitReason, JobStatus, TrainingType
+from qlora_studio.core.clock import utc_now
+from qlora_studio.db.models import Job
+from qlora_studio.jobs import metrics
+from qlora_studio.services.job_schemas import JobView
+from qlora_studio.state.job_curves import MAX_TAIL, CurveFeed
+from qlora_studio.state.job_rows import Word, compare, job_page, job_row
+from qlora_studio.storage import layout
+
+
+def view(**values):
+    job = Job(
+        **{
+            "owner_id": "usr_1",
+            "name": "prompts",
+            "training_type": TrainingType.QLORA,
+            "dataset_id": "ds_1",
+            "model_id": "mod_1",
+            "spec": {"evaluation": {"metric": "wer"}, "qlora": {"rank": 16, "bits": 4}},
+            **values,
+        }
+    )
+    return JobView(job=job, model_name="Whisper", dataset_name="Prompts", queue_position=values.get("q"))
+
+
+def page(**values):
+    return job_page(view(**values), device="cpu", checkpoint_step=40)
+
+
+def test_the_headline_goes_from_the_base_to_the_best():
+    shown = page(base_metrics={"wer": 0.842}, best_metrics={"wer": 0.41}, last_metrics={"wer": 0.5})
+    assert (shown.before, shown.now, shown.is_better) == ("84.2 %", "41.0 %", True)
+    assert shown.change == "51 % lower than the base model"
+
+
+def test_before_any_evaluation_there_is_no_number():
+    shown = page(base_metrics={"wer": 0.842})
+    assert (shown.before, shown.now, shown.change) == ("84.2 %", "–", "")
+
+
+@pytest.mark.parametrize(
+    ("status", "can_stop", "can_resume", "can_delete"),
+    [
+        (JobStatus.QUEUED, True, False, True),
+        (JobStatus.RUNNING, True, False, False),
+        (JobStatus.STOPPING, False, False, False),
+        (JobStatus.SUCCEEDED, False, False, True),
+        (JobStatus.STOPPED, False, True, True),
+        (JobStatus.LOST, False, True, True),
+    ],
+)
+def test_buttons_follow_from_the_status(status, can_stop, can_resume, can_delete):
+    shown = page(status=status)
+    assert (shown.can_stop, shown.can_resume, shown.can_delete) == (can_stop, can_resume, can_delete)
+
+
+@pytest.mark.parametrize(
+    ("reason", "label"),
+    [
+        (ExitReason.OOM_HOST, "Halve the batch and double accumulation"),
+        (ExitReason.NAN_LOSS, "Try a lower learning rate"),
+        (ExitReason.BAD_DATA, "Open the dataset"),
+        (ExitReason.KILLED, "Resume"),
+        (None, "Resume"),
+    ],
+)
+def test_a_failure_offers_one_next_action(reason, label):
+    shown = page(status=JobStatus.FAILED, reason=reason, message="It broke.")
+    assert shown.action.label == label
+    assert shown.action.resume != bool(shown.action.href)
+
+
+def test_a_silent_worker_is_shown_as_stalled():
+    assert (
+        "No sign of life"
+        in page(status=JobStatus.RUNNING, heartbeat_at=utc_now() - timedelta(minutes=2)).stalled
+    )
+    assert page(status=JobStatus.RUNNING, heartbeat_at=utc_now()).stalled == ""
+
+
+def test_words_are_compared_without_case_and_punctuation():
+    assert compare("Please press 2.", "please pres 2") == [
+        Word("please", "same"),
+        Word("pres", "wrong"),
+        Word("press", "missing"),
+        Word("2", "same"),
+    ]
+    assert compare("a b", "") == [Word("a", "missing"), Word("b", "missing")]
+    assert compare("", "") == []
+
+
+def test_a_row_says_where_the_job_is(data_folder):
+    assert job_row(view(status=JobStatus.QUEUED)).progress == "In the queue"
+    row = job_row(view(status=JobStatus.RUNNING, step=30, total_steps=60, epoch=1.5, eta_s=65.0))
+    assert (row.percent, row.progress, row.eta) == (50.0, "50 % · epoch 1.5", "1 min 5 s left")
+    assert job_row(view(status=JobStatus.SUCCEEDED, step=30, total_steps=60)).percent == 100
+
+
+def append(writer, first, last):
+    rows = [(metrics.sequence(1, i), i, float(i), 1 / i) for i in range(first, last)]
+    writer.append({"loss": rows, "cpu_percent": rows})
+
+
+def test_a_page_gets_the_whole_curve_once_and_then_what_is_new(data_folder):
+    writer = metrics.MetricsWriter(layout.run_path("job_1") / "metrics")
+    feed = CurveFeed("job_1", ("loss",))
+    assert feed.whole() == {}
+    append(writer, 1, 11)
+    assert feed.more() is None  # a new curve: all of it
+    assert feed.whole()["loss"]["x"] == list(range(1, 11))
+    append(writer, 11, 13)
+    assert list(feed.more()) == ["loss"]
+    append(writer, 13, 14)
+    assert feed.more()["loss"]["x"] == [11, 12, 13]
+    assert feed.has_grown
+    feed.more()
+    assert not feed.has_grown
+    append(writer, 14, 14 + MAX_TAIL)
+    assert feed.more() is None
+
+
+def test_a_curve_that_was_cut_is_sent_whole_again(data_folder):
+    writer = metrics.MetricsWriter(layout.run_path("job_1") / "metrics")
+    append(writer, 1, 50)
+    feed = CurveFeed("job_1")
+    feed.whole()
+    writer.append({"loss": [(metrics.sequence(2, 1), 20, 1.0, 0.5)]})
+    assert feed.more() is None
+    assert feed.whole()["loss"]["x"] == list(range(1, 21))
+
+
+def test_not_a_number_is_a_gap(data_folder):
+    writer = metrics.MetricsWriter(layout.run_path("job_1") / "metrics")
+    writer.append({"loss": [(metrics.sequence(1, 1), 1, 1.0, float("nan"))]})
+    assert CurveFeed("job_1").whole()["loss"]["y"] == [None]
