@@ -43,7 +43,11 @@ FIELDS = _WHOLE_NUMBERS | _NUMBERS | _SWITCHES | _TEXTS | {_TARGETS}
 
 
 class Draft(BaseModel):
-    """The wizard's content. `step` counts from 0; `values` maps dotted field names to what was typed."""
+    """The wizard's content.
+
+    `step` counts from 0, the furthest reached; `values` maps dotted field names to what was typed. Until a
+    parameter is `is_touched` by hand, choosing another model brings that family's presets.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -53,6 +57,7 @@ class Draft(BaseModel):
     dataset_id: str = Field(default="", max_length=64)
     model_id: str = Field(default="", max_length=64)
     is_expert: bool = False
+    is_touched: bool = False
     is_picking_layers: bool = False
     picked_layers: list[str] = Field(default_factory=list, max_length=500)
     values: dict[str, str] = Field(default_factory=dict, max_length=_MAX_VALUES)
@@ -65,7 +70,7 @@ def preset_values(training_type: str = "qlora", *, family: str = "") -> dict[str
     values["training_type"] = training_type
     values["qlora.bits"] = {"lora": "32"}.get(training_type, "4")
     if family == "whisper":
-        values |= {"optimization.learning_rate": "0.001", "optimization.epochs": "1"}
+        values |= {"optimization.learning_rate": "0.001", "optimization.epochs": "3"}
     elif family:
         values |= {"optimization.learning_rate": "0.002", "optimization.epochs": "10"}
     return values
@@ -123,6 +128,7 @@ def draft_of_job(job: Job) -> Draft:
         model_id=spec.model_id,
         step=2,
         is_expert=True,
+        is_touched=True,
         is_picking_layers=isinstance(targets, list),
         picked_layers=targets if isinstance(targets, list) else [],
         values=preset_values() | _flatten(spec.model_dump(mode="json")),

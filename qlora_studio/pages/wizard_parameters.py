@@ -1,0 +1,169 @@
+"""The wizard's third step: six parameters, or all of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import reflex as rx
+
+from qlora_studio.components.buttons import button
+from qlora_studio.components.forms import (
+    checkbox_field,
+    error_text,
+    form_section,
+    number_field,
+    select_field,
+    text_field,
+)
+from qlora_studio.components.surfaces import card
+from qlora_studio.state.wizard import WizardState, control_id
+from qlora_studio.state.wizard_fields import ADAPTER, BASIC, EVALUATION, OPTIMIZATION, Parameter
+
+_TYPED_PAUSE_MS = 400
+_TARGETS = "qlora.target_modules"
+_PICK = ("pick", "Pick layers …")
+
+
+def parameters_step() -> rx.Component:
+    """Name, the six that matter, and behind a switch everything else."""
+    state = WizardState
+    return rx.fragment(
+        card(
+            rx.el.div(_name(), class_name="mb-6"),
+            form_section(
+                "Parameters",
+                "Preset for this family of models; each can be changed.",
+                *(_control(parameter) for parameter in BASIC),
+            ),
+            rx.cond(state.is_picking_layers, _layers(), rx.fragment()),
+            title="What to learn, and how long",
+            actions=_switches(),
+        ),
+        rx.cond(
+            state.is_expert,
+            rx.fragment(
+                _group("Adapter", "How the base is stored and how the adapter sits on it.", ADAPTER),
+                _group("Optimisation", "How the adapter's weights move.", OPTIMIZATION),
+                _group("Evaluation", "How often the held-out clips are looked at.", EVALUATION),
+            ),
+            rx.fragment(),
+        ),
+    )
+
+
+def _switches() -> rx.Component:
+    state = WizardState
+    restore = button("Presets", icon="rotate-ccw", size="sm", on_click=state.restore_presets)
+    return rx.fragment(
+        rx.cond(state.is_touched, restore, rx.fragment()),
+        rx.cond(
+            state.is_expert,
+            button("Basic", icon="list", size="sm", on_click=state.show_expert(False)),
+            button("Expert", icon="sliders-horizontal", size="sm", on_click=state.show_expert(True)),
+        ),
+    )
+
+
+def _group(title: str, description: str, parameters: Sequence[Parameter]) -> rx.Component:
+    return card(
+        form_section(title, description, *(_control(parameter) for parameter in parameters)),
+        class_name="mt-4",
+    )
+
+
+def _name() -> rx.Component:
+    state = WizardState
+    field = text_field(
+        "Name of the job and its adapter",
+        name="name",
+        default_value=state.name,
+        max_length=120,
+        auto_complete="off",
+        on_change=state.set_name.debounce(_TYPED_PAUSE_MS),
+        on_blur=state.set_name,
+        error=state.field_errors.get("name", ""),
+    )
+    return rx.fragment(field, key=state.form_key)
+
+
+def _control(parameter: Parameter) -> rx.Component:
+    if parameter.name == _TARGETS:
+        return _targets(parameter)
+    value = WizardState.values.get(parameter.name, "")
+    common: dict[str, Any] = {"name": control_id(parameter.name), "help": _help(parameter)}
+    if parameter.kind == "switch":
+        return checkbox_field(
+            parameter.label,
+            checked=value == "true",
+            on_change=lambda is_on: WizardState.set_switch(parameter.name, is_on),
+            **common,
+        )
+    error = WizardState.field_errors.get(parameter.name, "")
+    if parameter.kind == "choice":
+        return select_field(
+            parameter.label,
+            options=parameter.options,
+            value=value,
+            error=error,
+            on_change=lambda text: WizardState.set_value(parameter.name, text),
+            **common,
+        )
+    typed = number_field(
+        parameter.label,
+        default_value=value,
+        error=error,
+        step=parameter.step,
+        on_change=lambda text: WizardState.set_value.debounce(_TYPED_PAUSE_MS)(parameter.name, text),
+        on_blur=lambda text: WizardState.set_value(parameter.name, text),
+        **common,
+    )
+    return rx.fragment(typed, key=WizardState.form_key + parameter.name)
+
+
+def _help(parameter: Parameter) -> str:
+    return f"{parameter.help} {parameter.bounds}".strip()
+
+
+def _targets(parameter: Parameter) -> rx.Component:
+    state = WizardState
+    chosen = state.values.get(_TARGETS, "")
+    meant = state.preset_layers.get(chosen, "")
+    help_text = rx.cond(
+        state.is_picking_layers | (meant == ""), parameter.help, rx.fragment("Carried by ", meant, ".")
+    )
+    return select_field(
+        parameter.label,
+        name=control_id(_TARGETS),
+        options=(*parameter.options, _PICK),
+        value=rx.cond(state.is_picking_layers, "pick", chosen),
+        help=help_text,
+        error=rx.cond(state.is_picking_layers, "", state.field_errors.get(_TARGETS, "")),
+        on_change=state.set_targets,
+    )
+
+
+def _layers() -> rx.Component:
+    """The model's own layers, to be picked one by one."""
+    state = WizardState
+
+    def layer(name: rx.Var[str]) -> rx.Component:
+        is_on = state.picked_layers.contains(name)
+        base = "inline-flex items-center gap-1.5 h-8 px-2.5 rounded-lg border text-[13px] cursor-pointer "
+        return rx.el.button(
+            rx.icon("check", size=13, class_name=rx.cond(is_on, "", "invisible"), aria_hidden="true"),
+            rx.el.code(name),
+            type="button",
+            aria_pressed=is_on,
+            on_click=state.toggle_layer(name),
+            class_name=rx.cond(
+                is_on,
+                base + "border-primary bg-primary-soft text-primary-text",
+                base + "border-border bg-card hover:border-border-strong",
+            ),
+        )
+
+    return rx.el.fieldset(
+        rx.el.legend("Layers of this model", class_name="text-[13px] font-medium mb-2"),
+        rx.el.div(rx.foreach(state.layers, layer), class_name="flex flex-wrap gap-2"),
+        rx.el.div(error_text("picked-layers", state.field_errors.get(_TARGETS, "")), class_name="mt-2"),
+        class_name="mt-5",
+    )

@@ -1,0 +1,205 @@
+"""The wizard's parameters as data: label, help, bounds. Bounds come from the job's own schema."""
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
+
+from qlora_studio.contracts.spec import EvaluationSpec, OptimizationSpec, QLoraSpec
+
+_PARTS = {"qlora": QLoraSpec, "optimization": OptimizationSpec, "evaluation": EvaluationSpec}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One field. `kind` is number, choice or switch; `bounds` is a sentence or empty."""
+
+    name: str
+    label: str
+    help: str
+    kind: str = "number"
+    options: tuple[tuple[str, str], ...] = ()
+    is_basic: bool = False
+    step: str = "any"
+
+    @property
+    def bounds(self) -> str:
+        return describe_bounds(self.name)
+
+
+def describe_bounds(name: str) -> str:
+    """`1 to 512`, `above 0, up to 1`, … from the schema of a dotted field."""
+    part, _, key = name.partition(".")
+    if part not in _PARTS:
+        return ""
+    limits = _limits(_PARTS[part].model_fields[key])
+    low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
+    if low is None or high is None:
+        return ""
+    if "gt" in limits:
+        return f"Above {_short(low)}, up to {_short(high)}."
+    return f"{_short(low)} to {'below ' if 'lt' in limits else ''}{_short(high)}."
+
+
+def _limits(field: FieldInfo) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for item in _constraints(field):
+        for key in ("ge", "gt", "le", "lt"):
+            value = getattr(item, key, None)
+            if value is not None:
+                found[key] = value
+    return found
+
+
+def _constraints(field: FieldInfo) -> list[Any]:
+    """The bounds of a field, also where they stand inside `Annotated[…] | None`."""
+    nested = [meta for part in get_args(field.annotation) for meta in getattr(part, "__metadata__", ())]
+    return [*field.metadata, *(m for info in nested for m in getattr(info, "metadata", [info]))]
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:g}"
+
+
+BASIC = (
+    Parameter(
+        "qlora.rank",
+        "Rank",
+        "How much the adapter can learn. 8 to 32 suits most voices; more takes memory.",
+        is_basic=True,
+        step="1",
+    ),
+    Parameter(
+        "qlora.target_modules",
+        "Target modules",
+        "Which layers carry the adapter. Auto is what was found to work for this family.",
+        kind="choice",
+        options=(("auto", "Auto"), ("attention", "Attention"), ("all-linear", "All linear layers")),
+        is_basic=True,
+    ),
+    Parameter(
+        "optimization.learning_rate",
+        "Learning rate",
+        "How far each step moves. Halve it if the loss jumps about.",
+        is_basic=True,
+    ),
+    Parameter(
+        "optimization.epochs",
+        "Epochs",
+        "How often each clip is heard. Empty with a number of steps in its place.",
+        is_basic=True,
+    ),
+    Parameter(
+        "optimization.batch_size",
+        "Batch size",
+        "Clips in one step. Halve it when memory runs out.",
+        is_basic=True,
+        step="1",
+    ),
+    Parameter(
+        "optimization.mode",
+        "Mode",
+        "Fast saves work that does not change what is learnt; exact repeats the plain recipe number for "
+        "number.",
+        kind="choice",
+        options=(("fast", "Fast"), ("exact", "Exact")),
+        is_basic=True,
+    ),
+)
+ADAPTER = (
+    Parameter(
+        "training_type",
+        "Training type",
+        "QLoRA stores the frozen base in 4 bits; LoRA keeps it in full.",
+        kind="choice",
+        options=(("qlora", "QLoRA (4 bits)"), ("lora", "LoRA (16 or 32 bits)")),
+    ),
+    Parameter(
+        "qlora.bits",
+        "Bits of the base",
+        "4 with QLoRA; 16 or 32 with LoRA.",
+        kind="choice",
+        options=(("4", "4 (NF4)"), ("16", "16"), ("32", "32")),
+    ),
+    Parameter("qlora.alpha", "Alpha", "The adapter is scaled by alpha over rank; twice the rank is usual."),
+    Parameter(
+        "qlora.dropout", "Dropout", "Share of the adapter's input left out at random; helps with few clips."
+    ),
+    Parameter(
+        "qlora.compute_dtype",
+        "Compute type",
+        "What 4-bit weights are multiplied in. Auto is float32 on CPU and 16 bits on CUDA.",
+        kind="choice",
+        options=tuple((name, name) for name in ("auto", "float32", "bfloat16", "float16")),
+    ),
+    Parameter(
+        "qlora.double_quant",
+        "Double quantisation",
+        "Quantises the scales of the 4-bit weights too: a little less memory.",
+        kind="switch",
+    ),
+)
+OPTIMIZATION = (
+    Parameter(
+        "optimization.max_steps", "Steps", "Optimiser steps in all; leave epochs empty then.", step="1"
+    ),
+    Parameter(
+        "optimization.gradient_accumulation",
+        "Accumulation",
+        "Batches added up before a step: larger batches in the same memory.",
+        step="1",
+    ),
+    Parameter(
+        "optimization.scheduler",
+        "Schedule",
+        "How the learning rate changes over the run.",
+        kind="choice",
+        options=(
+            ("linear", "Linear"),
+            ("cosine", "Cosine"),
+            ("constant", "Constant"),
+            ("constant_with_warmup", "Constant after warm-up"),
+        ),
+    ),
+    Parameter("optimization.warmup_ratio", "Warm-up", "Share of the steps in which the rate climbs."),
+    Parameter("optimization.weight_decay", "Weight decay", "Pulls the adapter towards zero."),
+    Parameter("optimization.max_grad_norm", "Largest gradient", "Longer gradients are cut to this norm."),
+    Parameter("optimization.seed", "Seed", "The same seed repeats the same run.", step="1"),
+    Parameter(
+        "optimization.gradient_checkpointing",
+        "Gradient checkpointing",
+        "Much less memory, about a third more time.",
+        kind="switch",
+    ),
+)
+EVALUATION = (
+    Parameter(
+        "evaluation.every_steps",
+        "Evaluate every",
+        "Steps between looks at the held-out clips; empty for about six looks a run.",
+        step="1",
+    ),
+    Parameter(
+        "evaluation.save_every_steps",
+        "Checkpoint every",
+        "Steps between checkpoints; empty for each evaluation.",
+        step="1",
+    ),
+    Parameter(
+        "evaluation.metric",
+        "Best by",
+        "The adapter kept is the one with the best value of this.",
+        kind="choice",
+        options=(("wer", "Word error rate"), ("cer", "Character error rate"), ("loss", "Held-out loss")),
+    ),
+    Parameter(
+        "evaluation.early_stopping_patience",
+        "Early stopping",
+        "Ends the run after this many evaluations without a better one; empty for never.",
+        step="1",
+    ),
+    Parameter(
+        "evaluation.n_samples", "Sample panel", "Held-out clips shown word by word at each look.", step="1"
+    ),
+)
+ALL = (*BASIC, *ADAPTER, *OPTIMIZATION, *EVALUATION)

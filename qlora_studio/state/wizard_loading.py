@@ -1,0 +1,229 @@
+"""What the wizard reads and writes, in plain functions that run beside the event loop."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from qlora_studio.contracts.enums import DatasetStatus, ModelStatus, Task
+from qlora_studio.core.errors import InvalidInput, NotFound
+from qlora_studio.db import engine as db
+from qlora_studio.db.models.dataset import Dataset
+from qlora_studio.db.models.model import BaseAudioModel
+from qlora_studio.db.models.user import User
+from qlora_studio.services import datasets, drafts, jobs, models, previews
+from qlora_studio.services.drafts import Draft
+from qlora_studio.state.wizard_rows import (
+    ChoiceRow,
+    ClipPreviewRow,
+    PartRow,
+    ReviewView,
+    SplitView,
+    dataset_choice,
+    memory_parts,
+    model_choice,
+    preview_row,
+    review_view,
+    split_view,
+)
+
+N_CHOICES = 24
+LAST_CHOICE = 2  # from here on nothing has to be chosen any more
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A draft with what its choices mean today. Choices that have gone are taken out of the draft."""
+
+    draft: Draft
+    datasets: list[ChoiceRow]
+    models: list[ChoiceRow]
+    dataset: ChoiceRow
+    model: ChoiceRow
+    splits: SplitView
+    layers: list[str]
+    preset_layers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Review:
+    """What the last step shows."""
+
+    view: ReviewView
+    parts: list[PartRow]
+    warnings: list[str]
+    errors: dict[str, str]
+    batch: list[ClipPreviewRow] = field(default_factory=list)
+
+
+def start_draft(actor: User, query: dict[str, str]) -> Draft | None:
+    """Change the draft by what the address asks for (`dataset`, `model`, `clone`); None if it asks nothing.
+
+    Raises:
+        NotFound: the job to clone isn't the actor's.
+    """
+    if not any(query.get(name) for name in ("dataset", "model", "clone")):
+        return None
+    with db.write() as session:
+        if query.get("clone"):
+            draft = drafts.draft_of_job(jobs.get_job(session, actor=actor, job_id=query["clone"]))
+        else:
+            draft = drafts.get_draft(session, actor=actor) or Draft()
+        draft.dataset_id = query.get("dataset") or draft.dataset_id
+        draft.model_id = query.get("model") or draft.model_id
+        draft.step = furthest(draft)
+        drafts.save_draft(session, actor=actor, draft=draft)
+    return draft
+
+
+def furthest(draft: Draft) -> int:
+    """The first step that still needs something: 0 dataset, 1 model, 2 parameters."""
+    return 0 if not draft.dataset_id else 1 if not draft.model_id else 2
+
+
+def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
+    """Read the draft, what can be chosen, and what was.
+
+    Args:
+        search: part of the name of what is to be chosen in this step.
+        step: the step to show; the draft's own when None. Never beyond the first that lacks something.
+    """
+    with db.read() as session:
+        draft = drafts.get_draft(session, actor=actor) or Draft(values=drafts.preset_values())
+        dataset = _ready(datasets.get_dataset, session, actor, dataset_id=draft.dataset_id)
+        model = _ready(models.get_model, session, actor, model_id=draft.model_id)
+        if dataset is not None and model is not None and model.task != dataset.task:
+            model = None
+        draft.dataset_id = dataset.id if dataset is not None else ""
+        draft.model_id = model.id if model is not None else ""
+        wanted, reachable = draft.step if step is None else step, furthest(draft)
+        draft.step = min(wanted, reachable if reachable < LAST_CHOICE else drafts.N_STEPS - 1)
+        _apply_preset(draft, model)
+        task = dataset.task if dataset is not None else None
+        counts = datasets.count_splits(session, dataset_id=dataset.id) if dataset is not None else None
+        return Loaded(
+            draft=draft,
+            datasets=_dataset_choices(session, actor, search if draft.step == 0 else ""),
+            models=_model_choices(session, actor, task, search if draft.step == 1 else ""),
+            dataset=dataset_choice(dataset) if dataset is not None else ChoiceRow(),
+            model=model_choice(model) if model is not None else ChoiceRow(),
+            splits=split_view(counts) if counts is not None else SplitView(),
+            layers=list(model.lora_targets) if model is not None else [],
+            preset_layers=_preset_layers(model),
+        )
+
+
+def _ready(get: Any, session: Any, actor: User, **key: str) -> Any:
+    """The item, if it is the actor's and ready."""
+    if not all(key.values()):
+        return None
+    try:
+        item = get(session, actor=actor, **key)
+    except NotFound:
+        return None
+    return item if item.status in (DatasetStatus.READY, ModelStatus.READY) else None
+
+
+def _apply_preset(draft: Draft, model: BaseAudioModel | None) -> None:
+    family = str(model.details.get("family", "")) if model is not None else ""
+    if not draft.is_touched:
+        draft.values = drafts.preset_values(family=family)
+    if model is not None:
+        draft.picked_layers = [name for name in draft.picked_layers if name in model.lora_targets]
+
+
+def _preset_layers(model: BaseAudioModel | None) -> dict[str, str]:
+    presets = model.details.get("layers", {}).get("presets", {}) if model is not None else {}
+    return {name: ", ".join(layers) for name, layers in presets.items()}
+
+
+def _dataset_choices(session: Any, actor: User, search: str) -> list[ChoiceRow]:
+    found, _ = datasets.list_datasets(
+        session, actor=actor, query=search, status=DatasetStatus.READY, page_size=N_CHOICES
+    )
+    return [dataset_choice(dataset) for dataset in found]
+
+
+def _model_choices(session: Any, actor: User, task: Task | None, search: str) -> list[ChoiceRow]:
+    found, _ = models.list_models(
+        session, actor=actor, query=search, status=ModelStatus.READY, task=task, page_size=N_CHOICES
+    )
+    return [model_choice(model) for model in found]
+
+
+def save(actor: User, draft: Draft) -> None:
+    """Keep the draft."""
+    with db.write() as session:
+        drafts.save_draft(session, actor=actor, draft=draft)
+
+
+def discard(actor: User) -> None:
+    """Throw the draft away."""
+    with db.write() as session:
+        drafts.delete_draft(session, actor=actor)
+
+
+def field_errors(draft: Draft) -> dict[str, str]:
+    """What is wrong with the parameters, by field."""
+    try:
+        drafts.build_spec(draft)
+    except InvalidInput as error:
+        return error.fields
+    return {}
+
+
+def suggest_name(dataset: ChoiceRow, model: ChoiceRow) -> str:
+    """A name for the adapter from what was chosen."""
+    return f"{dataset.name}, {model.name}"[:120] if dataset.id and model.id else ""
+
+
+def review(actor: User, draft: Draft) -> Review:
+    """Check the job, forecast it, and decode a few of its clips.
+
+    Raises:
+        InvalidInput: a parameter is wrong.
+    """
+    spec = drafts.build_spec(draft)
+    with db.read() as session:
+        check = jobs.validate(session, actor=actor, spec=spec)
+        model: BaseAudioModel | None = models.find_model(session, actor=actor, model_id=spec.model_id)
+        rate = (model.sample_rate if model is not None else 0) or 16_000
+        batch = previews.preview_batch(
+            session,
+            actor=actor,
+            dataset_id=spec.dataset_id,
+            sample_rate=rate,
+            seed=spec.optimization.seed,
+        )
+    return Review(
+        view=review_view(check),
+        parts=memory_parts(check.forecast),
+        warnings=check.warnings,
+        errors=check.errors,
+        batch=[preview_row(preview, rate) for preview in batch],
+    )
+
+
+def launch(actor: User, draft: Draft) -> str:
+    """Queue the job of the draft, throw the draft away, and return the job's id. Twice gives the same job.
+
+    Raises:
+        InvalidInput: a parameter is wrong.
+    """
+    spec = drafts.build_spec(draft)
+    with db.write() as session:
+        job = jobs.submit(session, actor=actor, spec=spec, launch_key=draft.launch_key)
+        kept = drafts.get_draft(session, actor=actor)
+        if kept is not None and kept.launch_key == draft.launch_key:
+            drafts.delete_draft(session, actor=actor)
+    return job.id
+
+
+def add_example(actor: User) -> Dataset:
+    """Add the embedded dataset."""
+    with db.write() as session:
+        return datasets.add_example(session, actor=actor)
+
+
+def add_starter(actor: User) -> str:
+    """Add the embedded model and return its id."""
+    with db.write() as session:
+        return models.add_starter(session, actor=actor).id
