@@ -397,19 +397,20 @@
 
     #renderRows(batch, older) {
       const rank = { failed: 0, sending: 1, waiting: 2, done: 3 };
-      const partly = older.filter((item) => !item.is_complete);
+      const earlier = older.sort((a, b) => a.is_complete - b.is_complete).slice(0, MOST_ROWS);
       const shown = batch.items.length > MOST_ROWS ? [...batch.items].sort((a, b) => rank[a.state] - rank[b.state]).slice(0, MOST_ROWS) : batch.items;
-      const keys = new Set([...shown.map((item) => item.id), ...partly.map((item) => item.filename)]);
+      const keys = new Set([...shown.map((item) => item.id), ...earlier.map((item) => item.filename)]);
       for (const [key, row] of this.#rows)
         if (!keys.has(key)) {
           row.remove();
           this.#rows.delete(key);
         }
-      for (const item of partly) {
+      for (const item of earlier) {
         const row = this.#row(item.filename, item.filename);
-        row.dataset.state = "partly";
-        row.text.textContent = `${size(item.received)} of ${item.size ? size(item.size) : "?"} came. Add the file again to go on.`;
-        this.#buttons(row, "partly", [["Remove", () => batch.forget(item.filename)]], item.filename);
+        const came = `${size(item.received)} of ${item.size ? size(item.size) : "?"} came. Add the file again to go on.`;
+        row.dataset.state = item.is_complete ? "done" : "partly";
+        row.text.textContent = item.is_complete ? `${size(item.received)} ✓` : came;
+        this.#buttons(row, row.dataset.state, [["Remove", () => batch.forget(item.filename)]], item.filename);
       }
       for (const item of shown) this.#renderItem(batch, item);
     }

@@ -199,8 +199,9 @@ def _nothing_usable(session: Session, dataset: Dataset, plan: Plan) -> str:
         col(Clip.dataset_id) == dataset.id, col(Clip.status) == ClipStatus.REJECTED
     )
     name, reason = session.exec(query.order_by(col(Clip.position)).limit(1)).one()
-    files = "the file" if len(plan.clips) == 1 else f"any of the {len(plan.clips):,} files"
-    return f"Not able to use {files}. {name}: {reason}"[:1000]
+    which = "The file" if len(plan.clips) == 1 else f"None of the {len(plan.clips):,} files"
+    can = "can't" if len(plan.clips) == 1 else "can"
+    return f"{which} {can} be used. {name}: {reason}"[:1000]
 
 
 def _fail(dataset_id: str, message: str) -> None:

@@ -60,8 +60,11 @@ def _loaded() -> rx.Component:
     shown = DatasetState.dataset
     return rx.fragment(
         page_header(
-            rx.fragment(shown.name, rx.el.span(status_badge(shown.status), class_name="ml-3 align-middle")),
-            rx.cond(shown.description != "", shown.description, shown.task),
+            shown.name,
+            rx.el.span(
+                status_badge(shown.status),
+                rx.el.span(rx.cond(shown.description != "", shown.description, shown.task), class_name="ml-2"),
+            ),
             *_actions(),
         ),
         rx.match(
@@ -228,7 +231,7 @@ def _clip_cell(row: ClipRow) -> rx.Component:
     return rx.el.div(
         rx.el.div(row.filename, title=row.filename, class_name="text-xs text-muted-foreground truncate"),
         rx.cond(row.status == "rejected", rx.fragment(), sound),
-        class_name="py-2 min-w-0 flex flex-col gap-1",
+        class_name="py-2 w-full min-w-0 flex flex-col gap-1",
     )
 
 
