@@ -11,13 +11,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from qlora_studio.core.settings import Settings, get_settings
 
-logger = logging.getLogger("qlora_studio.serve")
+_STOP_WITHIN_S = 4.0
 ROOT = Path(__file__).resolve().parents[1]
 _SOURCES = (
     "rxconfig.py", "assets", "reflex.lock", "qlora_studio/qlora_studio.py", "qlora_studio/components",
@@ -134,9 +135,19 @@ async def _serve(settings: Settings) -> None:
         log_level=LogLevels.error,
         backlog=1024,
     )
+
+    def stop() -> None:
+        # Open pages would hold the server back, and what they log as they are cut off helps nobody. The
+        # process may end anywhere: jobs are their own processes and the database rolls back.
+        logging.disable(logging.CRITICAL)
+        deadline = threading.Timer(_STOP_WITHIN_S, os._exit, [0])
+        deadline.daemon = True
+        deadline.start()
+        server.stop()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, stop)
     host = "localhost" if settings.host in {"127.0.0.1", "0.0.0.0", "::"} else settings.host
     print(f"QLoRA Studio is at http://{host}:{settings.port}  (Ctrl-C stops it; jobs go on)", flush=True)
     await server.serve()

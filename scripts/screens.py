@@ -57,7 +57,7 @@ def _open_palette(page: Page) -> None:
 
 
 def _open_account(page: Page) -> None:
-    page.click("[aria-label='Your account']")
+    page.click("[title='Your account']")
 
 
 PAGES = [

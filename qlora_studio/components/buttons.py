@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import reflex as rx
+from reflex_components_core.el.elements.inline import A
 from reflex_components_core.react_router.dom import ReactRouterLink
 
 Variant = Literal["primary", "secondary", "ghost", "danger"]
@@ -67,13 +68,21 @@ def download_button(
     label: Any, *, href: Any, icon: str = "download", variant: Variant = "secondary"
 ) -> rx.Component:
     """A plain link to a file of the REST API, which the browser saves."""
-    return rx.el.a(
+    return plain_link(
         rx.icon(icon, size=16, aria_hidden="true"),
         rx.el.span(label),
         href=href,
         download="",
         class_name=classes(variant),
     )
+
+
+def plain_link(*children: Any, href: Any, **props: Any) -> rx.Component:
+    """A link that the browser follows by itself: a download, or a place on this page.
+
+    `rx.el.a` is no such thing: it becomes the router's link, which would look for a page at that address.
+    """
+    return A.create(*children, href=href, **props)
 
 
 def icon_button(icon: str, label: Any, *, variant: Variant = "ghost", **props: Any) -> rx.Component:

@@ -159,7 +159,7 @@ export function LiveChart({ figure, curves, tail, base, jobId, label, height = 2
 
   useEffect(() => {
     const seen = new IntersectionObserver(([entry]) => setVisible(entry.isIntersecting), {
-      rootMargin: "200px",
+      rootMargin: "600px",
     });
     seen.observe(element.current);
     const themed = new MutationObserver(() => setTheme((count) => count + 1));

@@ -11,7 +11,7 @@ from typing import Any
 import reflex as rx
 from reflex.style import set_color_mode
 
-from qlora_studio.components.buttons import icon_button
+from qlora_studio.components.buttons import icon_button, plain_link
 from qlora_studio.components.navigation import breadcrumb, command_palette, drawer, sidebar
 from qlora_studio.state.shell import ShellState
 
@@ -64,7 +64,7 @@ def shell(
     """Sidebar, top bar and the page's content."""
     width = "max-w-[1600px]" if wide else "max-w-[1200px]"
     return rx.fragment(
-        rx.el.a("Skip to content", href="#content", class_name="skip-link"),
+        plain_link("Skip to content", href="#content", class_name="skip-link"),
         rx.el.div(
             sidebar(section),
             rx.el.div(
@@ -148,7 +148,7 @@ def _user_menu() -> rx.Component:
                     class_name="grid place-items-center h-7 w-7 rounded-full bg-primary-soft text-primary-text text-[11px] font-semibold",
                 ),
                 type="button",
-                aria_label="Your account",
+                aria_label=ShellState.initials + ", your account",
                 title="Your account",
                 class_name="inline-grid place-items-center h-8 w-8 rounded-full hover:bg-muted cursor-pointer",
             )

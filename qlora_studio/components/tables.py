@@ -166,7 +166,7 @@ def _toolbar(
                 on_change=state.search,
                 placeholder=placeholder,
                 aria_label=f"Search {label.lower()}",
-                class_name="h-9 w-full rounded-lg border border-border bg-card pl-9 pr-3 text-sm placeholder:text-muted-foreground",
+                class_name="h-9 w-full rounded-lg border border-border-strong/60 hover:border-border-strong bg-card pl-9 pr-3 text-sm placeholder:text-muted-foreground",
             ),
             debounce_timeout=300,
         ),

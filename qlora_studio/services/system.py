@@ -3,6 +3,8 @@
 import os
 import platform
 import shutil
+import threading
+import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -53,7 +55,7 @@ def read_machine() -> Machine:
         device="cuda" if gpus else "cpu",
         cpu_name=_cpu_name(),
         n_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        cpu_percent=psutil.cpu_percent(interval=None),
+        cpu_percent=_processor.percent(),
         memory_bytes=memory.total,
         memory_used_bytes=memory.total - memory.available,
         disk_bytes=disk.total,
@@ -80,6 +82,26 @@ def read_versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "missing"
     return found
+
+
+class _Processor:
+    """The processor's use over the last half second or more; two looks at once give the same answer."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._looked_at = 0.0
+        self._percent = 0.0
+
+    def percent(self) -> float:
+        with self._lock:
+            if time.monotonic() - self._looked_at >= 0.5:
+                is_first = self._looked_at == 0.0  # it has nothing to compare with, so it waits a little
+                self._percent = psutil.cpu_percent(interval=0.1 if is_first else None)
+                self._looked_at = time.monotonic()
+            return self._percent
+
+
+_processor = _Processor()
 
 
 @lru_cache(maxsize=1)
