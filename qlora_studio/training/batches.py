@@ -20,7 +20,7 @@ class LengthBuckets(Sampler[list[int]]):
         self._lengths = lengths
         self._batch_size = batch_size
         self._seed = seed
-        self._pool_size = batch_size * (pool_batches or max(8, len(lengths) // batch_size // 4))
+        self._pool_size = batch_size * (pool_batches or max(16, len(lengths) // batch_size // 4))
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:

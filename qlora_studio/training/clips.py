@@ -1,5 +1,6 @@
 """The run's clips: read, checked, and put into their splits."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,16 @@ class ClipSets:
     dropped: dict[str, int]
 
 
-def read_clips(path: Path, *, max_s: float, min_s: float = 0.1) -> ClipSets:
+def read_clips(
+    path: Path, *, max_s: float, min_s: float = 0.1, is_text_too_long: Callable[[str], bool] = lambda _: False
+) -> ClipSets:
     """Read `clips.jsonl` and leave out what cannot be used, counting why.
 
     Args:
         path: JSON Lines of `ClipItem`.
         max_s: longest clip the model takes, in seconds.
         min_s: shortest clip that can carry speech, in seconds.
+        is_text_too_long: whether the model cannot write as much as a text.
 
     Raises:
         BadData: the file cannot be read or nothing is left to train on.
@@ -32,6 +36,8 @@ def read_clips(path: Path, *, max_s: float, min_s: float = 0.1) -> ClipSets:
     kept: list[ClipItem] = []
     for clip in _parse(path):
         reason = _reason_to_drop(clip, min_s=min_s, max_s=max_s)
+        if reason is None and is_text_too_long(clip.text or ""):
+            reason = "with more text than the model can write"
         if reason is None:
             kept.append(clip)
         else:

@@ -75,7 +75,9 @@ class TrainingRun:
         self.task = models.make_task(self.spec, self.family, config)
         base = models.load_base(self.spec, self.family, self.device)
         attempt.phase("data", "Reading the clips")
-        self.clips = read_clips(self.spec.clips_path, max_s=self.task.max_clip_s)
+        self.clips = read_clips(
+            self.spec.clips_path, max_s=self.task.max_clip_s, is_text_too_long=self._is_text_too_long
+        )
         self._warn_about_clips(self.clips)
         for message in self.task.prepare(base, [*self.clips.train, *self.clips.validation]):
             attempt.warn("text", message)
@@ -94,6 +96,10 @@ class TrainingRun:
         """Leave the parameters readable beside the result, in the form the command line takes."""
         text = yaml.safe_dump(self.train.model_dump(mode="json"), sort_keys=False)
         atomic.write_text(self.spec.run_path / "config.yaml", text)
+
+    def _is_text_too_long(self, text: str) -> bool:
+        limit = self.task.max_labels
+        return limit is not None and len(self.task.encode(text)) > limit
 
     def _warn_about_clips(self, clips: ClipSets) -> None:
         for reason, count in clips.dropped.items():

@@ -205,8 +205,8 @@ def make_waveform_ctc(folder: Path, family: str, *, seed: int = 0) -> Path:
     return folder
 
 
-def make_whisper(folder: Path, *, seed: int = 0) -> Path:
-    """A Whisper of two small layers with a letter tokenizer; 3 s windows keep the tests quick."""
+def make_whisper(folder: Path, *, seed: int = 0, d_model: int = 64, n_layers: int = 1, ffn: int = 64) -> Path:
+    """A small Whisper with random weights and a tokenizer of single bytes."""
     import torch
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import (
@@ -229,14 +229,14 @@ def make_whisper(folder: Path, *, seed: int = 0) -> Path:
     start, end = vocabulary["<|startoftranscript|>"], vocabulary["<|endoftext|>"]
     config = WhisperConfig(
         vocab_size=len(tokenizer),
-        d_model=64,
-        encoder_layers=1,
-        decoder_layers=1,
+        d_model=d_model,
+        encoder_layers=n_layers,
+        decoder_layers=n_layers,
         encoder_attention_heads=2,
         decoder_attention_heads=2,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=64,
-        max_target_positions=64,
+        encoder_ffn_dim=ffn,
+        decoder_ffn_dim=ffn,
+        max_target_positions=448,
         dropout=0.0,
         decoder_start_token_id=start,
         bos_token_id=end,
@@ -252,7 +252,7 @@ def make_whisper(folder: Path, *, seed: int = 0) -> Path:
         bos_token_id=end,
         eos_token_id=end,
         pad_token_id=end,
-        max_length=64,
+        max_length=448,
         no_timestamps_token_id=vocabulary["<|notimestamps|>"],
         is_multilingual=False,
     )

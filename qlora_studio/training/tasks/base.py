@@ -26,6 +26,7 @@ class SpeechTask(ABC):
     max_clip_s: float
     preset_epochs: float
     gains_from_buckets = True
+    max_labels: int | None = None
 
     def __init__(self, model_path: Path, config: dict[str, Any]) -> None:
         self.config = config

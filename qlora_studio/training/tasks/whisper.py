@@ -29,7 +29,7 @@ class WhisperTask(SpeechTask):
         super().__init__(model_path, config)
         self._tokenizer = self.processor.tokenizer
         self._start_id: int = config["decoder_start_token_id"]
-        self._max_labels: int = config.get("max_target_positions", 448)
+        self.max_labels: int = config.get("max_target_positions", 448)
         self._language: str | None = None
         self._encoder: Any = None
 
@@ -54,10 +54,20 @@ class WhisperTask(SpeechTask):
         fill = window[:, -1:]
         differs = np.flatnonzero((window != fill).any(axis=0))
         n_frames = int(differs[-1]) + 1 if differs.size else 1
-        return {
-            "mel": np.ascontiguousarray(window[:, :n_frames], dtype=np.float32),
-            "fill": fill[:, 0].copy(),
-        }
+        mel = np.ascontiguousarray(window[:, :n_frames], dtype=np.float32)
+        features = {"mel": mel, "fill": fill[:, 0].copy()}
+        return features if self._encoder is None else {"encoded": self._encode_window(features)}
+
+    def _encode_window(self, features: Features) -> np.ndarray:
+        """What the frozen encoder makes of one window: (1500, width)."""
+        encoder = self._encoder
+        was_training = encoder.training
+        encoder.eval()
+        window = torch.from_numpy(self._windows([features])).to(next(encoder.parameters()).device)
+        with torch.no_grad():
+            hidden = encoder(window).last_hidden_state[0]
+        encoder.train(was_training)
+        return hidden.cpu().numpy()
 
     @property
     def n_frames(self) -> int:
@@ -68,7 +78,7 @@ class WhisperTask(SpeechTask):
 
     def encode(self, text: str) -> list[int]:
         """Label ids without the start token, which the model puts in front by itself."""
-        ids = self._tokenizer(self.fit_text(text)).input_ids[: self._max_labels]
+        ids = self._tokenizer(self.fit_text(text)).input_ids
         return ids[1:] if ids[0] == self._start_id else ids
 
     def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
@@ -103,7 +113,7 @@ class WhisperTask(SpeechTask):
         longest = int((labels != -100).sum(dim=1).max())
         ids = model.generate(
             encoder_outputs=encoded,
-            max_new_tokens=min(2 * longest + _SPARE_TOKENS, self._max_labels - _PREFIX_TOKENS),
+            max_new_tokens=min(2 * longest + _SPARE_TOKENS, self.max_labels - _PREFIX_TOKENS),
             do_sample=False,
             num_beams=1,
             **({"language": self._language, "task": "transcribe"} if self._language else {}),

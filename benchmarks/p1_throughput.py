@@ -1,0 +1,132 @@
+"""P1: our job's samples a second against a plain Trainer + peft + bitsandbytes script, exact mode.
+
+    python -m benchmarks.p1_throughput [--model FOLDER] [--clips JSONL] [--repeats 5] [--steps 6] [--fast]
+
+Both sides run as processes of their own, one after the other in turns, with the same model, clips and seed.
+Without --model a Whisper with random weights is made (the work is the same, the words are not); without
+--clips the embedded example dataset is used. `--fast` adds our fast mode as a third column. Ends with 1 when
+the ratio is below 0.99 or the losses differ.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import soundfile
+
+from qlora_studio.contracts.spec import ClipItem, WorkerSpec
+from qlora_studio.examples.catalog import example_dataset_path
+from tests.training import tiny
+
+FLOOR = 0.99
+LOSS_TOLERANCE = 1e-5
+RANDOM_MODEL = {"d_model": 192, "n_layers": 2, "ffn": 768}
+
+
+def _example_clips(path: Path, n_clips: int) -> Path:
+    root = example_dataset_path()
+    with (root / "metadata.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("split", "train") == "train"][:n_clips]
+    lines = []
+    for number, row in enumerate(rows):
+        audio = root / row["file_name"]
+        clip = ClipItem(
+            id=f"clip_{number:04d}",
+            path=str(audio),
+            duration_s=soundfile.info(audio).duration,
+            text=row["text"],
+            split="train",  # type: ignore[arg-type]
+        )
+        lines.append(clip.model_dump_json())
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+class Figures:
+    """Samples a second over all steps but the first, and the losses."""
+
+    def __init__(self, ends: list[float], losses: list[float], batch_size: int) -> None:
+        self.rate = batch_size * (len(ends) - 1) / (ends[-1] - ends[0])
+        self.losses = losses
+
+
+def _ours(spec: WorkerSpec) -> Figures:
+    path = tiny.write_spec(spec)
+    (spec.attempt_path / "events.jsonl").unlink(missing_ok=True)
+    subprocess.run(
+        [sys.executable, "-m", "qlora_studio.training", "run", str(path)], check=True, capture_output=True
+    )
+    metrics = tiny.read_events(spec, "metric")
+    losses = [event["values"]["loss"] for event in metrics]
+    return Figures([event["ts"] for event in metrics], losses, spec.train.optimization.batch_size)
+
+
+def _theirs(spec: WorkerSpec) -> Figures:
+    path = tiny.write_spec(spec)
+    command = [sys.executable, "-m", "benchmarks.p1_plain_script", str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    printed = json.loads(done.stdout.splitlines()[-1])
+    return Figures(printed["ends"], printed["losses"], spec.train.optimization.batch_size)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--clips", type=Path)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--fast", action="store_true")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Print the table; 0 when the floor holds."""
+    arguments = _parse()
+    with tempfile.TemporaryDirectory() as folder:
+        return _compare(arguments, Path(folder))
+
+
+def _compare(arguments: argparse.Namespace, root: Path) -> int:
+    model = arguments.model or tiny.make_whisper(root / "model", **RANDOM_MODEL)
+    clips = arguments.clips or _example_clips(root / "clips.jsonl", n_clips=8 * arguments.steps)
+
+    def spec_of(side: str, mode: str) -> WorkerSpec:
+        optimization = {"max_steps": arguments.steps, "batch_size": 8, "learning_rate": 1e-3, "mode": mode}
+        evaluation = {"save_every_steps": 10**6, "every_steps": 10**6}
+        spec = tiny.make_spec(root / side, model, clips, optimization=optimization, evaluation=evaluation)
+        return spec.model_copy(update={"threads": arguments.threads})
+
+    ours, theirs, fast = [], [], []
+    columns = f"{'repeat':>6} {'ours':>9} {'plain':>9} {'ratio':>7}" + (
+        "      fast" if arguments.fast else ""
+    )
+    print(f"samples/s, batch 8, {arguments.steps} steps, the first left out\n{columns}")
+    for number in range(arguments.repeats):
+        pair = (
+            lambda: ours.append(_ours(spec_of("ours", "exact"))),
+            lambda: theirs.append(_theirs(spec_of("plain", "exact"))),
+        )
+        for run in pair if number % 2 else reversed(pair):
+            run()
+        ratio = ours[-1].rate / theirs[-1].rate
+        line = f"{number + 1:>6} {ours[-1].rate:>9.3f} {theirs[-1].rate:>9.3f} {ratio:>7.3f}"
+        if arguments.fast:
+            fast.append(_ours(spec_of("fast", "fast")))
+            line += f" {fast[-1].rate:>9.3f}"
+        print(line, flush=True)
+    gap = max(abs(a - b) for a, b in zip(ours[0].losses, theirs[0].losses, strict=True))
+    ratio = statistics.median(f.rate for f in ours) / statistics.median(f.rate for f in theirs)
+    print(f"losses, ours : {[round(x, 6) for x in ours[0].losses]}")
+    print(f"losses, plain: {[round(x, 6) for x in theirs[0].losses]}")
+    print(f"median ratio {ratio:.3f} (floor {FLOOR}); largest difference of losses {gap:.2e}")
+    return 0 if ratio >= FLOOR and gap <= LOSS_TOLERANCE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
