@@ -39,7 +39,7 @@ def look(attempt_path: Path) -> Liveness:
 
 def was_claimed(attempt_path: Path) -> bool:
     """Whether a shim has taken this attempt: it must not be started a second time."""
-    return (attempt_path / "shim.json").exists()
+    return any((attempt_path / name).exists() for name in ("shim.json", "exit.json", "result.json"))
 
 
 def read_shim_file(attempt_path: Path) -> dict[str, Any]:

@@ -112,10 +112,10 @@ class _Shim:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         exit_file = self._reserve_exit_file()
+        self._write_shim_file(None)  # claimed: from here on the attempt is never started again
         if self._stop_mode() is not None:
             self._write_exit(exit_file, None)
             return
-        self._write_shim_file(None)  # claimed: from here on the attempt is never started again
         worker = self._start()
         self._write_shim_file(worker.pid)
         returncode = self._watch(worker)

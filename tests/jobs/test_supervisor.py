@@ -194,6 +194,14 @@ def test_an_attempt_is_started_once(supervisor, make_job):
     assert (attempt / "events.jsonl").read_bytes() == before
 
 
+def test_a_stop_before_the_worker_was_started_ends_the_job(supervisor, make_job):
+    job = make_job(steps=2000)
+    outcome.write_stop(layout.attempt_path(job.id, 1), StopMode.SAVE)
+    tick_until(supervisor, is_over(job.id), within_s=5)
+    assert (load(job.id).status, load(job.id).pid) == (JobStatus.STOPPED, None)
+    assert not (layout.attempt_path(job.id, 1) / "events.jsonl").exists()
+
+
 @pytest.mark.slow
 def test_a_resumed_attempt_has_each_step_once(supervisor, make_job, monkeypatch):
     monkeypatch.setenv("QLORA_STUDIO_TOY_FAIL", "crash@8")
