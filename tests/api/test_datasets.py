@@ -241,7 +241,8 @@ def test_a_stranger_gets_404_everywhere(client, api, ready, stranger):
     for verb, path, body in (
         ("GET", base, None), ("PATCH", base, {"name": "x"}), ("DELETE", base, None),
         ("POST", f"{base}/ingest", None), ("GET", f"{base}/clips", None),
-        ("GET", f"{base}/files", None), ("DELETE", f"{base}/files/a.wav", None), ("PUT", f"{base}/files/a.wav", None),
+        ("GET", f"{base}/files", None), ("DELETE", f"{base}/files/a.wav", None),
+        ("PUT", f"{base}/files/a.wav", None),
         ("POST", f"{base}/splits", {"ratios": {"train": 1.0}}), ("GET", f"/clips/{clip_id}", None),
         ("GET", f"/clips/{clip_id}/audio", None), ("HEAD", f"/clips/{clip_id}/audio", None),
         ("GET", f"/clips/{clip_id}/peaks", None), ("PATCH", f"/clips/{clip_id}", {"text": "x"}),

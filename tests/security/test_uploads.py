@@ -1,0 +1,176 @@
+"""Uploads against a running server: signed out, endless, cut off, hostile, and with the server killed."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from scripts.running import Server, sign_up, start_server
+from tests.ingest import sounds
+
+pytestmark = pytest.mark.slow
+MB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    limits = {"QLORA_STUDIO_MAX_FILE_BYTES": str(400 * MB)}
+    started = start_server(tmp_path_factory.mktemp("server"), **limits)
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def api(server: Server) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {sign_up(server, 'ada')}"}
+    with httpx.Client(base_url=f"{server.base}/api/v1", headers=headers, timeout=60) as client:
+        yield client
+
+
+def create(api: httpx.Client, name: str = "d") -> str:
+    body = {"name": name, "task": "speech-to-text", "source": {"kind": "upload"}}
+    return str(api.post("/datasets", json=body).raise_for_status().json()["id"])
+
+
+def settled(api: httpx.Client, dataset_id: str, seconds: float = 60) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        dataset = api.get(f"/datasets/{dataset_id}").json()
+        if dataset["status"] in ("ready", "error"):
+            return dataset
+        time.sleep(0.1)
+    raise AssertionError(f"still {dataset['status']}")
+
+
+def raw_put(server: Server, path: str, headers: dict[str, str], body: bytes) -> socket.socket:
+    """Send a PUT's head and a piece of its body; returns the open socket."""
+    lines = [
+        f"PUT {path} HTTP/1.1",
+        f"Host: localhost:{server.port}",
+        *(f"{k}: {v}" for k, v in headers.items()),
+    ]
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+    return connection
+
+
+def test_signed_out_is_answered_before_the_body_comes(server: Server, api: httpx.Client) -> None:
+    path = f"/api/v1/datasets/{create(api)}/files/a.wav"
+    connection = raw_put(server, path, {"Content-Length": str(300 * MB)}, b"x" * 1000)
+    with connection:
+        assert connection.recv(100).startswith(b"HTTP/1.1 401")
+
+
+def test_a_foreign_origin_is_refused(api: httpx.Client) -> None:
+    dataset_id = create(api)
+    refused = api.put(
+        f"/datasets/{dataset_id}/files/a.wav", content=b"x", headers={"Origin": "http://evil.example"}
+    )
+    assert refused.status_code == 403
+    assert api.get(f"/datasets/{dataset_id}/files").json()["total"] == 0
+
+
+def test_an_endless_body_stops_at_the_cap_and_memory_stays_flat(server: Server, api: httpx.Client) -> None:
+    dataset_id = create(api)
+    process = psutil.Process(server.process.pid)
+    before, peak = process.memory_info().rss, 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal peak
+        for _ in range(500):
+            peak = max(peak, process.memory_info().rss)
+            yield b"\0" * MB
+
+    with contextlib.suppress(httpx.WriteError):  # hanging up on the rest is as good an answer
+        assert api.put(f"/datasets/{dataset_id}/files/zeros.wav", content=endless()).status_code == 413
+    assert peak - before < 64 * MB
+    assert not any(item["is_complete"] for item in api.get(f"/datasets/{dataset_id}/files").json()["items"])
+    api.delete(f"/datasets/{dataset_id}")
+    assert not (server.data_path / "staging" / dataset_id).exists()
+
+
+def test_a_cut_connection_keeps_what_came_and_goes_on(server: Server, api: httpx.Client) -> None:
+    dataset_id, content = create(api), sounds.wav(20.0)
+    headers = {"Content-Length": str(len(content)), "Authorization": api.headers["Authorization"]}
+    path = f"/api/v1/datasets/{dataset_id}/files/long.wav"
+    connection = raw_put(server, path, headers, content[:300_000])
+    time.sleep(0.3)
+    connection.close()
+    deadline = time.monotonic() + 10
+    while not (items := api.get(f"/datasets/{dataset_id}/files").json()["items"]) or not items[0]["received"]:
+        assert time.monotonic() < deadline, "nothing was kept"
+        time.sleep(0.05)
+    start, total = items[0]["received"], len(content)
+    assert 0 < start <= 300_000
+    rest = {"Content-Range": f"bytes {start}-{total - 1}/{total}"}
+    for _ in range(50):  # the server may still be closing the old request
+        answer = api.put(f"/datasets/{dataset_id}/files/long.wav", content=content[start:], headers=rest)
+        if answer.status_code != 409:
+            break
+        time.sleep(0.1)
+    assert answer.json() == {"received": total}
+    api.post(f"/datasets/{dataset_id}/ingest")
+    assert settled(api, dataset_id)["duration_s"] == pytest.approx(20.0)
+
+
+def test_hostile_archives_leave_nothing_behind(server: Server, api: httpx.Client) -> None:
+    archives = {
+        "slip.zip": sounds.zipped({"../../../slip.wav": b"x"}),
+        "absolute.zip": sounds.zipped({"/tmp/absolute.wav": b"x"}),
+        "bomb.zip": sounds.zipped({"bomb.wav": bytes(150 * MB)}),
+        "nested.zip": sounds.zipped({"inner.zip": sounds.zipped({"a.wav": sounds.wav()})}),
+        "cut.zip": sounds.zipped({"a.wav": sounds.wav()})[:-10],
+    }
+    dataset_id = create(api)
+    for name, content in archives.items():
+        api.put(f"/datasets/{dataset_id}/files/{name}", content=content).raise_for_status()
+    api.post(f"/datasets/{dataset_id}/ingest")
+    dataset = settled(api, dataset_id)
+    assert (dataset["status"], dataset["n_clips"], dataset["n_excluded"]) == ("error", 0, len(archives))
+    reasons = [c["reason"] for c in api.get(f"/datasets/{dataset_id}/clips").json()["items"]]
+    assert all(reason.startswith("Archive refused: ") for reason in reasons)
+    names = {p.name for p in server.data_path.parent.rglob("*.wav")}
+    assert names == set()
+    assert not Path("/tmp/absolute.wav").exists()
+
+
+def test_html_named_wav_is_rejected_and_never_served(api: httpx.Client) -> None:
+    dataset_id = create(api)
+    api.put(f"/datasets/{dataset_id}/files/x.wav", content=b"<html><script>alert(1)</script></html>")
+    api.put(f"/datasets/{dataset_id}/files/ok.wav", content=sounds.wav())
+    api.post(f"/datasets/{dataset_id}/ingest")
+    assert settled(api, dataset_id)["status"] == "ready"
+    page, sound = sorted(
+        api.get(f"/datasets/{dataset_id}/clips").json()["items"], key=lambda c: c["filename"], reverse=True
+    )
+    assert page["reason"].startswith("Not audio: it is a web page")
+    assert api.get(f"/clips/{page['id']}/audio").status_code == 404
+    served = api.get(f"/clips/{sound['id']}/audio")
+    assert served.headers["content-disposition"].startswith("attachment")
+    assert served.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_killed_server_loses_no_file_and_goes_on_processing(tmp_path: Path) -> None:
+    first = start_server(tmp_path / "data")
+    headers = {"Authorization": f"Bearer {sign_up(first, 'ada')}"}
+    with httpx.Client(base_url=f"{first.base}/api/v1", headers=headers, timeout=60) as api:
+        dataset_id = create(api)
+        for i in range(60):
+            sound = sounds.wav(0.5, pitch=150 + i)
+            api.put(f"/datasets/{dataset_id}/files/{i}.wav", content=sound).raise_for_status()
+        api.post(f"/datasets/{dataset_id}/ingest").raise_for_status()
+    first.kill()
+    again = start_server(tmp_path / "data")
+    try:
+        with httpx.Client(base_url=f"{again.base}/api/v1", headers=headers, timeout=60) as api:
+            dataset = settled(api, dataset_id)
+            assert (dataset["status"], dataset["n_clips"], dataset["n_excluded"]) == ("ready", 60, 0)
+            assert api.get(f"/datasets/{dataset_id}/clips").json()["total"] == 60
+    finally:
+        again.stop()
