@@ -10,7 +10,6 @@ from qlora_studio.components.forms import (
     checkbox_field,
     error_text,
     form_section,
-    number_field,
     select_field,
     text_field,
 )
@@ -107,11 +106,13 @@ def _control(parameter: Parameter) -> rx.Component:
             on_change=lambda text: WizardState.set_value(parameter.name, text),
             **common,
         )
-    typed = number_field(
+    # A text input: one of type number sends 0 for what is empty or half typed.
+    typed = text_field(
         parameter.label,
         default_value=value,
         error=error,
-        step=parameter.step,
+        input_mode="decimal",
+        auto_complete="off",
         on_change=lambda text: WizardState.set_value.debounce(_TYPED_PAUSE_MS)(parameter.name, text),
         on_blur=lambda text: WizardState.set_value(parameter.name, text),
         **common,

@@ -20,7 +20,6 @@ class Parameter:
     kind: str = "number"
     options: tuple[tuple[str, str], ...] = ()
     is_basic: bool = False
-    step: str = "any"
 
     @property
     def bounds(self) -> str:
@@ -67,7 +66,6 @@ BASIC = (
         "Rank",
         "How much the adapter can learn. 8 to 32 suits most voices; more takes memory.",
         is_basic=True,
-        step="1",
     ),
     Parameter(
         "qlora.target_modules",
@@ -94,7 +92,6 @@ BASIC = (
         "Batch size",
         "Clips in one step. Halve it when memory runs out.",
         is_basic=True,
-        step="1",
     ),
     Parameter(
         "optimization.mode",
@@ -140,14 +137,11 @@ ADAPTER = (
     ),
 )
 OPTIMIZATION = (
-    Parameter(
-        "optimization.max_steps", "Steps", "Optimiser steps in all; leave epochs empty then.", step="1"
-    ),
+    Parameter("optimization.max_steps", "Steps", "Optimiser steps in all; leave epochs empty then."),
     Parameter(
         "optimization.gradient_accumulation",
         "Accumulation",
         "Batches added up before a step: larger batches in the same memory.",
-        step="1",
     ),
     Parameter(
         "optimization.scheduler",
@@ -164,7 +158,7 @@ OPTIMIZATION = (
     Parameter("optimization.warmup_ratio", "Warm-up", "Share of the steps in which the rate climbs."),
     Parameter("optimization.weight_decay", "Weight decay", "Pulls the adapter towards zero."),
     Parameter("optimization.max_grad_norm", "Largest gradient", "Longer gradients are cut to this norm."),
-    Parameter("optimization.seed", "Seed", "The same seed repeats the same run.", step="1"),
+    Parameter("optimization.seed", "Seed", "The same seed repeats the same run."),
     Parameter(
         "optimization.gradient_checkpointing",
         "Gradient checkpointing",
@@ -177,13 +171,11 @@ EVALUATION = (
         "evaluation.every_steps",
         "Evaluate every",
         "Steps between looks at the held-out clips; empty for about six looks a run.",
-        step="1",
     ),
     Parameter(
         "evaluation.save_every_steps",
         "Checkpoint every",
         "Steps between checkpoints; empty for each evaluation.",
-        step="1",
     ),
     Parameter(
         "evaluation.metric",
@@ -196,10 +188,7 @@ EVALUATION = (
         "evaluation.early_stopping_patience",
         "Early stopping",
         "Ends the run after this many evaluations without a better one; empty for never.",
-        step="1",
     ),
-    Parameter(
-        "evaluation.n_samples", "Sample panel", "Held-out clips shown word by word at each look.", step="1"
-    ),
+    Parameter("evaluation.n_samples", "Sample panel", "Held-out clips shown word by word at each look."),
 )
 ALL = (*BASIC, *ADAPTER, *OPTIMIZATION, *EVALUATION)

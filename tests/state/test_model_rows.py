@@ -1,0 +1,41 @@
+from qlora_studio.contracts.enums import ModelStatus, Task
+from qlora_studio.db.models import BaseAudioModel
+from qlora_studio.state.model_rows import layer_rows, model_row, model_view, preset_rows
+
+
+def model(**changes: object) -> BaseAudioModel:
+    values: dict[str, object] = {
+        "owner_id": "usr_x",
+        "name": "tiny",
+        "task": Task.SPEECH_TO_TEXT,
+        "source": {"kind": "hub", "repo_id": "someone/tiny"},
+    }
+    return BaseAudioModel(**(values | changes))
+
+
+def test_a_download_shows_how_far_it_is() -> None:
+    row = model_row(model(status=ModelStatus.DOWNLOADING, downloaded_bytes=25, size_bytes=100), 0)
+    assert (row.percent, row.progress) == (25, "25 B of 100 B")
+    assert model_row(model(status=ModelStatus.DOWNLOADING), 0).progress == "Asking the Hub"
+
+
+def test_a_model_in_use_says_so() -> None:
+    assert model_row(model(status=ModelStatus.READY), 2).in_use == "2 jobs"
+    assert model_row(model(status=ModelStatus.READY), 0).in_use == ""
+
+
+def test_an_error_can_be_tried_again_where_that_makes_sense() -> None:
+    assert model_view(model(status=ModelStatus.ERROR, error="offline")).can_retry
+    assert not model_view(model(status=ModelStatus.ERROR, source={"kind": "starter"})).can_retry
+
+
+def test_layers_are_listed_largest_first() -> None:
+    linear = [
+        {"name": "q_proj", "n_in": 4, "n_out": 4, "n_layers": 2},
+        {"name": "fc1", "n_in": 4, "n_out": 16, "n_layers": 2},
+    ]
+    layers = {"linear": linear, "presets": {"auto": ["q_proj"], "attention": []}, "n_linear_parameters": 160}
+    shown = model(status=ModelStatus.READY, n_parameters=200, details={"layers": layers})
+    assert [row.name for row in layer_rows(shown)] == ["fc1", "q_proj"]
+    assert [row.name for row in preset_rows(shown)] == ["auto"], "a choice that means nothing is not offered"
+    assert model_view(shown).four_bit_size == "243 B"

@@ -1,0 +1,185 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from sqlmodel import Session
+
+from qlora_studio.contracts.enums import DatasetStatus, JobStatus, Split, Task
+from qlora_studio.core.errors import InvalidInput, NotFound
+from qlora_studio.core.settings import get_settings
+from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job, User
+from qlora_studio.services import drafts, models
+from qlora_studio.services.drafts import Draft
+from qlora_studio.services.model_schemas import ModelCreate
+from qlora_studio.state import wizard_loading as loading
+from qlora_studio.storage import layout
+from qlora_studio.storage.atomic import sha256_file
+from tests.modelfiles.build import whisper_folder
+
+
+@pytest.fixture
+def model(session: Session, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BaseAudioModel:
+    monkeypatch.setenv("QLORA_STUDIO_MODEL_ROOTS", str(tmp_path))
+    get_settings.cache_clear()
+    folder = whisper_folder(tmp_path / "tiny")
+    form = ModelCreate.model_validate({"name": "Tiny", "source": {"kind": "path", "path": str(folder)}})
+    made = models.register(session, actor=user, data=form)
+    session.commit()
+    return made
+
+
+@pytest.fixture
+def dataset(session: Session, user: User, tmp_path: Path) -> Dataset:
+    """Eight clips to train on and two held out, at another rate than the model's."""
+    made = Dataset(
+        owner_id=user.id,
+        name="Words",
+        task=Task.SPEECH_TO_TEXT,
+        status=DatasetStatus.READY,
+        n_clips=10,
+        duration_s=5.0,
+        version=1,
+    )
+    session.add(made)
+    session.flush()
+    wav = tmp_path / "clip.wav"
+    soundfile.write(wav, 0.1 * np.random.default_rng(0).standard_normal(4000), 8_000)
+    digest = sha256_file(wav)
+    blob = layout.blob_path(digest)
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    blob.write_bytes(wav.read_bytes())
+    for position in range(10):
+        session.add(
+            Clip(
+                dataset_id=made.id,
+                position=position,
+                filename=f"{position}.wav",
+                sha256=digest,
+                duration_s=0.5,
+                sample_rate=8_000,
+                text=f"word {position}",
+                split=Split.TRAIN if position < 8 else Split.VALIDATION,
+            )
+        )
+    session.commit()
+    return made
+
+
+def ready_draft(dataset: Dataset, model: BaseAudioModel) -> Draft:
+    return Draft(
+        name="first",
+        dataset_id=dataset.id,
+        model_id=model.id,
+        step=3,
+        values=drafts.preset_values(family="whisper"),
+    )
+
+
+def test_an_empty_start_offers_what_is_ready(user: User, dataset: Dataset, model: BaseAudioModel) -> None:
+    loaded = loading.load(user)
+    assert loaded.draft.step == 0
+    assert [row.name for row in loaded.datasets] == ["Words"]
+    assert loading.load(user, "nothing like it").datasets == []
+
+
+def test_the_address_chooses(user: User, dataset: Dataset, model: BaseAudioModel) -> None:
+    assert loading.start_draft(user, {}) is None
+    started = loading.start_draft(user, {"dataset": dataset.id})
+    assert started is not None
+    assert started.step == 1
+    started = loading.start_draft(user, {"model": model.id})
+    assert started is not None
+    assert (started.step, started.dataset_id) == (2, dataset.id), "what was chosen before stays"
+    loaded = loading.load(user)
+    assert (loaded.dataset.name, loaded.model.name) == ("Words", "Tiny")
+    assert loaded.splits.train.startswith("8 clips")
+    assert loaded.preset_layers["auto"] == "q_proj, v_proj"
+
+
+def test_no_step_is_shown_before_it_can_be_done(user: User, dataset: Dataset, model: BaseAudioModel) -> None:
+    assert loading.load(user, step=3).draft.step == 0
+    loading.start_draft(user, {"dataset": dataset.id})
+    assert loading.load(user, step=3).draft.step == 1
+    loading.start_draft(user, {"model": model.id})
+    assert loading.load(user, step=3).draft.step == 3
+    assert loading.load(user, step=1).draft.step == 1
+
+
+def test_presets_follow_the_model_until_touched(user: User, dataset: Dataset, model: BaseAudioModel) -> None:
+    loading.start_draft(user, {"dataset": dataset.id, "model": model.id})
+    draft = loading.load(user).draft
+    assert draft.values["optimization.epochs"] == "3"
+    draft.values["optimization.epochs"], draft.is_touched = "7", True
+    loading.save(user, draft)
+    assert loading.load(user).draft.values["optimization.epochs"] == "7"
+
+
+def test_what_has_gone_is_taken_out(
+    session: Session, user: User, stranger: User, dataset: Dataset, model: BaseAudioModel
+) -> None:
+    loading.save(user, ready_draft(dataset, model))
+    loading.save(stranger, ready_draft(dataset, model))
+    assert loading.load(stranger).dataset.id == "", "another's dataset can't be seen through a draft"
+    models.delete_model(session, actor=user, model_id=model.id)
+    session.commit()
+    loaded = loading.load(user)
+    assert (loaded.draft.step, loaded.model.id, loaded.draft.model_id) == (1, "", "")
+
+
+def test_a_job_of_another_cannot_be_cloned(user: User) -> None:
+    with pytest.raises(NotFound):
+        loading.start_draft(user, {"clone": "job_000000000000"})
+
+
+def test_the_review_forecasts_decodes_and_names_the_command(
+    user: User, dataset: Dataset, model: BaseAudioModel
+) -> None:
+    found = loading.review(user, ready_draft(dataset, model))
+    assert found.errors == {}
+    assert found.view.memory_fits
+    assert found.view.memory.endswith("B")
+    assert {part.name for part in found.parts} >= {"Weights", "Adapter", "Optimiser", "Activations"}
+    assert found.view.command.startswith("qlora-studio train ")
+    assert "learning_rate: 0.001" in found.view.yaml
+    assert len(found.batch) == 4
+    assert "8,000 samples" in found.batch[0].heard, "half a second at the model's 16 kHz"
+    assert found.batch == loading.review(user, ready_draft(dataset, model)).batch, "drawn by the job's seed"
+
+
+def test_a_recording_that_is_gone_is_said(user: User, dataset: Dataset, model: BaseAudioModel) -> None:
+    for blob in (layout.data_path() / "blobs").rglob("*"):
+        if blob.is_file():
+            blob.unlink()
+    assert all(row.error for row in loading.review(user, ready_draft(dataset, model)).batch)
+
+
+def test_two_launches_of_one_draft_make_one_job(
+    session: Session, user: User, dataset: Dataset, model: BaseAudioModel
+) -> None:
+    draft = ready_draft(dataset, model)
+    loading.save(user, draft)
+    first, second = loading.launch(user, draft), loading.launch(user, draft)
+    assert first == second
+    session.expire_all()
+    job = session.get_one(Job, first)
+    assert (job.status, job.name) == (JobStatus.QUEUED, "first")
+    assert (layout.run_path(job.id) / "clips.jsonl").read_text().count("\n") == 10
+    assert loading.load(user).draft.launch_key != draft.launch_key, "the draft is gone"
+    again = loading.start_draft(user, {"clone": first})
+    assert again is not None
+    assert loading.launch(user, again) != first
+
+
+def test_a_wrong_draft_launches_nothing(
+    session: Session, user: User, dataset: Dataset, model: BaseAudioModel
+) -> None:
+    draft = ready_draft(dataset, model)
+    draft.values["qlora.rank"] = "0"
+    with pytest.raises(InvalidInput):
+        loading.launch(user, draft)
+    draft = ready_draft(dataset, model)
+    draft.dataset_id = "ds_000000000000"
+    with pytest.raises(InvalidInput):
+        loading.launch(user, draft)
+    assert loading.load(user).draft.step == 0
