@@ -102,7 +102,7 @@ def _outcome(attempt: Attempt, body: Callable[[Attempt], ResultFile]) -> ResultF
         message = "Stopped before the first step; there is no adapter yet."
         return ResultFile(reason=ExitReason.USER_STOP, message=message, step=attempt.heartbeat.step)
     except Exception as error:
-        if not isinstance(error, TrainingFailure):
+        if not isinstance(error, TrainingFailure) or error.__cause__ is not None:
             traceback.print_exc()
         reason, message = diagnose(error)
         print(f"error: {message}", file=sys.stderr, flush=True)

@@ -66,7 +66,7 @@ def load_base(spec: WorkerSpec, family: Family, device: str) -> Any:
         quantised = None
         if not is_pretraining:
             quantised = quantize.quantization_config(
-                spec.train.qlora, family, device, model_class=model_class, config=config
+                spec.train.qlora, family, device, bits=bits_of(spec), model_class=model_class, config=config
             )
         model = model_class.from_pretrained(
             spec.model_path,
@@ -90,7 +90,15 @@ def load_base(spec: WorkerSpec, family: Family, device: str) -> Any:
 
 def is_half(spec: WorkerSpec) -> bool:
     """Whether frozen linear layers are kept in bfloat16; norms, convolutions and heads stay in float32."""
-    return spec.train.training_type is not TrainingType.PRETRAINING and spec.train.qlora.bits == 16
+    return bits_of(spec) == 16
+
+
+def bits_of(spec: WorkerSpec) -> int:
+    """How the frozen base is stored: 4, 16 or 32 bits. "lora" never means 4; pre-training freezes nothing."""
+    train = spec.train
+    if train.training_type is TrainingType.PRETRAINING:
+        return 32
+    return 32 if train.training_type is TrainingType.LORA and train.qlora.bits == 4 else train.qlora.bits
 
 
 def make_trainable(model: Any, spec: WorkerSpec, family: Family) -> Any:
@@ -98,7 +106,8 @@ def make_trainable(model: Any, spec: WorkerSpec, family: Family) -> Any:
     if spec.train.training_type is TrainingType.PRETRAINING:
         return model
     is_fast = spec.train.optimization.mode == "fast"
-    return lora.add_adapter(model, spec.train.qlora, family, model_name=base_name(spec), is_fast=is_fast)
+    settings = spec.train.qlora.model_copy(update={"bits": bits_of(spec)})
+    return lora.add_adapter(model, settings, family, model_name=base_name(spec), is_fast=is_fast)
 
 
 def base_name(spec: WorkerSpec) -> str:

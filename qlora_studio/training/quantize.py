@@ -43,14 +43,14 @@ def odd_layers(model_class: Any, config: Any) -> list[str]:
 
 
 def quantization_config(
-    spec: QLoraSpec, family: Family, device: str, *, model_class: Any, config: Any
+    spec: QLoraSpec, family: Family, device: str, *, bits: int, model_class: Any, config: Any
 ) -> Any | None:
     """Return the `BitsAndBytesConfig` of a job, or None for 16 and 32-bit LoRA.
 
     The skip list replaces the library's own, which knows tied heads only: a CTC head in 4 bits could not be
     trained.
     """
-    if spec.bits != 4:
+    if bits != 4:
         return None
     from transformers import BitsAndBytesConfig
 

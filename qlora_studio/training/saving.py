@@ -177,7 +177,9 @@ Error rates are fractions: 0.1 is 10 %. "normalised" compares after Whisper's te
 import torch
 from peft import PeftModel
 from transformers import {model_class}
-{loading}base = {model_class}.from_pretrained({base!r}, dtype=torch.float32, quantization_config=quantized)
+{loading}base = {model_class}.from_pretrained(
+    "path/to/{base}", dtype=torch.float32, quantization_config=quantized
+)
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
 ```
 """

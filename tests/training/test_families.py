@@ -207,6 +207,6 @@ def test_bits_decide_the_quantisation(ctc_path: Path) -> None:
     config = AutoConfig.from_pretrained(ctc_path)
     for bits, is_packed in ((4, True), (16, False), (32, False)):
         found = quantize.quantization_config(
-            QLoraSpec(bits=bits), family, "cpu", model_class=Wav2Vec2BertForCTC, config=config
+            QLoraSpec(), family, "cpu", bits=bits, model_class=Wav2Vec2BertForCTC, config=config
         )
         assert (found is not None) is is_packed

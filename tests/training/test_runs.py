@@ -1,5 +1,6 @@
 """Whole runs on tiny models with the real 4-bit base, the real trainer and the real files."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from peft import PeftModel
 from transformers import BitsAndBytesConfig, Wav2Vec2BertForCTC, WhisperForConditionalGeneration
 
 from qlora_studio.contracts.enums import ExitReason, TrainingType
-from qlora_studio.training import checkpoint, families, models, quantize
+from qlora_studio.training import checkpoint, families, models, quantize, state_files
 from qlora_studio.training.evaluation import Evaluator
 from qlora_studio.training.feature_store import FeatureStore
 from tests.training import tiny
@@ -175,3 +176,55 @@ def test_no_validation_clips_is_said_and_trains(tmp_path: Path, ctc_path: Path) 
     assert result.reason is ExitReason.OK
     assert result.metrics == {}
     assert [event["code"] for event in tiny.read_events(spec, "warning")] == ["no_validation"]
+
+
+def test_a_full_disk_at_a_checkpoint_keeps_the_older_one(
+    tmp_path: Path, clips_path: Path, ctc_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_save, calls = state_files.save_optimizer, []
+
+    def save_optimizer(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_save(*args)
+
+    monkeypatch.setattr(state_files, "save_optimizer", save_optimizer)
+    spec = tiny.make_spec(
+        tmp_path, ctc_path, clips_path, evaluation={"every_steps": 6, "save_every_steps": 2}
+    )
+    result = run(spec)
+    assert (result.reason, result.step) == (ExitReason.DISK_FULL, 4)
+    assert "MB" in result.message
+    assert [event["code"] for event in tiny.read_events(spec, "warning")] == ["disk_full"]
+    newest = checkpoint.find_newest(tmp_path / "checkpoints")
+    assert newest is not None
+    assert newest.step == 2
+
+
+def test_a_stop_before_the_first_step_says_that_nothing_is_kept(
+    tmp_path: Path, clips_path: Path, ctc_path: Path
+) -> None:
+    spec = tiny.make_spec(tmp_path, ctc_path, clips_path)
+    spec.attempt_path.mkdir()
+    (spec.attempt_path / "stop.json").write_text('{"mode": "save"}')
+    result = run(spec)
+    assert (result.reason, result.step, result.adapter_path) == (ExitReason.USER_STOP, 0, None)
+    assert "no adapter" in result.message
+
+
+def test_early_stopping_keeps_the_best_weights(tmp_path: Path, clips_path: Path, ctc_path: Path) -> None:
+    spec = tiny.make_spec(
+        tmp_path,
+        ctc_path,
+        clips_path,
+        optimization={"max_steps": 30, "learning_rate": 0.3, "scheduler": "constant"},  # far too high
+        evaluation={"every_steps": 1, "metric": "loss", "early_stopping_patience": 2, "n_samples": 0},
+    )
+    result = run(spec)
+    assert result.reason is ExitReason.OK
+    evaluations = [e for e in tiny.read_events(spec, "eval") if not e["base"]]
+    best = min(evaluations, key=lambda event: event["values"]["loss"])
+    assert result.best_step == best["step"]
+    assert result.step == best["step"] + 2
+    assert result.metrics == best["values"]
