@@ -220,16 +220,17 @@ async def _receive(receiver: staging.Receiver, request: Request) -> Response:
     buffer = bytearray()
     await asyncio.to_thread(receiver.__enter__)
     try:
-        async with aclosing(request.stream()) as stream:  # type: ignore[type-var]
-            while (piece := await asyncio.wait_for(anext(stream, None), IDLE_LIMIT_S)) is not None:
+        async with asyncio.timeout(IDLE_LIMIT_S) as patience, aclosing(request.stream()) as stream:
+            async for piece in stream:
                 buffer += piece
                 if len(buffer) >= WRITE_BYTES:
-                    await asyncio.to_thread(receiver.write, bytes(buffer))
-                    buffer.clear()
-        await asyncio.to_thread(receiver.write, bytes(buffer))
+                    full, buffer = buffer, bytearray()
+                    await asyncio.to_thread(receiver.write, full)
+                patience.reschedule(asyncio.get_running_loop().time() + IDLE_LIMIT_S)
+        await asyncio.to_thread(receiver.write, buffer)
         received = await asyncio.to_thread(receiver.finish)
     except (ClientDisconnect, TimeoutError):
-        await asyncio.to_thread(receiver.write, bytes(buffer))
+        await asyncio.to_thread(receiver.write, buffer)
         raise
     finally:
         receiver.__exit__(None, None, None)
