@@ -17,6 +17,7 @@ from qlora_studio.components.connection import overlay
 from qlora_studio.core.logging import set_up_logging
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
+from qlora_studio.db import migrations
 from qlora_studio.jobs import supervisor
 from qlora_studio.services import datasets, model_intake
 from qlora_studio.state.auth import Guard
@@ -36,6 +37,7 @@ async def _work_beside() -> AsyncIterator[None]:
     """Take up what an earlier server left unfinished, and look after jobs while this one lives."""
 
     def take_up() -> None:
+        migrations.upgrade()  # `make run` has done so already; `reflex run` has not
         with db.write() as session:
             datasets.recover(session)
         model_intake.recover()

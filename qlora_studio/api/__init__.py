@@ -1,20 +1,19 @@
 """The REST API under `/api/v1`: one FastAPI app, one router for each resource.
 
-A resource's module defines `router`; add the module's name to `RESOURCES`. Routes are thin: parse, call a
-service, answer. They are plain `def` (FastAPI runs them in a thread) unless they stream.
+A resource's module defines `router`; add the module to `RESOURCES`. Routes are thin: parse, call a service,
+answer. They are plain `def` (FastAPI runs them in a thread) unless they stream.
 """
 
-from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from qlora_studio.api import problems
+from qlora_studio.api import adapters, auth, clips, datasets, jobs, models, problems, reference, system
 
-RESOURCES = ("auth", "datasets", "clips", "models", "jobs", "adapters", "system")
+RESOURCES = (auth, datasets, clips, models, jobs, adapters, system)
 PREFIX = "/api/v1"
 
 
@@ -28,11 +27,12 @@ def build_api() -> FastAPI:
         redoc_url=None,
     )
     problems.add_handlers(api)
-    for name in RESOURCES:
-        module_name = f"{__name__}.{name}"
-        if find_spec(module_name) is not None:
-            router: APIRouter = import_module(module_name).router
-            api.include_router(router, prefix=PREFIX)
+    for resource in RESOURCES:
+        api.include_router(resource.router, prefix=PREFIX)
+
+    @api.get(f"{PREFIX}/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(reference.render(api.openapi()))
 
     @api.api_route(
         "/api/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False

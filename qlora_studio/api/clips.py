@@ -60,7 +60,8 @@ def update_clip(clip_id: str, body: ClipUpdate, user: CurrentTrainer) -> ClipPub
         return ClipPublic.model_validate(clips.update(session, actor=user, clip_id=clip_id, form=body))
 
 
-@router.api_route("/clips/{clip_id}/audio", methods=["GET", "HEAD"], response_class=FileResponse)
+@router.head("/clips/{clip_id}/audio", include_in_schema=False)
+@router.get("/clips/{clip_id}/audio", response_class=FileResponse)
 def get_audio(clip_id: str, user: CurrentUser) -> FileResponse:
     """Return the original bytes; `Range` works. Only as a download, never sniffed for another type."""
     with engine.read() as session:

@@ -188,7 +188,7 @@ class Gate:
                 headers.setdefault("X-Frame-Options", "DENY")
                 headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
                 headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=(self)")
-                if not path.startswith("/api/"):
+                if not path.startswith("/api/") or path == "/api/v1/docs":
                     headers.setdefault("Content-Security-Policy", self._policy)
                 if path.startswith("/assets/") and message["status"] == 200:
                     headers["Cache-Control"] = "public, max-age=31536000, immutable"

@@ -26,24 +26,25 @@ const useView = () =>
     () => snapshot,
   );
 
+// Resolved once for each theme: asking for a computed style costs a layout.
 const colours = new Map();
 function resolveColour(text) {
   const name = /^var\((--[\w-]+)\)$/.exec(text);
   if (!name) return text;
-  const value = getComputedStyle(document.querySelector(".radix-themes") ?? document.body)
-    .getPropertyValue(name[1])
-    .trim();
-  if (!colours.has(value)) {
-    // Plotly does not know oklch(): let the browser paint one pixel with it.
-    const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = 1;
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.fillStyle = value;
-    context.fillRect(0, 0, 1, 1);
-    const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data;
-    colours.set(value, `rgba(${r},${g},${b},${a / 255})`);
-  }
-  return colours.get(value);
+  const key = `${document.documentElement.className} ${name[1]}`;
+  if (!colours.has(key)) colours.set(key, paint(name[1]));
+  return colours.get(key);
+}
+function paint(token) {
+  const root = document.querySelector(".radix-themes") ?? document.body;
+  // Plotly does not know oklch(): let the browser paint one pixel with it.
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 1;
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.fillStyle = getComputedStyle(root).getPropertyValue(token).trim();
+  context.fillRect(0, 0, 1, 1);
+  const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data;
+  return `rgba(${r},${g},${b},${a / 255})`;
 }
 function withColours(value) {
   if (typeof value === "string") return resolveColour(value);

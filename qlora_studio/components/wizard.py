@@ -39,7 +39,7 @@ def _step(index: int, name: str, n_steps: int, current: Any, on_step: Any) -> rx
         class_name=rx.cond(
             is_now,
             "text-[13px] font-semibold whitespace-nowrap",
-            "text-[13px] text-muted-foreground whitespace-nowrap hidden sm:inline",
+            "text-[13px] text-muted-foreground whitespace-nowrap sr-only sm:not-sr-only",
         ),
     )
     line = (
@@ -54,7 +54,6 @@ def _step(index: int, name: str, n_steps: int, current: Any, on_step: Any) -> rx
             type="button",
             disabled=~is_done,
             aria_current=rx.cond(is_now, "step", "false"),
-            aria_label=f"Step {index + 1}: {name}",
             on_click=on_step(index),
             class_name="flex items-center gap-2 rounded-lg px-1 py-1 enabled:cursor-pointer enabled:hover:bg-muted",
         ),
