@@ -103,7 +103,7 @@ def _card() -> rx.Component:
     return rx.fragment(
         grid(
             stat_card("Parameters", shown.parameters, icon="box", hint=shown.family),
-            stat_card("In 4 bits", shown.four_bit_size, icon="package", hint=shown.size + " on disk"),
+            stat_card("Memory in 4 bits", shown.four_bit_size, icon="package", hint=shown.size + " on disk"),
             stat_card("Hears", shown.sample_rate, icon="audio-lines", hint=shown.task),
             stat_card("Longest clip", shown.max_duration, icon="clock", hint="longer ones are left out"),
         ),

@@ -39,6 +39,12 @@ _TARGETS = "qlora.target_modules"
 _TEXTS = frozenset(
     "training_type qlora.compute_dtype optimization.scheduler optimization.mode evaluation.metric".split()
 )
+_BOUNDS = {
+    "greater than or equal to": "Give {} or more.",
+    "less than or equal to": "Give {} or less.",
+    "greater than": "Give more than {}.",
+    "less than": "Give less than {}.",
+}
 FIELDS = _WHOLE_NUMBERS | _NUMBERS | _SWITCHES | _TEXTS | {_TARGETS}
 
 
@@ -175,8 +181,18 @@ def _parse(data: dict[str, Any], fields: dict[str, str]) -> TrainSpec:
         both = fields.pop("spec", "")
         if both:  # the one rule about two fields together
             fields["optimization.max_steps"] = both
-        raise InvalidInput("Some parameters are wrong.", fields=fields)
+        plain = {name: _plain_sentence(text) for name, text in fields.items()}
+        raise InvalidInput("Some parameters are wrong.", fields=plain)
     return spec
+
+
+def _plain_sentence(text: str) -> str:
+    """The schema's bounds in the reader's words."""
+    for words, plain in _BOUNDS.items():
+        start = f"Input should be {words} "
+        if text.startswith(start):
+            return plain.format(text.removeprefix(start).rstrip("."))
+    return text
 
 
 def _read(field: str, text: str) -> Any:

@@ -135,3 +135,14 @@ def test_a_job_can_be_typed_again() -> None:
     again = build_spec(draft)
     assert again.name == "before again"
     assert again.model_copy(update={"name": "before"}) == spec
+
+
+def test_bounds_are_said_plainly() -> None:
+    draft = full(qlora__rank="0", optimization__learning_rate="2", qlora__dropout="1")
+    with pytest.raises(InvalidInput) as caught:
+        build_spec(draft)
+    assert caught.value.fields == {
+        "qlora.rank": "Give 1 or more.",
+        "qlora.dropout": "Give less than 1.",
+        "optimization.learning_rate": "Give 1 or less.",
+    }
