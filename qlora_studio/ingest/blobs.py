@@ -8,12 +8,15 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sqlmodel import Session, col, select
 
 from qlora_studio.db.models import Clip
 from qlora_studio.storage import layout
+
+_SYNCS_AT_ONCE = 8
 
 
 def keep(path: Path, sha256: str) -> None:
@@ -36,6 +39,27 @@ def keep(path: Path, sha256: str) -> None:
         partial = blob.with_name(f".{sha256}.{os.getpid()}.partial")
         shutil.copyfile(path, partial)
         os.replace(partial, blob)
+
+
+def make_durable(hashes: Iterable[str]) -> None:
+    """Wait until these blobs and their names are on the disk. Many at once, so that the disk can join them.
+
+    Raises:
+        OSError: the disk is full or broken.
+    """
+    paths = [layout.blob_path(sha256) for sha256 in set(hashes) - {""}]
+    folders = {path.parent for path in paths}
+    with ThreadPoolExecutor(_SYNCS_AT_ONCE) as threads:
+        list(threads.map(_sync, paths))
+        list(threads.map(_sync, folders | {folder.parent for folder in folders}))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sweep(session: Session, hashes: Iterable[str]) -> int:

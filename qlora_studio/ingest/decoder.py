@@ -1,5 +1,6 @@
 """The child that decodes: reads one JSON line per file, answers one JSON line per file.
 
+    out  {"ready": true}                        once, when it can begin
     in   {"path": "/…", "max_clip_s": 14400.0}
     out  {"facts": {…, "peaks": "<base64>"}}  or  {"reason": "Truncated: …"}
 
@@ -17,6 +18,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 MEMORY_BYTES = 2 << 30
 _PR_SET_PDEATHSIG = 1
@@ -27,6 +29,7 @@ def main() -> None:
     _restrict()
     from qlora_studio.audio.decode import Unusable, inspect
 
+    _answer({"ready": True})
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -39,8 +42,12 @@ def main() -> None:
             answer = {"reason": "Too large: decoding it takes more memory than a clip may use."}
         except Exception as error:  # a strange file must cost that file only
             answer = {"reason": f"Damaged: it can't be decoded ({type(error).__name__})."}
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+        _answer(answer)
+
+
+def _answer(content: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(content) + "\n")
+    sys.stdout.flush()
 
 
 def _restrict() -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from qlora_studio.audio.decode import ClipFacts
 
 COMMAND = (sys.executable, "-m", "qlora_studio.ingest.decoder")
+START_LIMIT_S = 120.0  # a busy machine; not counted for the file
 MIN_LIMIT_S = 20.0
 SLOWEST_BYTES_PER_S = 1 << 20  # slower than this is a hang; compressed sound decodes 20 times as fast
 _TOO_LONG_AN_ANSWER = 1 << 20
@@ -57,7 +58,10 @@ class DecoderPool:
 
     def inspect(self, path: Path) -> Verdict:
         """Return the facts about a file, or the reason why it can't be used."""
-        child = self._child()
+        try:
+            child = self._child()
+        except (OSError, ValueError) as error:
+            raise RuntimeError("the decoder can't be started") from error
         limit_s = self._min_limit_s + path.stat().st_size / SLOWEST_BYTES_PER_S
         request = json.dumps({"path": str(path), "max_clip_s": self._max_clip_s}) + "\n"
         try:
@@ -87,9 +91,11 @@ class DecoderPool:
                 bufsize=0,
                 env=environment,
             )
-            self._local.child = child
             with self._lock:
                 self._children.append(child)
+            if not json.loads(_read_line(child, START_LIMIT_S)).get("ready"):
+                raise ValueError("not a decoder")
+            self._local.child = child
         return child
 
     def _replace(self, child: subprocess.Popen[bytes]) -> None:

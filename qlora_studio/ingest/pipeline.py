@@ -80,7 +80,9 @@ def _take_in(dataset: Dataset) -> None:
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
-    os.sync()  # the originals, before the database says that they are there
+    with engine.read() as session:
+        kept = session.exec(select(Clip.sha256).where(col(Clip.dataset_id) == dataset.id).distinct()).all()
+    blobs.make_durable(kept)  # before the database says that the dataset is ready
     with engine.write() as session:
         blobs.sweep(session, old)
         _finish(session, dataset.id, plan)

@@ -12,6 +12,7 @@ from tests.ingest import sounds
 MOODY_CHILD = textwrap.dedent(
     """
     import json, os, signal, sys, time
+    print('{"ready": true}', flush=True)
     for line in sys.stdin:
         path = json.loads(line)["path"]
         if path.endswith("crash"): os.kill(os.getpid(), signal.SIGSEGV)
@@ -28,9 +29,10 @@ MOODY_CHILD = textwrap.dedent(
     [("crash", "signal 11"), ("exit", "exit code 7"), ("hang", "Hangs the decoder"), ("nonsense", "Crashes")],
 )
 def test_a_file_that_breaks_the_decoder_costs_only_itself(tmp_path, mood, reason):
+    limit_s = 1.5 if mood == "hang" else 60.0
     for name in ("before", mood, "after"):
         (tmp_path / name).write_bytes(b"x")
-    with DecoderPool(max_clip_s=1, command=[sys.executable, "-c", MOODY_CHILD], min_limit_s=0.5) as pool:
+    with DecoderPool(max_clip_s=1, command=[sys.executable, "-c", MOODY_CHILD], min_limit_s=limit_s) as pool:
         before = pool.inspect(tmp_path / "before")
         assert reason in str(pool.inspect(tmp_path / mood))
         after = pool.inspect(tmp_path / "after")

@@ -184,13 +184,13 @@ def test_a_process_that_is_killed_leaves_an_error_and_can_be_started_again(datas
         launching.launch(dataset.id)
         process = launching._processes[dataset.id]
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
     error = _until(lambda: _load(dataset.id).error)
     assert "signal 9" in error
     with engine.write() as session:
         session.get_one(Dataset, dataset.id).status = DatasetStatus.PROCESSING
     launching.launch(dataset.id)
-    assert launching.wait(dataset.id, 30)
+    assert launching.wait(dataset.id, 120)
     assert _load(dataset.id).status is DatasetStatus.READY
 
 
@@ -210,7 +210,7 @@ def _load(dataset_id: str) -> Dataset:
         return session.get_one(Dataset, dataset_id)
 
 
-def _until(probe, seconds: float = 10.0):
+def _until(probe, seconds: float = 60.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := probe():
