@@ -27,13 +27,13 @@ _SENTENCES = {
 
 
 class ModelFields(TypedDict, total=False):
-    """What the form sends."""
+    """What the form sends. A field that another source has is None."""
 
-    name: str
-    description: str
-    repo_id: str
-    revision: str
-    path: str
+    name: str | None
+    description: str | None
+    repo_id: str | None
+    revision: str | None
+    path: str | None
 
 
 class ModelFormState(rx.State):
@@ -84,14 +84,18 @@ def _create(actor: User, kind: str, form: ModelFields) -> str:
     source: dict[str, Any] = {"kind": kind}
     if kind == "hub":
         source |= {
-            "repo_id": form.get("repo_id", "").strip(),
-            "revision": form.get("revision", "").strip() or "main",
+            "repo_id": (form.get("repo_id") or "").strip(),
+            "revision": (form.get("revision") or "").strip() or "main",
         }
     elif kind == "path":
-        source["path"] = form.get("path", "").strip()
+        source["path"] = (form.get("path") or "").strip()
     try:
         data = ModelCreate.model_validate(
-            {"name": form.get("name", ""), "description": form.get("description", ""), "source": source}
+            {
+                "name": (form.get("name") or ""),
+                "description": (form.get("description") or ""),
+                "source": source,
+            }
         )
     except ValidationError as error:
         names = {str(part) for item in error.errors() for part in item["loc"]}
