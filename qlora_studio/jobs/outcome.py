@@ -74,7 +74,7 @@ def decide(records: Records) -> Outcome:
     if records.exit is not None:
         return _from_exit(records.exit, records)
     if records.stop is StopMode.KILL:
-        return Outcome(JobStatus.STOPPED, ExitReason.USER_STOP, "Stopped; nothing was kept.")
+        return Outcome(JobStatus.STOPPED, ExitReason.USER_STOP, "Stopped at once; nothing new was kept.")
     if records.is_rebooted:
         message = "The machine was restarted while this job ran. Resume goes on from the last checkpoint."
         return Outcome(JobStatus.LOST, ExitReason.REBOOT, message)
@@ -92,7 +92,7 @@ def _from_result(result: ResultFile) -> Outcome:
 
 def _from_exit(exit_file: ExitFile, records: Records) -> Outcome:
     if records.stop is StopMode.KILL:
-        return Outcome(JobStatus.STOPPED, ExitReason.USER_STOP, "Stopped; nothing was kept.")
+        return Outcome(JobStatus.STOPPED, ExitReason.USER_STOP, "Stopped at once; nothing new was kept.")
     if records.stop is StopMode.SAVE and (exit_file.escalated or exit_file.returncode is None):
         message = (
             "It did not stop in time and was ended by force. Resume goes on from the last checkpoint."

@@ -1,0 +1,141 @@
+"""A job's page in a real browser, with the worker that needs no torch: live, stopped, resumed, downloaded."""
+
+import io
+import os
+import signal
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+from sqlmodel import Session, select
+
+from qlora_studio.db.engine import make_engine
+from qlora_studio.db.models import User
+from scripts.running import Server, axe_violations, sign_in, sign_up, watch_console
+from tests.jobs.workbench import make_dataset, make_model, spec_data
+
+pytestmark = pytest.mark.browser
+
+
+class Desk:
+    """A server with the toy worker, and a person with a dataset and a model."""
+
+    def __init__(self, server: Server, token: str) -> None:
+        self.server = server
+        self.api = httpx.Client(
+            base_url=f"{server.base}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=30
+        )
+        engine = make_engine(f"sqlite:///{server.data_path / 'studio.db'}")
+        with Session(engine) as session:
+            user = session.exec(select(User)).one()
+            dataset, model = make_dataset(session, user), make_model(session, user)
+            self._data = spec_data(dataset, model)
+        engine.dispose()
+
+    def launch(self, name: str, steps: int) -> str:
+        changes = {"name": name, "optimization": {"max_steps": steps}, "evaluation": {"every_steps": 10}}
+        answer = self.api.post("/jobs", json=self._data | changes)
+        answer.raise_for_status()
+        return str(answer.json()["id"])
+
+
+@pytest.fixture
+def desk(own_server: Callable[..., Server], context: BrowserContext) -> Iterator[Desk]:
+    server = own_server(QLORA_STUDIO_WORKER="toy", QLORA_STUDIO_TOY_STEP_S="0.1")
+    token = sign_up(server, "ada")
+    sign_in(context, server, token)
+    opened = Desk(server, token)
+    yield opened
+    opened.api.close()
+
+
+def points(page: Page) -> int:
+    return int(page.locator(".live-chart").first.get_attribute("data-points") or 0)
+
+
+def test_a_job_is_watched_stopped_resumed_and_downloaded(desk: Desk, context: BrowserContext, tmp_path: Path):
+    job_id = desk.launch("watched", 2_000)
+    page = context.new_page()
+    complaints = watch_console(page)
+    page.goto(f"{desk.server.base}/training")
+    row = page.get_by_role("row").filter(has_text="watched")
+    expect(row).to_contain_text("Running")
+    row.get_by_role("link", name="watched").click()
+    page.wait_for_function("() => Number(document.querySelector('.live-chart')?.dataset.points) > 12")
+    before = points(page)
+    page.wait_for_function(
+        f"() => Number(document.querySelector('.live-chart').dataset.points) > {before} + 5"
+    )
+    expect(page.locator("#metric-now")).to_contain_text("%")
+
+    page.get_by_role("button", name="Stop and keep adapter").click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Stop and keep adapter").click()
+    expect(page.get_by_role("link", name="Open adapter")).to_be_visible(timeout=30_000)
+    expect(page.locator("#content h1")).to_contain_text("Stopped")
+    assert axe_violations(page) == []
+
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#content h1")).to_contain_text("Running", timeout=30_000)
+    page.get_by_role("button", name="Stop and discard").click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Stop and discard").click()
+    expect(page.locator("#content h1")).to_contain_text("Stopped", timeout=30_000)
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download results").click()
+    kept = tmp_path / "results.zip"
+    download.value.save_as(kept)
+    names = zipfile.ZipFile(io.BytesIO(kept.read_bytes())).namelist()
+    assert {"adapter/adapter_model.safetensors", "metrics.csv", "worker.log"} <= set(names)
+    for tab, text in (
+        ("Samples", "Reference"),
+        ("Logs", "/2000 loss"),
+        ("Config", "max_steps: 2000"),
+        ("Charts", "Machine"),
+    ):
+        page.get_by_role("navigation", name="Tabs").get_by_role("link", name=tab).click()
+        expect(page.locator("#content")).to_contain_text(text)
+        expect(page).to_have_url(f"{desk.server.base}/training/{job_id}?tab={tab.lower()}")
+    assert axe_violations(page) == []
+    assert complaints == []
+
+
+def test_a_job_outlives_its_server_and_is_shown_whole_again(
+    desk: Desk, context: BrowserContext, own_server: Callable[..., Server]
+):
+    job_id = desk.launch("outlives", 150)
+    page = context.new_page()
+    page.goto(f"{desk.server.base}/training/{job_id}")
+    page.wait_for_function("() => Number(document.querySelector('.live-chart')?.dataset.points) > 5")
+    desk.server.kill()
+    own_server(port=desk.server.port, QLORA_STUDIO_WORKER="toy")
+    page.goto(f"{desk.server.base}/training/{job_id}")
+    expect(page.locator("#content h1")).to_contain_text("Succeeded", timeout=60_000)
+    page.wait_for_function("() => document.querySelector('.live-chart')?.dataset.last === '150'")
+    series = desk.api.get(f"/jobs/{job_id}/metrics", params={"keys": "loss"}).json()["series"]["loss"]
+    assert series["step"] == list(range(1, 151))
+    assert points(page) == 150
+
+
+def test_a_failure_says_what_happened_in_an_open_page(desk: Desk, context: BrowserContext):
+    job_id = desk.launch("killed", 2_000)
+    page = context.new_page()
+    page.goto(f"{desk.server.base}/training/{job_id}")
+    page.wait_for_function("() => Number(document.querySelector('.live-chart')?.dataset.points) > 3")
+    pid = desk.api.get(f"/jobs/{job_id}").json()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    alert = page.get_by_role("alert").filter(has_text="killed by signal 9")
+    expect(alert).to_be_visible()
+    expect(alert.get_by_role("button", name="Resume")).to_be_visible()
+
+
+def test_a_strangers_job_is_not_there(desk: Desk, context: BrowserContext):
+    job_id = desk.launch("mine", 5)
+    context.clear_cookies()
+    sign_in(context, desk.server, sign_up(desk.server, "mallory"))
+    page = context.new_page()
+    page.goto(f"{desk.server.base}/training/{job_id}")
+    expect(page.get_by_text("There is no such job.")).to_be_visible()
+    expect(page.get_by_text("mine", exact=True)).to_have_count(0)
