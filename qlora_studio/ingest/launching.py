@@ -30,15 +30,23 @@ def launch(dataset_id: str) -> None:
         "QLORA_STUDIO_DATABASE_URL": settings.database_url,
         "QLORA_STUDIO_DATASET_ROOTS": settings.dataset_roots,
     }
-    with log_path.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "qlora_studio.ingest", dataset_id],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,
+    try:
+        with log_path.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "qlora_studio.ingest", dataset_id],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+    except OSError as error:
+        _log.exception("dataset %s", dataset_id)
+        _fail(
+            dataset_id,
+            f"The process that reads the files can't be started ({error.strerror}). Start it again.",
         )
+        return
     _processes[dataset_id] = process
     threading.Thread(target=_watch, args=(dataset_id, process), daemon=True).start()
 
@@ -62,8 +70,11 @@ def _watch(dataset_id: str, process: subprocess.Popen[bytes]) -> None:
         return
     how = f"it was ended by signal {-code}" if code < 0 else f"exit code {code}"
     _log.error("taking in dataset %s: %s", dataset_id, how)
+    _fail(dataset_id, f"Taking the files in ended early ({how}). Nothing is lost: start it again.")
+
+
+def _fail(dataset_id: str, message: str) -> None:
     with engine.write() as session:
         dataset = session.get(Dataset, dataset_id)
         if dataset is not None and dataset.status is DatasetStatus.PROCESSING:
-            dataset.status = DatasetStatus.ERROR
-            dataset.error = f"Taking the files in ended early ({how}). Nothing is lost: start it again."
+            dataset.status, dataset.error = DatasetStatus.ERROR, message

@@ -11,7 +11,8 @@ from typing import Any
 from qlora_studio.contracts.enums import Split
 from qlora_studio.ingest.names import clean_name
 
-MAX_BYTES = 256 << 20
+MAX_BYTES = 64 << 20
+MAX_ROWS = 500_000
 NAMES = ("manifest.csv", "manifest.jsonl", "manifest.tsv", "metadata.csv", "metadata.jsonl", "metadata.tsv")
 FIELDS = ("file", "text", "label", "speaker", "split")
 _GUESSES: dict[str, str] = {
@@ -103,6 +104,8 @@ def read_manifest(path: Path, name: str, *, mapping: Mapping[str, str] | None = 
         numbered, columns = _read_jsonl(content, name)
     else:
         numbered, columns = _read_csv(content, name)
+    if len(numbered) > MAX_ROWS:
+        raise ManifestRefused(f"{name} has {len(numbered):,} rows; at most {MAX_ROWS:,} are read.")
     chosen = {**guess_mapping(columns), **{k: v for k, v in (mapping or {}).items() if v}}
     _check_mapping(chosen, columns, name)
     folder = str(PurePosixPath(name).parent)

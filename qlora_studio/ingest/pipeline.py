@@ -47,8 +47,10 @@ def run(dataset_id: str) -> None:
         dataset = _load(dataset_id)
         if dataset is None or dataset.status is not DatasetStatus.PROCESSING:
             return
+        kept: set[str] = set()
         try:
-            _take_in(dataset)
+            _take_in(dataset, kept)
+            kept.clear()
         except DatasetGone:
             staging.discard(dataset_id)
             return
@@ -61,11 +63,16 @@ def run(dataset_id: str) -> None:
             other = f"A file couldn't be read or written ({error.strerror}). Start it again."
             _fail(dataset_id, _DISK_FULL if is_full else other)
             return
+        finally:
+            if kept:  # the work was cut short; what no clip names goes again
+                with engine.write() as session:
+                    blobs.sweep(session, kept)
     if (dataset := _load(dataset_id)) is not None and dataset.status is DatasetStatus.READY:
         staging.discard(dataset_id)
 
 
-def _take_in(dataset: Dataset) -> None:
+def _take_in(dataset: Dataset, kept: set[str]) -> None:
+    """Do the whole work; `kept` is filled with the hashes of originals as they are stored."""
     plan = match(_gather(dataset), task=dataset.task, mapping=dataset.mapping)
     settings = get_settings()
     with engine.write() as session:
@@ -74,14 +81,12 @@ def _take_in(dataset: Dataset) -> None:
         row = _row(session, dataset.id)
         row.progress_done, row.progress_total, row.duration_s = 0, len(plan.clips), 0.0
     with DecoderPool(max_clip_s=settings.max_clip_s) as pool, ThreadPoolExecutor(_n_threads()) as threads:
-        examined = threads.map(lambda item: _examine(pool, dataset.id, *item), enumerate(plan.clips))
+        examined = threads.map(lambda item: _examine(pool, dataset.id, kept, *item), enumerate(plan.clips))
         try:
             _store(dataset.id, plan, examined)
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
-    with engine.read() as session:
-        kept = session.exec(select(Clip.sha256).where(col(Clip.dataset_id) == dataset.id).distinct()).all()
     blobs.make_durable(kept)  # before the database says that the dataset is ready
     with engine.write() as session:
         blobs.sweep(session, old)
@@ -99,7 +104,7 @@ def _gather(dataset: Dataset) -> list[StagedFile]:
 
 
 def _examine(
-    pool: DecoderPool, dataset_id: str, position: int, planned: PlannedClip
+    pool: DecoderPool, dataset_id: str, kept: set[str], position: int, planned: PlannedClip
 ) -> tuple[Clip, Path | None]:
     """Turn a planned clip into its row; the path is that of the bytes to keep."""
     labels = planned.labels
@@ -126,6 +131,7 @@ def _examine(
     if verdict.is_silent:
         clip.status = ClipStatus.EXCLUDED
         clip.reason = "Silent: nothing in it is louder than -80 dB. Include it if that is meant."
+    kept.add(sha256)
     blobs.keep(planned.path, sha256)
     return clip, planned.path
 

@@ -159,6 +159,27 @@ def test_a_dataset_deleted_meanwhile_leaves_nothing(dataset, monkeypatch):
         assert session.exec(select(Clip)).all() == []
 
 
+def test_work_that_is_cut_short_leaves_no_originals_behind(dataset, monkeypatch):
+    """Deleted after clips were examined, and before they were in the database."""
+    stage(dataset.id, {f"{i}.wav": sounds.wav(0.1, pitch=100 + i) for i in range(4)})
+
+    def gone(*_):
+        raise pipeline.DatasetGone
+
+    monkeypatch.setattr(pipeline, "_flush", gone)
+    pipeline.run(dataset.id)
+    assert [p for p in (layout.data_path() / "blobs").rglob("*") if p.is_file()] == []
+
+
+def test_a_process_that_cannot_be_started_is_an_error(dataset, monkeypatch):
+    def full(*_args, **_options):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(launching.subprocess, "Popen", full)
+    launching.launch(dataset.id)
+    assert "can't be started" in _load(dataset.id).error
+
+
 def test_a_server_folder_is_read_without_following_links_out(dataset, tmp_path, monkeypatch):
     root, outside = tmp_path / "root", tmp_path / "outside"
     sounds.write(root / "set", {"a.wav": sounds.wav(0.2), "b.wav": sounds.wav(0.3), ".hidden.wav": b"x"})
