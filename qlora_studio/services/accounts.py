@@ -76,7 +76,7 @@ def check_fields(session: Session, *, username: str = "", email: str = "") -> di
 
 
 def sign_up(session: Session, *, username: str, email: str, password: str) -> User:
-    """Make an account; the first one becomes admin.
+    """Make an account; it becomes admin if there is none yet.
 
     Raises:
         InvalidInput: a field is malformed or the password is weak; `fields` says which and why.
@@ -98,7 +98,8 @@ def sign_up(session: Session, *, username: str, email: str, password: str) -> Us
         error = Conflict(next(iter(taken.values())))
         error.fields = taken  # type: ignore[attr-defined]
         raise error
-    is_first = session.exec(select(func.count()).select_from(User)).one() == 0
+    # The command line may have made a user of its own before anyone signed up, so count admins, not people.
+    is_first = session.exec(select(func.count()).where(User.role == Role.ADMIN)).one() == 0
     user = User(
         username=username,
         username_key=username.casefold(),

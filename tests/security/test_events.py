@@ -1,0 +1,240 @@
+"""Every event handler, called by hand over a raw socket: signed out, as a stranger, with nonsense."""
+
+import inspect
+import json
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from sqlmodel import Session, SQLModel, select, text
+
+from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, Task, TrainingType
+from qlora_studio.db.engine import make_engine
+from qlora_studio.db.models import Adapter, BaseAudioModel, Clip, Dataset, Job, User
+from scripts.running import Server, sign_up, start_server
+from tests.security.socket_client import EventSocket, handshake_status
+
+pytestmark = pytest.mark.slow
+SECRET = "zirconium"  # in the name of everything that is the owner's
+TOKEN = "11111111-2222-4333-8444-555555555555"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    started = start_server(tmp_path_factory.mktemp("server"), QLORA_STUDIO_SLOTS="0")
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def database(server: Server) -> Iterator[Any]:
+    engine = make_engine(f"sqlite:///{server.data_path / 'studio.db'}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def owner(server: Server) -> str:
+    """A session's token of the person who owns things."""
+    return sign_up(server, "owner")
+
+
+@pytest.fixture(scope="module")
+def ids(server: Server, database: Any, owner: str) -> dict[str, str]:
+    """One dataset, clip, model, job and adapter of the owner's."""
+    with Session(database, expire_on_commit=False) as session:
+        user = session.exec(select(User).where(User.username == "owner")).one()
+        dataset = Dataset(
+            owner_id=user.id, name=SECRET, task=Task.SPEECH_TO_TEXT, status=DatasetStatus.READY, n_clips=1
+        )
+        model = BaseAudioModel(
+            owner_id=user.id, name=SECRET, task=Task.SPEECH_TO_TEXT, status=ModelStatus.READY
+        )
+        session.add_all([dataset, model])
+        session.flush()
+        job = Job(
+            owner_id=user.id, name=SECRET, training_type=TrainingType.QLORA, dataset_id=dataset.id,
+            model_id=model.id, status=JobStatus.QUEUED,
+        )  # fmt: skip
+        clip = Clip(dataset_id=dataset.id, position=0, filename=SECRET, text=SECRET)
+        session.add_all([job, clip])
+        session.flush()
+        adapter = Adapter(owner_id=user.id, name=SECRET, job_id=job.id, base_model_id=model.id, path=SECRET)
+        session.add(adapter)
+        session.commit()
+    return {
+        "dataset_id": dataset.id,
+        "clip_id": clip.id,
+        "model_id": model.id,
+        "job_id": job.id,
+        "adapter_id": adapter.id,
+    }
+
+
+def handlers() -> dict[str, Any]:
+    """Every handler that this app registers, the framework's own too."""
+    from reflex_base.registry import RegistrationContext
+
+    from qlora_studio import qlora_studio  # noqa: F401  loads every page and state
+
+    return {name: r.handler.fn for name, r in RegistrationContext.get().event_handlers.items()}
+
+
+def rows_of(database: Any, about: Collection[str] = ()) -> dict[str, list[str]]:
+    """All rows of the tables that people fill, as text; with `about`, those that name one of these ids."""
+    found: dict[str, list[str]] = {}
+    with Session(database) as session:
+        for name in SQLModel.metadata.tables:
+            if name not in {"auth_session", "login_failure"}:
+                rows = [str(tuple(row)) for row in session.execute(text(f"select * from {name}"))]
+                found[name] = sorted(r for r in rows if not about or any(i in r for i in about))
+    return found
+
+
+def arguments_for(handler: Any, value: str) -> dict[str, Any]:
+    """Arguments that fit the handler, with `value` wherever a text is wanted."""
+    made: dict[str, Any] = {}
+    for name, parameter in list(inspect.signature(handler).parameters.items())[1:]:
+        if parameter.kind in {parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL}:
+            continue
+        kind = str(parameter.annotation)
+        if "dict" in kind or "TypedDict" in kind:
+            made[name] = {"id": value, "name": "taken over", "text": "taken over"}
+        elif "list" in kind:
+            made[name] = [value]
+        elif "bool" in kind:
+            made[name] = True
+        elif "int" in kind or "float" in kind:
+            made[name] = 1
+        else:
+            made[name] = value
+    return made
+
+
+PAGES = {
+    "dataset_id": "/datasets/[dataset_id]",
+    "clip_id": "/datasets/[dataset_id]",
+    "model_id": "/models/[model_id]",
+    "job_id": "/training/[job_id]",
+    "adapter_id": "/adapters/[adapter_id]",
+}
+
+
+def call_everything(socket: EventSocket, ids: dict[str, str]) -> None:
+    for kind, page in PAGES.items():
+        value = ids[kind]
+        query = {"dataset_id": ids["dataset_id"]} if kind == "clip_id" else {kind: value}
+        path = page.replace("[" + next(iter(query)) + "]", next(iter(query.values())))
+        for name, handler in handlers().items():
+            socket.send(name, arguments_for(handler, value), path, **query)
+
+
+def test_signed_out_nothing_is_read_and_nothing_changes(
+    server: Server, database: Any, ids: dict[str, str]
+) -> None:
+    before = rows_of(database)
+    socket = EventSocket(server, token=TOKEN)
+    call_everything(socket, ids)
+    seen = socket.collect(quiet_s=4)
+    socket.close()
+    assert SECRET not in seen
+    assert "Traceback" not in seen
+    assert rows_of(database) == before
+
+
+def test_a_stranger_reads_and_changes_nothing_of_the_owners(
+    server: Server, database: Any, ids: dict[str, str]
+) -> None:
+    with Session(database) as session:
+        owner_id = session.exec(select(User.id).where(User.username == "owner")).one()
+    about = [owner_id, *ids.values()]
+    before = rows_of(database, about)
+    socket = EventSocket(server, token=TOKEN, cookie=sign_up(server, "stranger"))
+    call_everything(socket, ids)
+    seen = socket.collect(quiet_s=6)
+    socket.close()
+    assert SECRET not in seen
+    assert "Traceback" not in seen
+    assert rows_of(database, about) == before
+
+
+def test_the_owner_does_see_it(server: Server, owner: str, ids: dict[str, str]) -> None:
+    """The control: the same calls that show a stranger nothing show the owner something."""
+    socket = EventSocket(server, token=TOKEN, cookie=owner)
+    load = next(name for name in handlers() if name.endswith("datasets_state.load"))
+    socket.send(load, {}, "/datasets")
+    assert SECRET in socket.collect(quiet_s=3)
+    socket.close()
+
+
+def test_a_stolen_tab_token_opens_an_empty_state(server: Server, owner: str, ids: dict[str, str]) -> None:
+    load = next(name for name in handlers() if name.endswith("datasets_state.load"))
+    hydrate = "reflex___state____state.hydrate"
+    first = EventSocket(server, token=TOKEN, cookie=owner)
+    first.send(load, {}, "/datasets")
+    assert SECRET in first.collect(quiet_s=3)
+    for during in (True, False):
+        thief = EventSocket(server, token=TOKEN)
+        thief.send(hydrate, {}, "/datasets")
+        assert SECRET not in thief.collect(quiet_s=2)
+        thief.close()
+        if during:
+            first.close()
+
+
+def test_framework_events_cannot_write_state(server: Server, ids: dict[str, str]) -> None:
+    names = list(handlers())
+    shell = next(n for n in names if n.endswith("shell_state.load")).removesuffix(".load")
+    socket = EventSocket(server, token=TOKEN)
+    socket.send(f"{shell}.setvar", {"var_name": "username", "value": "intruder"})
+    update = "reflex___state____state.reflex___state____update_vars_internal_state.update_vars_internal"
+    socket.send(update, {"vars": {f"{shell}.username": "intruder", f"{shell}.is_admin": True}})
+    socket.send("reflex___state____state.hydrate", {})
+    assert "intruder" not in socket.collect(quiet_s=3)
+    socket.close()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"text": "x" * 900_000},
+        {"text": None},
+        {"text": {"a": [[[[]]]]}},
+        {"text": [1, 2]},
+        {},
+        {"text": "a", "extra": 1},
+        {"actor": "owner", "text": "a"},
+        "not a dict",
+    ],
+)
+def test_nonsense_is_one_message_and_the_server_lives(server: Server, owner: str, payload: Any) -> None:
+    search = next(n for n in handlers() if n.endswith("datasets_state.search"))
+    socket = EventSocket(server, token=TOKEN, cookie=owner)
+    socket.send(search, payload, "/datasets")
+    seen = socket.collect(quiet_s=1)
+    assert "Traceback" not in seen
+    socket.close()
+    assert httpx.get(f"{server.base}/ping", timeout=20).status_code == 200
+
+
+def test_foreign_sites_get_no_socket(server: Server, owner: str) -> None:
+    own = f"localhost:{server.port}"
+    assert handshake_status(server, origin=f"http://{own}", host=own, cookie=owner) == 101
+    for origin in ("http://evil.example", "null", "http://localhost:1", f"http://{own}.evil.example", None):
+        assert handshake_status(server, origin=origin, host=own, cookie=owner) == 403
+    assert handshake_status(server, origin="http://evil.example", host="evil.example", cookie=owner) == 403
+
+
+def test_cors_is_closed(server: Server) -> None:
+    for path in ("/ping", "/_event/?EIO=4&transport=polling", "/api/v1/openapi.json", "/_health"):
+        answer = httpx.get(server.base + path, headers={"Origin": "http://evil.example"}, timeout=20)
+        assert "access-control-allow-origin" not in answer.headers
+        assert answer.status_code == 403
+
+
+def test_the_handlers_arguments_are_json() -> None:
+    """What `call_everything` sends can be sent; otherwise the tests above would prove nothing."""
+    assert len(handlers()) > 30
+    for handler in handlers().values():
+        json.dumps(arguments_for(handler, "x"))
