@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from qlora_studio.storage import layout
 
 log = logging.getLogger(__name__)
 _POLL_S = 0.5
+_ORPHAN_AFTER_S = 3600  # another process may be making a model's folder before its row
 _SECRET_ENVIRONMENT = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "HF_TOKEN_PATH")
 _threads: dict[str, threading.Thread] = {}
 
@@ -147,7 +149,8 @@ def recover() -> list[str]:
         ids = list(session.exec(under_way))
     root = layout.data_path() / "models"
     for folder in root.iterdir() if root.is_dir() else ():
-        if folder.is_dir() and folder.name.lstrip(".").removesuffix(".partial") not in known:
+        is_known = folder.name.lstrip(".").removesuffix(".partial") in known
+        if folder.is_dir() and not is_known and time.time() - folder.stat().st_mtime > _ORPHAN_AFTER_S:
             shutil.rmtree(folder, ignore_errors=True)
     for model_id in ids:
         start(model_id)

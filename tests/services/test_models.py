@@ -195,11 +195,15 @@ def test_what_was_under_way_is_taken_up_after_a_restart(session: Session, user: 
     session.commit()
     orphan = layout.model_path("mod_000000000000")
     orphan.mkdir(parents=True)
+    os.utime(orphan, (0, 0))
+    being_made = layout.model_path("mod_000000000001")
+    being_made.mkdir()
     assert model_intake.recover() == [model.id]
     model_intake.wait(model.id, 20)
     session.expire_all()
     assert session.get_one(BaseAudioModel, model.id).status is ModelStatus.READY
     assert not orphan.exists()
+    assert being_made.exists()
 
 
 def test_a_folder_that_left_the_roots_ends_in_error(
