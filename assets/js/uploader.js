@@ -1,457 +1,249 @@
 // <studio-uploader dataset-id="ds_…">: sends files to the REST API with progress, cancel, retry and resume.
 // Without a dataset id it only gathers files; its hidden field `draft` names the batch, and the page that opens as
 // /datasets/ds_…?draft=<name> sends it. Uploads belong to the tab, not to the page: they go on while one looks around.
-(() => {
-  if (customElements.get("studio-uploader")) return;
-  const AT_ONCE = 3;
-  const MOST_TRIES = 12;
-  const MOST_ROWS = 200;
-  const SPEED_WINDOW_MS = 4000;
-  const JUNK = /(^|\/)(\.|thumbs\.db$|desktop\.ini$|__MACOSX\/)/i;
-  const drafts = new Map();
-  const byDataset = new Map();
+import { Batch, byDataset, drafts, files, size, span } from "./upload_batch.js";
 
-  const size = (n) => (n < 1e3 ? `${n} B` : n < 1e6 ? `${(n / 1e3).toFixed(0)} kB` : n < 1e9 ? `${(n / 1e6).toFixed(1)} MB` : `${(n / 1e9).toFixed(2)} GB`);
-  const span = (s) => (s < 60 ? `${Math.max(1, Math.ceil(s))} s` : s < 3600 ? `${Math.ceil(s / 60)} min` : `${Math.floor(s / 3600)} h ${Math.round((s % 3600) / 60)} min`);
-  const files = (n) => `${n.toLocaleString("en")} ${n === 1 ? "file" : "files"}`;
-  const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+const MOST_ROWS = 200;
 
-  async function problem(response) {
-    const body = await response.json().catch(() => ({}));
-    return body.detail || body.title || `The server answered ${response.status}.`;
+async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files].map((file) => ({ file, name: file.name }));
+  const found = [];
+  const walk = async (entry, prefix) => {
+    if (entry.isFile) {
+      const file = await new Promise((ok, bad) => entry.file(ok, bad));
+      found.push({ file, name: prefix + file.name });
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      const some = await new Promise((ok, bad) => reader.readEntries(ok, bad));
+      if (!some.length) return;
+      for (const child of some) await walk(child, `${prefix}${entry.name}/`);
+    }
+  };
+  for (const entry of entries) await walk(entry, "");
+  return found;
+}
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text) made.textContent = text;
+  return made;
+}
+
+function action(label, run, options = {}) {
+  const made = element("button", "up-button", label);
+  made.type = "button";
+  for (const [key, value] of Object.entries(options)) made.setAttribute(key, value);
+  made.addEventListener("click", run);
+  return made;
+}
+
+class StudioUploader extends HTMLElement {
+  static observedAttributes = ["dataset-id"];
+  #rows = new Map();
+  #onChange = () => this.#later();
+
+  connectedCallback() {
+    if (!this.firstChild) this.#build();
+    this.#attach();
   }
 
-  class Batch extends EventTarget {
-    items = [];
-    names = new Map();
-    held = new Map(); // what the server has from before: name -> {received, size, is_complete}
-    datasetId = "";
-    goesOn = false; // process by itself once everything is sent
-    note = "";
-    samples = [];
-    #n = 0;
+  disconnectedCallback() {
+    this.batch?.removeEventListener("changed", this.#onChange);
+  }
 
-    add(chosen) {
-      for (const { file, name } of chosen) {
-        if (JUNK.test(name)) continue;
-        const old = this.names.get(name);
-        if (old && old.state !== "failed" && old.state !== "cancelled") continue;
-        const before = this.held.get(name);
-        const isHere = before?.is_complete && before.size === file.size;
-        const from = before && !before.is_complete && before.size === file.size ? before.received : 0;
-        const item = old || { id: ++this.#n, name };
-        Object.assign(item, { file, state: isHere ? "done" : "waiting", sent: isHere ? file.size : from, from, tries: 0, message: "" });
-        if (!old) {
-          this.items.push(item);
-          this.names.set(name, item);
-        }
-      }
-      this.changed();
-      this.pump();
-    }
+  attributeChangedCallback(_, before, after) {
+    if (this.isConnected && this.firstChild && before !== after) this.#attach();
+  }
 
-    async start(datasetId) {
-      this.datasetId = datasetId;
-      await this.ask();
-      for (const item of this.items) {
-        const before = this.held.get(item.name);
-        if (before && !before.is_complete && before.size === item.file.size) item.from = item.sent = before.received;
-      }
-      this.pump();
-    }
+  #attach() {
+    this.batch?.removeEventListener("changed", this.#onChange);
+    const id = this.getAttribute("dataset-id") || "";
+    this.batch = id ? this.#batchOf(id) : this.#draft();
+    this.batch.addEventListener("changed", this.#onChange);
+    this.list.replaceChildren();
+    this.#rows.clear();
+    this.#render();
+  }
 
-    // What the server holds; false if it can't be reached.
-    async ask() {
-      try {
-        const response = await fetch(`/api/v1/datasets/${this.datasetId}/files`);
-        if (!response.ok) throw new Error(await problem(response));
-        const { items } = await response.json();
-        this.held = new Map(items.map((item) => [item.filename, item]));
-        this.note = "";
-        return true;
-      } catch (error) {
-        this.note = error instanceof TypeError ? "The server can't be reached. Trying again." : error.message;
-        return false;
-      } finally {
-        this.changed();
-      }
-    }
+  #draft() {
+    const name = crypto.randomUUID ? crypto.randomUUID() : String(Math.random()).slice(2);
+    const batch = new Batch();
+    drafts.clear(); // one form at a time
+    drafts.set(name, batch);
+    this.field.value = name;
+    return batch;
+  }
 
-    count(...states) {
-      return this.items.reduce((n, item) => n + states.includes(item.state), 0);
-    }
+  #batchOf(id) {
+    let batch = byDataset.get(id);
+    if (batch) return batch;
+    const name = new URLSearchParams(location.search).get("draft");
+    batch = drafts.get(name) || new Batch();
+    batch.goesOn = drafts.delete(name) && batch.items.length > 0;
+    byDataset.set(id, batch);
+    batch.start(id);
+    return batch;
+  }
 
-    get isBusy() {
-      return this.count("waiting", "sending") > 0 && Boolean(this.datasetId);
-    }
-
-    pump() {
-      if (!this.datasetId) return;
-      let free = AT_ONCE - this.count("sending");
-      for (const item of this.items) {
-        if (free <= 0) break;
-        if (item.state !== "waiting") continue;
-        free--;
-        item.state = "sending";
-        this.#send(item);
-      }
-      this.changed();
-      if (!this.isBusy && this.goesOn && this.count("failed") === 0 && this.count("done") > 0) this.process();
-    }
-
-    async #send(item) {
-      while (item.state === "sending") {
-        const answer = await this.#put(item);
-        if (item.state !== "sending") break;
-        if (answer.status === 201) {
-          Object.assign(item, { state: "done", sent: item.file.size, message: "" });
-        } else if (answer.status === 409 && Number.isInteger(answer.body.received)) {
-          item.from = item.sent = answer.body.received >= item.file.size ? 0 : answer.body.received;
-          item.tries++;
-        } else if ([0, 408, 409, 429, 500, 502, 503, 504].includes(answer.status) && item.tries < MOST_TRIES) {
-          await this.#again(item, answer);
-        } else {
-          item.state = "failed";
-          item.canRetry = ![413, 422].includes(answer.status);
-          item.message = answer.body.detail || (answer.status ? `The server answered ${answer.status}.` : "The connection is lost.");
-        }
-      }
-      this.pump();
-    }
-
-    async #again(item, answer) {
-      const wait = Math.min(15, 2 ** item.tries++);
-      item.message = `${answer.status ? answer.body.detail || "The server is busy." : "Connection lost."} Trying again in ${wait} s`;
-      this.changed();
-      await pause(wait * 1000);
-      if (item.state !== "sending" || !(await this.ask())) return;
-      const before = this.held.get(item.name);
-      item.from = item.sent = before && before.size === item.file.size && before.received < item.file.size ? before.received : 0;
-      item.message = "";
-    }
-
-    #put(item) {
-      return new Promise((done) => {
-        const request = new XMLHttpRequest();
-        const path = item.name.split("/").map(encodeURIComponent).join("/");
-        request.open("PUT", `/api/v1/datasets/${this.datasetId}/files/${path}`);
-        const total = item.file.size;
-        if (item.from > 0) request.setRequestHeader("Content-Range", `bytes ${item.from}-${total - 1}/${total}`);
-        request.setRequestHeader("Content-Type", "application/octet-stream");
-        request.upload.onprogress = (event) => {
-          item.sent = Math.min(total, item.from + event.loaded);
-          this.changed();
-        };
-        request.onloadend = () => {
-          let body = {};
-          try {
-            body = JSON.parse(request.responseText || "{}");
-          } catch {
-            /* not one of our answers */
-          }
-          done({ status: request.status, body });
-        };
-        item.request = request;
-        request.send(item.from > 0 ? item.file.slice(item.from) : item.file);
+  #build() {
+    this.zone = element("div", "up-zone");
+    this.zone.append(element("strong", "", "Drop recordings here"), element("p", "", "WAV, FLAC, Ogg or MP3: files, folders or one zip. Words and labels come from manifest.csv, manifest.jsonl, metadata.csv, a .txt beside each recording, or a folder for each class."));
+    const pick = element("input");
+    const pickFolder = element("input");
+    for (const input of [pick, pickFolder]) {
+      input.type = "file";
+      input.multiple = true;
+      input.hidden = true;
+      input.addEventListener("change", () => {
+        this.batch.add([...input.files].map((file) => ({ file, name: file.webkitRelativePath || file.name })));
+        input.value = "";
       });
     }
-
-    cancel(item) {
-      const wasSent = item.sent > 0 && this.datasetId;
-      item.state = "cancelled";
-      item.request?.abort();
-      this.items = this.items.filter((other) => other !== item);
-      this.names.delete(item.name);
-      if (wasSent) this.forget(item.name);
-      this.pump();
-    }
-
-    async forget(name) {
-      const path = name.split("/").map(encodeURIComponent).join("/");
-      for (let i = 0; i < 5; i++) {
-        const response = await fetch(`/api/v1/datasets/${this.datasetId}/files/${path}`, { method: "DELETE" }).catch(() => null);
-        if (response && response.status !== 409) break;
-        await pause(500); // the server hasn't noticed yet that the sender has gone
-      }
-      this.held.delete(name);
-      this.changed();
-    }
-
-    retry(item) {
-      Object.assign(item, { state: "waiting", tries: 0, message: "" });
-      this.pump();
-    }
-
-    async process() {
-      this.goesOn = false;
-      this.isStarting = true;
-      this.changed();
-      const response = await fetch(`/api/v1/datasets/${this.datasetId}/ingest`, { method: "POST" }).catch(() => null);
-      this.isStarting = false;
-      if (response?.ok) byDataset.delete(this.datasetId);
-      this.note = response?.ok ? "" : response ? await problem(response) : "The server can't be reached. Try again.";
-      this.isProcessing = Boolean(response?.ok);
-      this.changed();
-    }
-
-    changed() {
-      this.dispatchEvent(new Event("changed"));
-    }
-
-    // Bytes a second over the last seconds.
-    speed(sent) {
-      const now = performance.now();
-      this.samples.push([now, sent]);
-      while (this.samples.length > 2 && now - this.samples[0][0] > SPEED_WINDOW_MS) this.samples.shift();
-      const [at, before] = this.samples[0];
-      return now - at > 300 ? Math.max(0, ((sent - before) / (now - at)) * 1000) : 0;
-    }
+    pick.setAttribute("aria-label", "Files to upload");
+    pickFolder.setAttribute("aria-label", "Folder to upload");
+    pickFolder.webkitdirectory = true;
+    const buttons = element("div", "up-buttons");
+    buttons.append(action("Choose files", () => pick.click()), action("Choose a folder", () => pickFolder.click()));
+    this.zone.append(buttons, pick, pickFolder);
+    this.field = element("input");
+    this.field.type = "hidden";
+    this.field.name = "draft";
+    this.total = element("div", "up-total");
+    this.totalText = element("span");
+    this.totalMore = element("span", "up-state");
+    this.go = action("Process", () => this.batch.process(), { "data-primary": "" });
+    this.total.append(this.totalText, this.totalMore, this.go);
+    this.live = element("div", "sr-only");
+    this.live.setAttribute("role", "status");
+    this.bar = element("div", "up-bar up-total-bar");
+    this.bar.append(element("i"));
+    this.bar.setAttribute("role", "progressbar");
+    this.bar.setAttribute("aria-label", "Upload");
+    this.note = element("p", "up-note");
+    this.note.setAttribute("role", "alert");
+    this.list = element("ul", "up-rows");
+    this.list.setAttribute("aria-label", "Files");
+    this.list.tabIndex = 0;
+    this.append(this.zone, this.field, this.note, this.total, this.bar, this.live, this.list);
+    this.#dropZone();
   }
 
-  addEventListener("beforeunload", (event) => {
-    if ([...byDataset.values()].some((batch) => batch.isBusy)) event.preventDefault();
-  });
-
-  async function dropped(transfer) {
-    const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-    if (!entries.length) return [...transfer.files].map((file) => ({ file, name: file.name }));
-    const found = [];
-    const walk = async (entry, prefix) => {
-      if (entry.isFile) {
-        const file = await new Promise((ok, bad) => entry.file(ok, bad));
-        found.push({ file, name: prefix + file.name });
-        return;
-      }
-      const reader = entry.createReader();
-      for (;;) {
-        const some = await new Promise((ok, bad) => reader.readEntries(ok, bad));
-        if (!some.length) return;
-        for (const child of some) await walk(child, `${prefix}${entry.name}/`);
-      }
+  #dropZone() {
+    const over = (is) => (event) => {
+      event.preventDefault();
+      this.zone.toggleAttribute("data-over", is);
     };
-    for (const entry of entries) await walk(entry, "");
-    return found;
+    this.zone.addEventListener("dragenter", over(true));
+    this.zone.addEventListener("dragover", over(true));
+    this.zone.addEventListener("dragleave", over(false));
+    this.zone.addEventListener("drop", async (event) => {
+      over(false)(event);
+      this.batch.add(await dropped(event.dataTransfer));
+    });
   }
 
-  function element(tag, className, text) {
-    const made = document.createElement(tag);
-    if (className) made.className = className;
-    if (text) made.textContent = text;
-    return made;
+  #later() {
+    if (this.#timer) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = 0;
+      if (this.isConnected) this.#render();
+    }, 100);
+  }
+  #timer = 0;
+
+  #render() {
+    const { batch } = this;
+    const all = batch.items.reduce((sum, item) => sum + item.file.size, 0);
+    const sent = batch.items.reduce((sum, item) => sum + (item.state === "done" ? item.file.size : item.sent), 0);
+    const older = [...batch.held.values()].filter((item) => !batch.names.has(item.filename));
+    this.note.hidden = !batch.note;
+    this.note.textContent = batch.note;
+    this.zone.hidden = Boolean(batch.isProcessing);
+    this.#renderTotal(batch, all, sent, older);
+    this.#renderRows(batch, older);
   }
 
-  function action(label, run, options = {}) {
-    const made = element("button", "up-button", label);
-    made.type = "button";
-    for (const [key, value] of Object.entries(options)) made.setAttribute(key, value);
-    made.addEventListener("click", run);
-    return made;
+  #renderTotal(batch, all, sent, older) {
+    const n = batch.items.length;
+    const done = batch.count("done");
+    const ready = done + older.filter((item) => item.is_complete).length;
+    this.total.hidden = n + older.length === 0;
+    this.bar.hidden = !batch.isBusy;
+    this.bar.firstChild.style.width = `${all ? (100 * sent) / all : 0}%`;
+    this.bar.setAttribute("aria-valuenow", String(Math.round(all ? (100 * sent) / all : 0)));
+    if (!batch.datasetId) this.totalText.textContent = `${files(n)} chosen, ${size(all)}`;
+    else if (batch.isBusy) this.totalText.textContent = `${done.toLocaleString("en")} of ${files(n)} sent`;
+    else this.totalText.textContent = `${files(ready)} received`;
+    const speed = batch.isBusy ? batch.speed(sent) : 0;
+    const left = speed > 0 ? `, ${size(speed)}/s, ${span((all - sent) / speed)} left` : "";
+    this.totalMore.textContent = batch.isBusy ? `${size(sent)} of ${size(all)}${left}` : "";
+    this.go.hidden = !batch.datasetId || batch.isBusy || batch.isProcessing || ready === 0;
+    this.go.disabled = Boolean(batch.isStarting);
+    this.go.textContent = `Process ${files(ready)}`;
+    const spoken = batch.datasetId && n && !batch.isBusy ? `${files(ready)} received` : "";
+    if (this.live.textContent !== spoken) this.live.textContent = spoken;
   }
 
-  class StudioUploader extends HTMLElement {
-    static observedAttributes = ["dataset-id"];
-    #rows = new Map();
-    #onChange = () => this.#later();
-
-    connectedCallback() {
-      if (!this.firstChild) this.#build();
-      this.#attach();
-    }
-
-    disconnectedCallback() {
-      this.batch?.removeEventListener("changed", this.#onChange);
-    }
-
-    attributeChangedCallback(_, before, after) {
-      if (this.isConnected && this.firstChild && before !== after) this.#attach();
-    }
-
-    #attach() {
-      this.batch?.removeEventListener("changed", this.#onChange);
-      const id = this.getAttribute("dataset-id") || "";
-      this.batch = id ? this.#batchOf(id) : this.#draft();
-      this.batch.addEventListener("changed", this.#onChange);
-      this.list.replaceChildren();
-      this.#rows.clear();
-      this.#render();
-    }
-
-    #draft() {
-      const name = crypto.randomUUID ? crypto.randomUUID() : String(Math.random()).slice(2);
-      const batch = new Batch();
-      drafts.clear(); // one form at a time
-      drafts.set(name, batch);
-      this.field.value = name;
-      return batch;
-    }
-
-    #batchOf(id) {
-      let batch = byDataset.get(id);
-      if (batch) return batch;
-      const name = new URLSearchParams(location.search).get("draft");
-      batch = drafts.get(name) || new Batch();
-      batch.goesOn = drafts.delete(name) && batch.items.length > 0;
-      byDataset.set(id, batch);
-      batch.start(id);
-      return batch;
-    }
-
-    #build() {
-      this.zone = element("div", "up-zone");
-      this.zone.append(element("strong", "", "Drop recordings here"), element("p", "", "WAV, FLAC, Ogg or MP3: files, folders or one zip. Words and labels come from manifest.csv, manifest.jsonl, metadata.csv, a .txt beside each recording, or a folder for each class."));
-      const pick = element("input");
-      const pickFolder = element("input");
-      for (const input of [pick, pickFolder]) {
-        input.type = "file";
-        input.multiple = true;
-        input.hidden = true;
-        input.addEventListener("change", () => {
-          this.batch.add([...input.files].map((file) => ({ file, name: file.webkitRelativePath || file.name })));
-          input.value = "";
-        });
+  #renderRows(batch, older) {
+    const rank = { failed: 0, sending: 1, waiting: 2, done: 3 };
+    const earlier = older.sort((a, b) => a.is_complete - b.is_complete).slice(0, MOST_ROWS);
+    const shown = batch.items.length > MOST_ROWS ? [...batch.items].sort((a, b) => rank[a.state] - rank[b.state]).slice(0, MOST_ROWS) : batch.items;
+    const keys = new Set([...shown.map((item) => item.id), ...earlier.map((item) => item.filename)]);
+    for (const [key, row] of this.#rows)
+      if (!keys.has(key)) {
+        row.remove();
+        this.#rows.delete(key);
       }
-      pick.setAttribute("aria-label", "Files to upload");
-      pickFolder.setAttribute("aria-label", "Folder to upload");
-      pickFolder.webkitdirectory = true;
-      const buttons = element("div", "up-buttons");
-      buttons.append(action("Choose files", () => pick.click()), action("Choose a folder", () => pickFolder.click()));
-      this.zone.append(buttons, pick, pickFolder);
-      this.field = element("input");
-      this.field.type = "hidden";
-      this.field.name = "draft";
-      this.total = element("div", "up-total");
-      this.totalText = element("span");
-      this.totalMore = element("span", "up-state");
-      this.go = action("Process", () => this.batch.process(), { "data-primary": "" });
-      this.total.append(this.totalText, this.totalMore, this.go);
-      this.live = element("div", "sr-only");
-      this.live.setAttribute("role", "status");
-      this.bar = element("div", "up-bar up-total-bar");
-      this.bar.append(element("i"));
-      this.bar.setAttribute("role", "progressbar");
-      this.bar.setAttribute("aria-label", "Upload");
-      this.note = element("p", "up-note");
-      this.note.setAttribute("role", "alert");
-      this.list = element("ul", "up-rows");
-      this.list.setAttribute("aria-label", "Files");
-      this.list.tabIndex = 0;
-      this.append(this.zone, this.field, this.note, this.total, this.bar, this.live, this.list);
-      this.#dropZone();
+    for (const item of earlier) {
+      const row = this.#row(item.filename, item.filename);
+      const came = `${size(item.received)} of ${item.size ? size(item.size) : "?"} came. Add the file again to go on.`;
+      row.dataset.state = item.is_complete ? "done" : "partly";
+      row.text.textContent = item.is_complete ? `${size(item.received)} ✓` : came;
+      this.#buttons(row, row.dataset.state, [["Remove", () => batch.forget(item.filename)]], item.filename);
     }
-
-    #dropZone() {
-      const over = (is) => (event) => {
-        event.preventDefault();
-        this.zone.toggleAttribute("data-over", is);
-      };
-      this.zone.addEventListener("dragenter", over(true));
-      this.zone.addEventListener("dragover", over(true));
-      this.zone.addEventListener("dragleave", over(false));
-      this.zone.addEventListener("drop", async (event) => {
-        over(false)(event);
-        this.batch.add(await dropped(event.dataTransfer));
-      });
-    }
-
-    #later() {
-      if (this.#timer) return;
-      this.#timer = setTimeout(() => {
-        this.#timer = 0;
-        if (this.isConnected) this.#render();
-      }, 100);
-    }
-    #timer = 0;
-
-    #render() {
-      const { batch } = this;
-      const all = batch.items.reduce((sum, item) => sum + item.file.size, 0);
-      const sent = batch.items.reduce((sum, item) => sum + (item.state === "done" ? item.file.size : item.sent), 0);
-      const older = [...batch.held.values()].filter((item) => !batch.names.has(item.filename));
-      this.note.hidden = !batch.note;
-      this.note.textContent = batch.note;
-      this.zone.hidden = Boolean(batch.isProcessing);
-      this.#renderTotal(batch, all, sent, older);
-      this.#renderRows(batch, older);
-    }
-
-    #renderTotal(batch, all, sent, older) {
-      const n = batch.items.length;
-      const done = batch.count("done");
-      const ready = done + older.filter((item) => item.is_complete).length;
-      this.total.hidden = n + older.length === 0;
-      this.bar.hidden = !batch.isBusy;
-      this.bar.firstChild.style.width = `${all ? (100 * sent) / all : 0}%`;
-      this.bar.setAttribute("aria-valuenow", String(Math.round(all ? (100 * sent) / all : 0)));
-      if (!batch.datasetId) this.totalText.textContent = `${files(n)} chosen, ${size(all)}`;
-      else if (batch.isBusy) this.totalText.textContent = `${done.toLocaleString("en")} of ${files(n)} sent`;
-      else this.totalText.textContent = `${files(ready)} received`;
-      const speed = batch.isBusy ? batch.speed(sent) : 0;
-      const left = speed > 0 ? `, ${size(speed)}/s, ${span((all - sent) / speed)} left` : "";
-      this.totalMore.textContent = batch.isBusy ? `${size(sent)} of ${size(all)}${left}` : "";
-      this.go.hidden = !batch.datasetId || batch.isBusy || batch.isProcessing || ready === 0;
-      this.go.disabled = Boolean(batch.isStarting);
-      this.go.textContent = `Process ${files(ready)}`;
-      const spoken = batch.datasetId && n && !batch.isBusy ? `${files(ready)} received` : "";
-      if (this.live.textContent !== spoken) this.live.textContent = spoken;
-    }
-
-    #renderRows(batch, older) {
-      const rank = { failed: 0, sending: 1, waiting: 2, done: 3 };
-      const earlier = older.sort((a, b) => a.is_complete - b.is_complete).slice(0, MOST_ROWS);
-      const shown = batch.items.length > MOST_ROWS ? [...batch.items].sort((a, b) => rank[a.state] - rank[b.state]).slice(0, MOST_ROWS) : batch.items;
-      const keys = new Set([...shown.map((item) => item.id), ...earlier.map((item) => item.filename)]);
-      for (const [key, row] of this.#rows)
-        if (!keys.has(key)) {
-          row.remove();
-          this.#rows.delete(key);
-        }
-      for (const item of earlier) {
-        const row = this.#row(item.filename, item.filename);
-        const came = `${size(item.received)} of ${item.size ? size(item.size) : "?"} came. Add the file again to go on.`;
-        row.dataset.state = item.is_complete ? "done" : "partly";
-        row.text.textContent = item.is_complete ? `${size(item.received)} ✓` : came;
-        this.#buttons(row, row.dataset.state, [["Remove", () => batch.forget(item.filename)]], item.filename);
-      }
-      for (const item of shown) this.#renderItem(batch, item);
-    }
-
-    #renderItem(batch, item) {
-      const row = this.#row(item.id, item.name);
-      const isSending = item.state === "sending";
-      row.dataset.state = item.state;
-      row.bar.hidden = !isSending;
-      row.bar.firstChild.style.width = `${item.file.size ? (100 * item.sent) / item.file.size : 0}%`;
-      const texts = { waiting: size(item.file.size), sending: `${size(item.sent)} of ${size(item.file.size)}`, done: `${size(item.file.size)} ✓`, failed: item.message };
-      const text = isSending && item.message ? item.message : texts[item.state];
-      if (row.text.textContent !== text) row.text.textContent = text;
-      const actions = [];
-      if (item.state === "failed" && item.canRetry) actions.push(["Retry", () => batch.retry(item)]);
-      if (item.state !== "done") actions.push([isSending ? "Cancel" : "Remove", () => batch.cancel(item)]);
-      this.#buttons(row, item.state + item.canRetry, actions, item.name);
-    }
-
-    #row(key, name) {
-      let row = this.#rows.get(key);
-      if (row) return row;
-      row = element("li", "up-row");
-      const label = element("span", "up-name", name);
-      label.title = name;
-      row.text = element("span", "up-state");
-      row.actions = element("span", "up-actions");
-      row.bar = element("div", "up-bar");
-      row.bar.append(element("i"));
-      row.bar.hidden = true;
-      row.append(label, row.text, row.actions, row.bar);
-      this.list.append(row);
-      this.#rows.set(key, row);
-      return row;
-    }
-
-    #buttons(row, kind, actions, name) {
-      if (row.kind === kind) return;
-      row.kind = kind;
-      row.actions.replaceChildren(...actions.map(([label, run]) => action(label, run, { "data-plain": "", "aria-label": `${label} ${name}` })));
-    }
+    for (const item of shown) this.#renderItem(batch, item);
   }
-  customElements.define("studio-uploader", StudioUploader);
-})();
+
+  #renderItem(batch, item) {
+    const row = this.#row(item.id, item.name);
+    const isSending = item.state === "sending";
+    row.dataset.state = item.state;
+    row.bar.hidden = !isSending;
+    row.bar.firstChild.style.width = `${item.file.size ? (100 * item.sent) / item.file.size : 0}%`;
+    const texts = { waiting: size(item.file.size), sending: `${size(item.sent)} of ${size(item.file.size)}`, done: `${size(item.file.size)} ✓`, failed: item.message };
+    const text = isSending && item.message ? item.message : texts[item.state];
+    if (row.text.textContent !== text) row.text.textContent = text;
+    const actions = [];
+    if (item.state === "failed" && item.canRetry) actions.push(["Retry", () => batch.retry(item)]);
+    if (item.state !== "done") actions.push([isSending ? "Cancel" : "Remove", () => batch.cancel(item)]);
+    this.#buttons(row, item.state + item.canRetry, actions, item.name);
+  }
+
+  #row(key, name) {
+    let row = this.#rows.get(key);
+    if (row) return row;
+    row = element("li", "up-row");
+    const label = element("span", "up-name", name);
+    label.title = name;
+    row.text = element("span", "up-state");
+    row.actions = element("span", "up-actions");
+    row.bar = element("div", "up-bar");
+    row.bar.append(element("i"));
+    row.bar.hidden = true;
+    row.append(label, row.text, row.actions, row.bar);
+    this.list.append(row);
+    this.#rows.set(key, row);
+    return row;
+  }
+
+  #buttons(row, kind, actions, name) {
+    if (row.kind === kind) return;
+    row.kind = kind;
+    row.actions.replaceChildren(...actions.map(([label, run]) => action(label, run, { "data-plain": "", "aria-label": `${label} ${name}` })));
+  }
+}
+customElements.define("studio-uploader", StudioUploader);

@@ -9,6 +9,7 @@ _FETCH_ONCE_CODE = f"""
 function {_FETCH_ONCE}(name) {{
   if (document.querySelector(`script[src="/js/${{name}}"]`)) return;
   const script = document.createElement("script");
+  script.type = "module";
   script.src = `/js/${{name}}`;
   const dress = document.createElement("link");
   dress.rel = "stylesheet";

@@ -63,7 +63,9 @@ def _loaded() -> rx.Component:
             shown.name,
             rx.el.span(
                 status_badge(shown.status),
-                rx.el.span(rx.cond(shown.description != "", shown.description, shown.task), class_name="ml-2"),
+                rx.el.span(
+                    rx.cond(shown.description != "", shown.description, shown.task), class_name="ml-2"
+                ),
             ),
             *_actions(),
         ),
