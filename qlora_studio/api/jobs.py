@@ -56,15 +56,10 @@ class MetricsAnswer(BaseModel):
     series: dict[str, SeriesPublic]
 
 
-class LogLinePublic(BaseModel):
-    text: str
-    level: str
-
-
 class LogAnswer(BaseModel):
     """Lines of the log; give `next` as `after` to go on from there."""
 
-    lines: list[LogLinePublic]
+    lines: list[str]
     next: int
 
 
@@ -188,8 +183,7 @@ def get_logs(
     """Return the end of the log, or what came after a byte offset."""
     with db.read() as session:
         part = job_reading.read_log(session, actor=user, job_id=job_id, tail=tail, after=after, level=level)
-    lines = [LogLinePublic(text=line.text, level=line.level) for line in part.lines]
-    return LogAnswer(lines=lines, next=part.next_offset)
+    return LogAnswer(lines=[line.text for line in part.lines], next=part.next_offset)
 
 
 @router.get("/jobs/{job_id}/logs/download", response_class=StreamingResponse)

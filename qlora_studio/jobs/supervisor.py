@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlmodel import Session, col, select
@@ -63,8 +64,9 @@ class Supervisor:
 
     def tick(self, *, review: bool = False) -> float:
         """Do what is due and return the seconds until the next call."""
-        for ingest in self._ingests.values():
-            ingest.poll()
+        for (job_id, _), ingest in self._ingests.items():
+            with _contained(job_id):
+                ingest.poll()
         finished = any(i.is_finished for i in self._ingests.values())
         if review or finished or time.monotonic() >= self._next_review:
             self._review()
@@ -77,7 +79,8 @@ class Supervisor:
         running = {(job.id, job.attempt) for job in active}
         self._ingests = {key: i for key, i in self._ingests.items() if key in running}
         for job in active:
-            self._look_after(job)
+            with _contained(job.id):
+                self._look_after(job)
         self._start_queued()
 
     # -- running jobs --------------------------------------------------------------------------------------
@@ -189,6 +192,15 @@ class Supervisor:
             _log.exception("job %s: could not be started", job.id)
             message = error.message if isinstance(error, StudioError) else "The job could not be started."
             endings.record_failure(job.id, job.attempt, ExitReason.INTERNAL, message)
+
+
+@contextmanager
+def _contained(job_id: str) -> Iterator[None]:
+    """Keep what goes wrong with one job from the others; it is tried again at the next look."""
+    try:
+        yield
+    except Exception:
+        _log.exception("job %s: could not be looked after", job_id)
 
 
 def _jobs_in(session: Session, statuses: Sequence[JobStatus]) -> list[Job]:

@@ -247,7 +247,7 @@ def stop(session: Session, *, actor: User, job_id: str, mode: StopMode = StopMod
             finished_at=utc_now(),
         )
     else:
-        outcome.write_stop(layout.attempt_path(job.id, job.attempt), mode)
+        _write_stop(job, mode)
         _move(session, job, [JobStatus.STARTING, JobStatus.RUNNING], JobStatus.STOPPING)
     _audit(session, actor, "job.stop", job, mode=mode.value)
     _announce(session, job.id)
@@ -325,6 +325,15 @@ def delete(session: Session, *, actor: User, job_id: str) -> None:
     session.delete(job)
     folder = layout.run_path(job_id)
     event.listen(session, "after_commit", lambda _: shutil.rmtree(folder, ignore_errors=True), once=True)
+
+
+def _write_stop(job: Job, mode: StopMode) -> None:
+    try:
+        outcome.write_stop(layout.attempt_path(job.id, job.attempt), mode)
+    except OSError as error:
+        raise StorageFull(
+            "The disk is full, so the wish to stop could not be stored. Free some space."
+        ) from error
 
 
 def _move(session: Session, job: Job, from_: list[JobStatus], to: JobStatus, **values: Any) -> None:

@@ -21,7 +21,6 @@ TABS = ("overview", "charts", "samples", "logs", "config")
 LEVELS = ("", "info", "warning", "error")
 DIALOGS = ("", "stop", "discard", "delete")
 POLL_S = 0.08
-AWAY_POLL_S = 2.0
 CHECK_EVERY_S = 3.0
 
 
@@ -71,19 +70,15 @@ class JobState(rx.State):
             self._watch += 1
             mine, look = self._watch, self._new_look(actor)
         await self._send(mine, await asyncio.to_thread(look.everything))
-        next_check, was_away = time.monotonic() + CHECK_EVERY_S, False
+        next_check = time.monotonic() + CHECK_EVERY_S
         while not look.is_over:
-            await asyncio.sleep(AWAY_POLL_S if was_away else POLL_S)
-            if time.monotonic() >= next_check or was_away:
+            await asyncio.sleep(POLL_S)
+            if time.monotonic() >= next_check:
                 next_check = time.monotonic() + CHECK_EVERY_S
                 await require_session(self)
-                is_away = not is_connected(self)
-                is_back, was_away = was_away and not is_away, is_away
-                if is_back:  # what was sent meanwhile is lost: send all of it again
-                    await self._send(mine, await asyncio.to_thread(look.everything))
-            if was_away or not look.has_news():
-                continue
-            if not await self._send(mine, await asyncio.to_thread(look.news)):
+                if not is_connected(self):  # a tab that comes back loads its page again
+                    return
+            if look.has_news() and not await self._send(mine, await asyncio.to_thread(look.news)):
                 return
 
     @rx.event
