@@ -228,9 +228,7 @@ class _Display:
         elif isinstance(event, EvalEvent):
             prefix = "base " if event.base else ""
             self._note(event.values, ("wer", "cer"), prefix=prefix)
-            self._say(
-                f"step {event.step}: " + ", ".join(f"{k} {v}" for k, v in self._numbers.items())
-            )
+            self._say(f"step {event.step}: " + ", ".join(f"{k} {v}" for k, v in self._numbers.items()))
         elif isinstance(event, WarningEvent):
             say(f"warning: {event.message}")
 

@@ -12,7 +12,6 @@ from math import ceil
 from typing import Any
 
 import psutil
-from pydantic import BaseModel
 from sqlalchemy import func
 from sqlalchemy.orm import object_session
 from sqlmodel import Session, col, select
@@ -21,6 +20,13 @@ from qlora_studio.contracts.enums import ClipStatus, JobStatus, Split, TrainingT
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job
+from qlora_studio.services.forecast_schemas import (
+    ClipStats,
+    DiskForecast,
+    Forecast,
+    MemoryForecast,
+    TimeForecast,
+)
 
 # NF4: half a byte a weight, one scale for 64 weights (in 8 bits, and again one in 32 bits for 256 of those).
 _NF4_BYTES = 0.5 + 4 / 64
@@ -44,59 +50,6 @@ _EVALUATIONS = 6
 _INTERIM_CLIPS = 200
 _PRESET_EPOCHS = {"whisper": 3.0}
 _KEPT_CHECKPOINTS = 3
-
-
-class MemoryForecast(BaseModel):
-    """Bytes at the peak, part by part. `free_bytes` is None when it can't be told."""
-
-    weights_bytes: int
-    adapter_bytes: int
-    optimizer_bytes: int
-    activations_bytes: int
-    runtime_bytes: int
-    total_bytes: int
-    free_bytes: int | None
-    fits: bool
-
-
-class TimeForecast(BaseModel):
-    """Seconds; the truth lies between `low_s` and `high_s` more often than not."""
-
-    total_s: float
-    low_s: float
-    high_s: float
-    total_steps: int
-    samples_per_s: float
-    basis: str
-
-
-class DiskForecast(BaseModel):
-    """Bytes of checkpoints, adapter and cached features."""
-
-    total_bytes: int
-    free_bytes: int
-    fits: bool
-
-
-class Forecast(BaseModel):
-    """What a job will take. `n_trainable` counts the parameters that move."""
-
-    device: str
-    n_trainable: int
-    memory: MemoryForecast
-    time: TimeForecast
-    disk: DiskForecast
-    warnings: list[str]
-
-
-@dataclass(frozen=True)
-class ClipStats:
-    """The clips that will be used. Seconds."""
-
-    n_train: int
-    n_validation: int
-    mean_s: float
-    longest_s: float
 
 
 @dataclass(frozen=True)
