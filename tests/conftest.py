@@ -1,5 +1,6 @@
 """Fixtures everybody uses: a fresh data folder, a migrated database, people."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,14 +21,25 @@ def _forget() -> None:
     get_settings.cache_clear()
 
 
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file with the newest schema, made once: migrating costs more than copying."""
+    path = tmp_path_factory.mktemp("schema") / "studio.db"
+    engine = db_engine.make_engine(f"sqlite:///{path}")
+    migrations.upgrade(engine)
+    engine.dispose()  # the last connection folds the write-ahead log into the file
+    return path
+
+
 @pytest.fixture
-def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: Path) -> Iterator[Path]:
     """A data folder of this test's own, with the newest schema."""
     folder = tmp_path / "data"
+    folder.mkdir()
+    shutil.copyfile(migrated_database, folder / "studio.db")
     monkeypatch.setenv("QLORA_STUDIO_DATA", str(folder))
     monkeypatch.delenv("QLORA_STUDIO_DATABASE_URL", raising=False)
     _forget()
-    migrations.upgrade()
     yield folder
     _forget()
 
