@@ -138,6 +138,15 @@ function emptyLayout(layout) {
   return { ...layout, xaxis: hidden, yaxis: hidden, annotations: [text], dragmode: false };
 }
 
+// Changes when a chart's own points do: curves only grow, or are sent whole with other first points.
+function signature(figure, shown, rest) {
+  const ends = figure.data.map((trace) => {
+    const { x, y } = shown(trace.meta.key);
+    return [x.length, x[0], x.at(-1), y.at(-1), y[y.length >> 1]];
+  });
+  return JSON.stringify([ends, rest]);
+}
+
 function describe(label, figure, shown) {
   const parts = figure.data.map((trace) => {
     const { x, y } = shown(trace.meta.key);
@@ -179,6 +188,9 @@ export function LiveChart({ figure, curves, tail, base, jobId, label, height = 2
     const { Plotly } = drawn.current;
     const node = element.current;
     if (!Plotly || !node) return;
+    const now = signature(figure, shown, [base, scale.smoothing, scale.log, theme, height, jobId]);
+    if (now === drawn.current.signature) return; // the other charts' points have changed, not these
+    drawn.current.signature = now;
     const data = withColours(traces(figure, shown, scale));
     const layout = withColours({ ...layoutFor(figure, data, base, scale, jobId), height });
     Plotly.react(node, data, layout, { displayModeBar: false, displaylogo: false, responsive: true });
