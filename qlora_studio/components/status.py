@@ -47,7 +47,7 @@ def badge(label: Any, *, icon: str | None = None, tone: str = "neutral", spin: b
     )
 
 
-def status_badge(status: Any) -> rx.Component:
+def status_badge(status: Any) -> rx.Component | rx.Var:
     """The badge of a status word from `contracts.enums`; `status` is a string or a Var."""
     if isinstance(status, str):
         return _word_badge(status)
