@@ -23,7 +23,7 @@ model.
 |---|---|
 | architecture | Wav2Vec2-BERT with a CTC head, {millions:.1f} million parameters |
 | alphabet | a to z, apostrophe, space |
-| input | 16 kHz mono, log-mel; 25 steps a second |
+| input | 16 kHz mono, log-mel; 33 steps a second |
 | weights | safetensors, 16-bit; `from_pretrained` widens them to 32 bits |
 | licence | Apache-2.0 |
 
@@ -56,22 +56,30 @@ words.
 
 
 def write_card(
-    path: Path, result: ResultFile, gain: Gain, *, n_clips: int, hours: float, millions: float
+    path: Path,
+    result: ResultFile,
+    gain: Gain,
+    *,
+    n_clips: int,
+    n_steps: int,
+    hours: float,
+    millions: float,
 ) -> None:
     """Write the card with the figures of a build.
 
     Args:
         path: The `README.md` to write.
-        result: Of the pre-training job; its metrics are on synthetic speech.
+        result: Of the last pre-training job; its metrics are on synthetic speech.
         gain: What fine-tuning on the example dataset did.
         n_clips: Synthetic clips trained on.
+        n_steps: Steps of all stages together.
         hours: Their length.
         millions: Parameters of the model.
     """
     figures = {
         "synthetic_wer": result.metrics["wer"] or 0.0,
         "synthetic_cer": result.metrics["cer"] or 0.0,
-        "steps": result.step,
+        "steps": n_steps,
         "base_wer": gain.base_wer,
         "base_cer": gain.base_cer,
         "wer": gain.wer,

@@ -33,15 +33,18 @@ def example_texts() -> set[str]:
 
 
 def make_clip(target: Path, index: int, text: str, split: Split) -> ClipItem | None:
-    """Say one sentence and store it; None if it came out too long to be worth its time in training."""
-    rng = random.Random(f"{SEED}/{index}")
-    audio = through_the_line(speak(draw_voice(rng), text), np.random.default_rng([SEED, index]))
+    """Say one sentence and store it; None if it came out too long to be worth training on."""
+    voice = draw_voice(random.Random(f"{SEED}/{index}"))
+    audio = through_the_line(speak(voice, text), np.random.default_rng([SEED, index]))
     duration_s = len(audio) / RATE_HZ
     if duration_s > MAX_DURATION_S:
         return None
     path = target / "clips" / f"{index:06d}.flac"
     sf.write(path, audio, RATE_HZ, format="FLAC", subtype="PCM_16")
-    return ClipItem(id=path.stem, path=str(path), duration_s=duration_s, text=text.lower(), split=split)
+    speaker = f"{voice.engine} {voice.name}"
+    return ClipItem(
+        id=path.stem, path=str(path), duration_s=duration_s, text=text.lower(), speaker=speaker, split=split
+    )
 
 
 def make_speech(target: Path, *, n_clips: int, n_validation: int, processes: int = 1) -> Path:
@@ -63,7 +66,7 @@ def make_speech(target: Path, *, n_clips: int, n_validation: int, processes: int
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make synthetic speech.")
     parser.add_argument("--target", type=Path, required=True)
-    parser.add_argument("--clips", type=int, default=12_000)
+    parser.add_argument("--clips", type=int, default=14_000)
     parser.add_argument("--validation", type=int, default=100)
     parser.add_argument("--processes", type=int, default=1)
     args = parser.parse_args()
