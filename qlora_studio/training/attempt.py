@@ -76,15 +76,13 @@ def run_attempt(
     stop = StopRequest(spec.attempt_path)
     stop.listen_for_sigterm()
     reserve = _reserve_space(spec.attempt_path)
-    with (
-        EventWriter(spec.attempt_path / "events.jsonl") as events,
-        Heartbeat(events, spec.run_path) as heartbeat,
-    ):
-        events.emit("started", pid=os.getpid(), device=device, versions=versions)
-        result = _outcome(Attempt(spec, events, heartbeat, stop), body)
-        result.peak_rss_bytes = heartbeat.peak_rss_bytes or None
-        reserve.unlink(missing_ok=True)
-        _record(spec, events, result)
+    with EventWriter(spec.attempt_path / "events.jsonl") as events:
+        events.emit("started", pid=os.getpid(), device=device, versions=versions)  # before any heartbeat
+        with Heartbeat(events, spec.run_path) as heartbeat:
+            result = _outcome(Attempt(spec, events, heartbeat, stop), body)
+            result.peak_rss_bytes = heartbeat.peak_rss_bytes or None
+            reserve.unlink(missing_ok=True)
+            _record(spec, events, result)
     return 0 if result.reason in (ExitReason.OK, ExitReason.USER_STOP) else 1
 
 
