@@ -213,6 +213,13 @@ def last_value(folder: Path, key: str) -> tuple[int, float] | None:
     return (int(newest["step"][0]), float(newest["value"][0])) if len(newest) else None
 
 
+def recent_interval_s(folder: Path, key: str, n: int = 10) -> float | None:
+    """The longest time between two of the newest `n` points of a curve; None with fewer than two."""
+    records = Records(_key_folder(folder, key) / "0.bin")
+    times = records[max(0, len(records) - n) : len(records)]["time"]
+    return float(np.diff(times).max()) if len(times) > 1 else None
+
+
 def read_all(folder: Path, key: str) -> Records:
     """Every point of a curve; slices of it are read when they are taken."""
     return Records(_key_folder(folder, key) / "0.bin")

@@ -1,5 +1,6 @@
 """How an attempt ended, told from its records alone. An end without a record is never a success."""
 
+import json
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,10 +62,18 @@ def read_stop(attempt_path: Path) -> StopMode | None:
     return StopMode.KILL if '"kill"' in text else StopMode.SAVE
 
 
-def write_stop(attempt_path: Path, mode: StopMode) -> None:
-    """Ask the attempt to stop. A kill is never taken back by a later save."""
-    if read_stop(attempt_path) is not StopMode.KILL:
-        atomic.write_text(attempt_path / "stop.json", f'{{"mode": "{mode.value}"}}\n')
+def write_stop(attempt_path: Path, mode: StopMode, *, grace_s: float | None = None) -> None:
+    """Ask the attempt to stop. A kill is never taken back by a later save.
+
+    Args:
+        grace_s: how long it may take before it is ended by force, where that is longer than usual.
+    """
+    if read_stop(attempt_path) is StopMode.KILL:
+        return
+    wish: dict[str, object] = {"mode": mode.value}
+    if grace_s is not None:
+        wish["grace_s"] = round(grace_s, 1)
+    atomic.write_text(attempt_path / "stop.json", json.dumps(wish) + "\n")
 
 
 def decide(records: Records) -> Outcome:

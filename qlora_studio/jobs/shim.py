@@ -31,6 +31,7 @@ TAKEN = 3
 UNREADABLE = 2
 POLL_S = 0.1
 TERM_AFTER_S = 3.0  # the worker polls stop.json by itself; this is for one that is between two polls
+MAX_GRACE_S = 600.0
 GONE_WITHIN_S = 20.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -113,7 +114,7 @@ class _Shim:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         exit_file = self._reserve_exit_file()
         self._write_shim_file(None)  # claimed: from here on the attempt is never started again
-        if self._stop_mode() is not None:
+        if self._read_stop() is not None:
             self._write_exit(exit_file, None)
             return
         worker = self._start()
@@ -181,32 +182,38 @@ class _Shim:
 
     # -- stopping ------------------------------------------------------------------------------------------
 
-    def _stop_mode(self) -> str | None:
+    def _read_stop(self) -> dict[str, Any] | None:
+        """The wish to stop: `mode` save or kill, and `grace_s` where a step takes long; None without one."""
         try:
-            mode = json.loads((self._attempt / "stop.json").read_bytes()).get("mode")
+            wish = json.loads((self._attempt / "stop.json").read_bytes())
         except FileNotFoundError:
-            return "save" if self._asked_to_end else None
-        except (OSError, ValueError, AttributeError):
-            return "save"
-        return "kill" if mode == "kill" else "save"
+            return {"mode": "save"} if self._asked_to_end else None
+        except (OSError, ValueError):
+            return {"mode": "save"}
+        return wish if isinstance(wish, dict) else {"mode": "save"}
 
     def _obey_stop(self, pid: int) -> None:
-        mode = self._stop_mode()
-        if mode is None:
+        wish = self._read_stop()
+        if wish is None:
             return
         now = time.monotonic()
         if self._stop_since is None:
             self._stop_since = now
         waited = now - self._stop_since
-        if mode == "kill":
+        if wish.get("mode") == "kill":
             _signal_group(pid, signal.SIGKILL)
-        elif waited >= float(self._launch.get("stop_grace_s", 25.0)):
+        elif waited >= self._grace_s(wish):
             self._escalated = True
             _signal_group(pid, signal.SIGKILL)
         elif (waited >= TERM_AFTER_S or self._asked_to_end) and not self._term_sent:
             self._term_sent = True
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
+
+    def _grace_s(self, wish: dict[str, Any]) -> float:
+        wished = wish.get("grace_s")
+        usual = float(self._launch.get("stop_grace_s", 25.0))
+        return max(usual, min(float(wished), MAX_GRACE_S)) if isinstance(wished, int | float) else usual
 
     @staticmethod
     def _kill_tree(pid: int) -> None:

@@ -24,8 +24,9 @@ from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StorageFull
 from qlora_studio.core.ids import new_id
+from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, Job, User
-from qlora_studio.jobs import outcome, run_files, stamps, supervisor, transitions
+from qlora_studio.jobs import metrics, outcome, run_files, stamps, supervisor, transitions
 from qlora_studio.services import audit, datasets, models
 from qlora_studio.services.datasets import order_by
 from qlora_studio.services.job_checks import parse_spec, usable_clips, validate
@@ -328,8 +329,11 @@ def delete(session: Session, *, actor: User, job_id: str) -> None:
 
 
 def _write_stop(job: Job, mode: StopMode) -> None:
+    """Write the wish down. A worker whose steps are long gets the time for two of them."""
+    step_s = metrics.recent_interval_s(layout.run_path(job.id) / "metrics", "loss")
+    grace_s = 2 * step_s + 10 if step_s and 2 * step_s + 10 > get_settings().stop_grace_s else None
     try:
-        outcome.write_stop(layout.attempt_path(job.id, job.attempt), mode)
+        outcome.write_stop(layout.attempt_path(job.id, job.attempt), mode, grace_s=grace_s)
     except OSError as error:
         raise StorageFull(
             "The disk is full, so the wish to stop could not be stored. Free some space."

@@ -213,6 +213,16 @@ def test_stop_can_be_asked_ten_times_and_kill_overrules(session, user, submit):
     assert outcome.read_stop(attempt) is StopMode.KILL
 
 
+def test_a_worker_with_long_steps_gets_the_time_for_two(session, user, submit):
+    job = submit()
+    set_status(session, job, JobStatus.RUNNING)
+    writer = metrics.MetricsWriter(layout.run_path(job.id) / "metrics")
+    writer.append({"loss": [(metrics.sequence(1, i), i, 40.0 * i, 1.0) for i in range(1, 4)]})
+    jobs.stop(session, actor=user, job_id=job.id)
+    wish = json.loads((layout.attempt_path(job.id, 1) / "stop.json").read_text())
+    assert wish == {"mode": "save", "grace_s": 90.0}
+
+
 @pytest.mark.parametrize("status", [JobStatus.SUCCEEDED, JobStatus.STOPPED, JobStatus.FAILED, JobStatus.LOST])
 def test_a_finished_job_can_not_be_stopped(session, user, submit, status):
     job = submit()
