@@ -33,7 +33,7 @@ EXAMPLE_DATASET = Example(
     slug="prompts-en",
     name="English telephone prompts",
     description=(
-        "496 short recordings of one speaker, 15 minutes of real speech with its words. "
+        "496 short recordings of one speaker, 21 minutes of real speech with its words. "
         "96 clips are held out to measure the word error rate."
     ),
     task=Task.SPEECH_TO_TEXT,
@@ -55,7 +55,7 @@ STARTER_MODEL = Example(
 
 
 def example_dataset_path() -> Path:
-    """Folder with `metadata.csv` (file_name, text, split) and `clips/*.flac`."""
+    """Folder with `metadata.csv` (file_name, text, split) and `clips/*.ogg`."""
     return EXAMPLE_DATASET.path
 
 

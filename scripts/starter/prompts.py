@@ -3,8 +3,8 @@
     apt install asterisk-core-sounds-en asterisk-core-sounds-en-wav
     python -m scripts.starter.prompts
 
-Reads the 8 kHz recordings and their printed texts, keeps short clips of speech, writes the texts as they are
-spoken ("press 1" becomes "press one"), draws a fixed validation split, and stores 16 kHz mono FLAC under
+Reads the 8 kHz recordings and their printed texts, keeps the clips of speech, writes the texts as they are
+spoken ("press 1" becomes "press one"), draws a fixed validation split, and stores 16 kHz mono Ogg under
 `qlora_studio/examples/prompts-en/`. The same input gives the same files: nothing is random but the split,
 whose seed is below.
 """
@@ -27,15 +27,15 @@ PROMPTS = Path("/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz")
 TARGET = Path(__file__).resolve().parents[2] / "qlora_studio" / "examples" / "prompts-en"
 
 RATE_HZ = 16_000
-MIN_DURATION_S, MAX_DURATION_S = 0.3, 6.0
-# 11 bits: the noise of telephone recordings lies above that, and the files are half as large.
-LEVELS = 2**10
-N_VALIDATION, MIN_VALIDATION_WORDS, SPLIT_SEED = 96, 3, 2026
+MIN_DURATION_S, MAX_DURATION_S = 0.3, 29.0
+# libsndfile's scale of compression: 0 is the best sound, 1 the smallest file.
+QUALITY = 0.7
+N_VALIDATION, MIN_VALIDATION_WORDS, MAX_VALIDATION_S, SPLIT_SEED = 96, 3, 6.0, 2026
 
 # Spoken as letters or as a name of the trade that nobody could spell from hearing it, or no speech at all.
 LEFT_OUT = re.compile(
     r"^(silence/|spy-(dahdi|h323|iax|iax2|mgcp|misdn|nbs|sip|unistim|zap|usbradio|skinny|jingle)$|"
-    r"vm-Cust|beep|confbridge-(join|leave)$|confbridge-binaural|tt-monkeys$|ascending|descending|vm-intro$)"
+    r"letters/(ascii\d|d(ash|ollar|ot)|equals|excl|plus|slash)|vm-Cust|beep|confbridge-(join|leave)$|confbridge-binaural|tt-monkeys$|ascending|descending|vm-intro$)"
 )
 MISPRINTS = {
     "exclaimation-point": "exclamation point",
@@ -87,18 +87,20 @@ def load_prompts() -> list[Prompt]:
         audio, rate_hz = sf.read(path, dtype="float32")
         if MIN_DURATION_S <= len(audio) / rate_hz <= MAX_DURATION_S:
             wide = soxr.resample(audio, rate_hz, RATE_HZ, "VHQ")
-            kept.append(Prompt(name, text, np.round(np.clip(wide, -1, 1 - 1 / LEVELS) * LEVELS) / LEVELS))
+            kept.append(Prompt(name, text, np.clip(wide, -1, 1)))
     return kept
 
 
 def choose_validation(prompts: list[Prompt]) -> set[str]:
     """Texts held out for validation, so that no sentence is in both splits.
 
-    Only prompts of several words: a missed single letter would count as much as a whole sentence.
+    Only prompts of several words: a missed single letter would count as much as a whole sentence. And none of
+    the few long ones, which have too much to teach.
     """
     by_text: dict[str, int] = {}
     for prompt in prompts:
-        if len(prompt.text.split()) >= MIN_VALIDATION_WORDS:
+        is_short = len(prompt.audio) <= MAX_VALIDATION_S * RATE_HZ
+        if is_short and len(prompt.text.split()) >= MIN_VALIDATION_WORDS:
             by_text[prompt.text] = by_text.get(prompt.text, 0) + 1
     texts = sorted(by_text)
     random.Random(SPLIT_SEED).shuffle(texts)
@@ -122,8 +124,8 @@ def write_dataset(prompts: list[Prompt], target: Path) -> int:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["file_name", "text", "split"])
         for prompt in prompts:
-            path = clips / f"{prompt.name.replace('/', '-')}.flac"
-            sf.write(path, prompt.audio, RATE_HZ, format="FLAC", subtype="PCM_16")
+            path = clips / f"{prompt.name.replace('/', '-')}.ogg"
+            sf.write(path, prompt.audio, RATE_HZ, format="OGG", subtype="VORBIS", compression_level=QUALITY)
             n_bytes += path.stat().st_size
             split = "validation" if prompt.text in validation else "train"
             rows.writerow([f"clips/{path.name}", prompt.text, split])

@@ -23,11 +23,11 @@ def test_every_row_has_its_clip_and_every_clip_its_row(rows: list[dict[str, str]
     assert len(files) == len(set(files)) >= 400
 
 
-def test_clips_are_16_khz_mono_speech_of_a_few_seconds(rows: list[dict[str, str]]) -> None:
+def test_clips_are_16_khz_mono_speech_of_seconds(rows: list[dict[str, str]]) -> None:
     for row in rows:
         info = sf.info(example_dataset_path() / row["file_name"])
-        assert (info.samplerate, info.channels, info.format) == (16_000, 1, "FLAC"), row
-        assert 0.3 <= info.duration <= 6.0, row
+        assert (info.samplerate, info.channels, info.format) == (16_000, 1, "OGG"), row
+        assert 0.3 <= info.duration <= 29.0, row
 
 
 def test_texts_are_lower_case_words(rows: list[dict[str, str]]) -> None:
