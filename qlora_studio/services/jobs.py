@@ -69,6 +69,7 @@ def submit(session: Session, *, actor: User, spec: TrainSpec, launch_key: str | 
     Raises:
         Forbidden: the actor may not train.
         InvalidInput: the spec does not fit the data; `fields` says where.
+        Conflict: the model's files are not those that were checked.
         StorageFull: the run folder could not be written.
     """
     _require_trainer(actor)
@@ -91,7 +92,7 @@ def _make_job(
     session: Session, *, actor: User, spec: TrainSpec, forecast: dict[str, Any], launch_key: str | None
 ) -> Job:
     dataset = datasets.get_dataset(session, actor=actor, dataset_id=spec.dataset_id)
-    models.get_model(session, actor=actor, model_id=spec.model_id)
+    models.check_unchanged(models.get_model(session, actor=actor, model_id=spec.model_id))
     return Job(
         id=new_id("job"),
         owner_id=actor.id,

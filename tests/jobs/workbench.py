@@ -1,5 +1,7 @@
-"""A ready dataset and model in the database, for jobs to use; no file of theirs exists."""
+"""A ready dataset and model in the database, for jobs to use; of their files there is only a config."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from sqlmodel import Session
@@ -7,6 +9,7 @@ from sqlmodel import Session
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, ModelStatus, Split, Task
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, User
+from qlora_studio.modelfiles.prepare import content_hash
 
 
 def make_dataset(session: Session, owner: User, *, n_train: int = 6, n_validation: int = 3) -> Dataset:
@@ -42,18 +45,20 @@ def make_dataset(session: Session, owner: User, *, n_train: int = 6, n_validatio
 
 
 def make_model(session: Session, owner: User) -> BaseAudioModel:
+    folder = Path(tempfile.mkdtemp())
+    (folder / "config.json").write_text("{}")
     model = BaseAudioModel(
         owner_id=owner.id,
         name="Small recogniser",
         task=Task.SPEECH_TO_TEXT,
         architecture="Wav2Vec2BertForCTC",
         status=ModelStatus.READY,
-        path="/nowhere",
+        path=str(folder),
         n_parameters=2_000_000,
         size_bytes=8_000_000,
         sample_rate=16_000,
         lora_targets=["linear_q", "linear_v"],
-        content_hash="m" * 64,
+        content_hash=content_hash(folder, []),
     )
     session.add(model)
     session.commit()

@@ -1,6 +1,7 @@
 """Launching, finding, stopping, resuming, cloning and deleting jobs."""
 
 import json
+from pathlib import Path
 
 import pytest
 from sqlmodel import select
@@ -146,6 +147,13 @@ def test_a_check_gives_command_yaml_and_forecast(session, user, dataset, model):
     assert check.command == "qlora-studio train a--touch-x.yaml"
     assert "dataset_id: " in check.yaml
     assert {"memory", "time", "disk"} <= set(check.forecast)
+
+
+def test_a_model_swapped_after_its_check_does_not_train(submit, session, model):
+    (Path(model.path) / "config.json").write_text('{"auto_map": "elsewhere"}')
+    with pytest.raises(Conflict, match="changed since they were checked"):
+        submit()
+    assert session.exec(select(Job)).all() == []
 
 
 def test_a_full_disk_says_so_and_leaves_nothing(submit, session, monkeypatch):
