@@ -14,6 +14,7 @@ from qlora_studio import pages
 from qlora_studio.api import Dispatch, build_api
 from qlora_studio.api.security import Gate
 from qlora_studio.components.connection import overlay
+from qlora_studio.components.shell import first_paint
 from qlora_studio.core.logging import set_up_logging
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
@@ -56,6 +57,7 @@ app = rx.App(
         rx.el.link(rel="icon", href="/favicon.svg", type="image/svg+xml"),
     ],
     html_lang="en",
+    hydrate_fallback=first_paint,
     toaster=rx.toast.provider(position="bottom-right", rich_colors=True, close_button=True),
     api_transformer=_assembled,
 )

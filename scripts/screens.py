@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 from playwright.sync_api import Page
+from playwright.sync_api import TimeoutError as NotInTime
 
 from scripts.running import (
     ROOT,
@@ -78,6 +79,7 @@ PAGES = [
     Screen("training", "/training"),
     Screen("training-new", "/training/new"),
     Screen("training-new-filled", "/training/new?dataset={dataset_id}&model={model_id}"),
+    Screen("job-running", "/training/{running_id}"),
     Screen("job", "/training/{job_id}"),
     Screen("job-charts", "/training/{job_id}?tab=charts"),
     Screen("job-samples", "/training/{job_id}?tab=samples"),
@@ -94,34 +96,59 @@ def find_ids(base: str, token: str) -> dict[str, str]:
     with httpx.Client(base_url=f"{base}/api/v1", headers={"Authorization": f"Bearer {token}"}) as client:
         for kind in ("dataset", "model", "job", "adapter"):
             answer = client.get(f"/{kind}s")
-            if answer.status_code == 200 and answer.json()["items"]:
-                ids[f"{kind}_id"] = answer.json()["items"][0]["id"]
+            items = answer.json()["items"] if answer.status_code == 200 else []
+            for item in reversed(items):  # the newest comes last and stays
+                ids["running_id" if item.get("status") == "running" else f"{kind}_id"] = item["id"]
     return ids
 
 
-def fill_account(server: Server) -> None:
-    """Give the only account the example dataset and the starter model, and wait until they are ready."""
+def fill_account(server: Server, token: str, model_path: str) -> None:
+    """Give the account recordings, a model, a finished job and a running one (by the toy worker)."""
     os.environ["QLORA_STUDIO_DATA"] = str(server.data_path)
     from sqlmodel import select
 
     from qlora_studio.db import engine as db
-    from qlora_studio.db.models import Dataset, User
+    from qlora_studio.db.models import User
     from qlora_studio.services import datasets, models
 
     with db.read() as session:
         actor = session.exec(select(User)).one()
-    for add in (datasets.add_example, models.add_starter):
-        try:
+    with db.write() as session:
+        datasets.add_example(session, actor=actor)
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=f"{server.base}/api/v1", headers=headers, timeout=60) as client:
+        if model_path:
+            source = {"kind": "path", "path": model_path}
+            body = {"name": "Whisper tiny", "task": "speech-to-text", "source": source}
+            client.post("/models", json=body).raise_for_status()
+        else:
             with db.write() as session:
-                add(session, actor=actor)
-        except Exception as error:  # a walk without demo data is better than none
-            print(f"not filled in: {add.__module__}.{add.__name__}: {error!r}", file=sys.stderr)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        with db.read() as session:
-            if all(d.status != "processing" for d in session.exec(select(Dataset))):
-                return
-        time.sleep(0.5)
+                models.add_starter(session, actor=actor)
+        _wait_until_ready(client)
+        ids = find_ids(server.base, token)
+        for name, steps in (("First try", 40), ("Longer, rank 32", 100_000)):
+            spec = {"name": name, "dataset_id": ids["dataset_id"], "model_id": ids["model_id"]}
+            spec |= {"optimization": {"max_steps": steps}, "evaluation": {"every_steps": 10}}
+            client.post("/jobs", json=spec).raise_for_status()
+        _wait_for(
+            lambda: {"succeeded", "running"} <= {j["status"] for j in client.get("/jobs").json()["items"]}
+        )
+
+
+def _wait_until_ready(client: httpx.Client) -> None:
+    def is_ready() -> bool:
+        things = [*client.get("/datasets").json()["items"], *client.get("/models").json()["items"]]
+        return all(t["status"] in {"ready", "error"} for t in things)
+
+    _wait_for(is_ready)
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the demo account was not filled in time")
+        time.sleep(0.3)
 
 
 def walk(base: str, server: Server, token: str, *, only: str, quick: bool) -> list[str]:
@@ -173,12 +200,16 @@ def look(page: Page, base: str, screen: Screen, ids: dict[str, str], where: str)
     return found
 
 
+_IS_SETTLED = """() => document.querySelector("h1") && !document.querySelector(".skeleton")
+  && [...document.querySelectorAll(".live-chart")].every((chart) => chart.querySelector(".main-svg"))"""
+
+
 def settle(page: Page) -> None:
     """Wait until the page has its data: no skeletons, no animation under way."""
     try:
-        page.wait_for_function("() => !document.querySelector('.skeleton')", timeout=8000)
-    except Exception:
-        print(f"still loading after 8 s: {page.url}", file=sys.stderr)
+        page.wait_for_function(_IS_SETTLED, timeout=20_000)
+    except NotInTime:
+        print(f"still loading after 20 s: {page.url}", file=sys.stderr)
     page.wait_for_timeout(500)
 
 
@@ -189,6 +220,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="phone dark and desktop light only")
     parser.add_argument("--port", type=int, help="use the server at this port, with --token")
     parser.add_argument("--token", default="", help="a session's token of that server")
+    parser.add_argument("--model", default="", help="a model folder to show instead of the starter model")
     arguments = parser.parse_args()
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -196,9 +228,11 @@ def main() -> int:
             server = Server(None, arguments.port, Path(folder))  # type: ignore[arg-type]
             token = arguments.token
         else:
-            server = start_server(Path(folder) / "data")
+            worker = {"QLORA_STUDIO_WORKER": "toy", "QLORA_STUDIO_TOY_STEP_S": "0.1"}
+            roots = {"QLORA_STUDIO_MODEL_ROOTS": arguments.model} if arguments.model else {}
+            server = start_server(Path(folder) / "data", **worker, **roots)
             token = sign_up(server)
-            fill_account(server)
+            fill_account(server, token, arguments.model)
         try:
             complaints = walk(server.base, server, token, only=arguments.only, quick=arguments.quick)
         finally:

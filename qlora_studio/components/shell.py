@@ -12,6 +12,7 @@ import reflex as rx
 from reflex.style import set_color_mode
 
 from qlora_studio.components.buttons import icon_button, plain_link
+from qlora_studio.components.feedback import skeleton
 from qlora_studio.components.navigation import breadcrumb, command_palette, drawer, sidebar
 from qlora_studio.state.shell import ShellState
 
@@ -81,6 +82,27 @@ def shell(
         ),
         drawer(section),
         command_palette(),
+    )
+
+
+def first_paint() -> rx.Component:
+    """What stands on the screen while the scripts of a page with an id in its address arrive."""
+    bar = skeleton("h-6 w-40")
+    blocks = [skeleton("h-[104px] !rounded-[10px]") for _ in range(4)]
+    return rx.el.div(
+        rx.el.div(class_name="app-sidebar h-dvh border-r border-border bg-card"),
+        rx.el.div(
+            rx.el.div(bar, class_name="h-14 px-8 flex items-center border-b border-border"),
+            rx.el.div(
+                skeleton("h-8 w-64 mb-6"),
+                rx.el.div(*blocks, class_name="grid grid-cols-2 xl:grid-cols-4 gap-4"),
+                skeleton("h-72 mt-4 !rounded-[10px]"),
+                class_name="mx-auto w-full max-w-[1200px] px-4 sm:px-6 lg:px-8 py-6",
+            ),
+        ),
+        role="status",
+        aria_label="Loading",
+        class_name="app-shell",
     )
 
 

@@ -186,7 +186,10 @@ def _live_job(job: rx.Var[LiveJob]) -> rx.Component:
             ),
             rx.cond(
                 job.spark != "",
-                sparkline(job.spark, label="Loss so far", width=112, height=30),
+                rx.el.div(
+                    sparkline(job.spark, label="Loss so far", width=112, height=30),
+                    class_name="hidden sm:block",
+                ),
                 rx.fragment(),
             ),
             status_badge(job.status),

@@ -250,6 +250,8 @@ def _activity(event: AuditEvent) -> Activity:
     paths = {"dataset": "/datasets/", "model": "/models/", "job": "/training/", "adapter": "/adapters/"}
     is_there = event.object_type in paths and verb != "delete"
     thing = {"user": "account", "job": "training"}.get(event.object_type, event.object_type or kind)
+    if event.action in {"job.create", "job.submit"}:
+        verb = "submit"
     return Activity(
         id=str(event.id),
         icon=_ICONS.get(event.object_type, "circle-dot"),
