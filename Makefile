@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export REFLEX_USE_NPM := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run build check test screens bench faults starter clean help
+.PHONY: run build check test screens bench faults security starter clean help
 
 help: ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ bench: $(DEV_STAMP) ## Measure the ratios of docs/, competitor in the same log
 
 faults: $(DEV_STAMP) ## Inject faults and look
 	$(BIN)/pytest -q tests/faults
+
+security: $(DEV_STAMP) ## Attack a running server
+	$(BIN)/pytest -q tests/security
 
 starter: $(DEV_STAMP) ## Rebuild the starter model from its recipe
 	$(BIN)/python -m scripts.starter.build
