@@ -44,7 +44,7 @@ security: $(DEV_STAMP) ## Attack a running server
 	$(BIN)/pytest -q tests/security
 
 starter: $(DEV_STAMP) ## Rebuild the starter model from its recipe
-	$(BIN)/python -m scripts.starter.build
+	$(BIN)/python -m scripts.starter.build --work .cache/starter
 
 clean: ## Remove what was built (never the data folder)
 	rm -rf .web .cache .screens $(STAMP) $(DEV_STAMP)
