@@ -24,7 +24,7 @@ check: $(DEV_STAMP) ## Lint, types, layers and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not slow and not browser and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile -m "not slow and not browser and not gpu"
 
 test: check .cache/chromium ## Everything: check, then trainings in subprocesses and a real browser
 	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
