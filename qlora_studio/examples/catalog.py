@@ -55,7 +55,7 @@ STARTER_MODEL = Example(
 
 
 def example_dataset_path() -> Path:
-    """Folder with `metadata.csv` (file_name, text, split) and `clips/*.ogg`."""
+    """Folder with `metadata.csv` (file_name, text, split) and `clips/*.flac`."""
     return EXAMPLE_DATASET.path
 
 

@@ -89,13 +89,15 @@ _SHIPPED = {
     "mask_time_prob": 0.05,
     "mask_feature_prob": 0.0,
 }
+_AGAIN = _FIRST.model_copy(update={"learning_rate": 8e-4, "max_steps": 1_000, "warmup_ratio": 0.05})
 STAGES = (
     # Short clips and few machine voices until it writes; without any masking, which would cost it steps.
     Stage("first", _FIRST, max_duration_s=5.0, espeak_every=2),
-    # Then everything.
+    # Then everything, twice: each time the learning rate falls to nothing, and what is left is kept.
+    Stage("second", _AGAIN, max_duration_s=6.0, espeak_every=1, config=_FORGETFUL),
     Stage(
-        "second",
-        _FIRST.model_copy(update={"learning_rate": 8e-4, "max_steps": 1_000, "warmup_ratio": 0.05}),
+        "third",
+        _AGAIN.model_copy(update={"seed": 2027}),
         max_duration_s=6.0,
         espeak_every=1,
         config=_FORGETFUL,
