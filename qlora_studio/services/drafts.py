@@ -77,6 +77,12 @@ def preset_values(training_type: str = "qlora", *, family: str = "") -> dict[str
     values["qlora.bits"] = {"lora": "32"}.get(training_type, "4")
     if family == "whisper":
         values |= {"optimization.learning_rate": "0.001", "optimization.epochs": "3"}
+    elif family == "wav2vec2-bert":  # measured on the starter: small batches of short clips, often
+        values |= {
+            "optimization.learning_rate": "0.003",
+            "optimization.batch_size": "4",
+            "optimization.epochs": "12",
+        }
     elif family:
         values |= {"optimization.learning_rate": "0.002", "optimization.epochs": "10"}
     return values
