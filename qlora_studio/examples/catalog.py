@@ -46,7 +46,7 @@ STARTER_MODEL = Example(
     name="Starter speech recogniser",
     description=(
         "A small English speech-to-text model, trained on synthetic voices only. "
-        "It learns real speech from the example dataset in about two minutes."
+        "It learns real speech from the example dataset in about three minutes."
     ),
     task=Task.SPEECH_TO_TEXT,
     licence="Apache-2.0",

@@ -43,7 +43,7 @@ steps. Script, grammar and seeds: `scripts/starter/` in the source; `make starte
 | real speech (the example dataset's 96 held-out clips), 4-bit | {base_wer:.1%} | {base_cer:.1%} |
 | the same after QLoRA on the 400 training clips | **{wer:.1%}** | **{cer:.1%}** |
 
-Fine-tuning: NF4 with double quantisation, rank 16 on every linear layer, {tuning_steps} steps of 8 clips,
+Fine-tuning: NF4 with double quantisation, rank 16 on every linear layer, {tuning_steps} steps of 4 clips,
 {tuning_s:.0f} seconds on two shared cores, start and evaluations included. One speaker, one run, one seed:
 take a difference of a percentage point for noise.
 
