@@ -223,6 +223,7 @@ def describe(work: Path, target: Path, result: ResultFile, *, threads: int) -> N
         hours=sum(clip.duration_s for clip in spoken) / 3600,
         n_steps=sum(stage.optimization.max_steps or 0 for stage in STAGES),
         millions=count_parameters(target) / 1e6,
+        threads=threads,
     )
 
 

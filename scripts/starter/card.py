@@ -44,7 +44,7 @@ steps. Script, grammar and seeds: `scripts/starter/` in the source; `make starte
 | the same after QLoRA on the 400 training clips | **{wer:.1%}** | **{cer:.1%}** |
 
 Fine-tuning: NF4 with double quantisation, rank 16 on every linear layer, {tuning_steps} steps of 4 clips,
-{tuning_s:.0f} seconds on two shared cores, start and evaluations included. One speaker, one run, one seed:
+{tuning_s:.0f} seconds on {threads} thread(s), start and evaluations included. One speaker, one run, one seed:
 take a difference of a percentage point for noise.
 
 ## Limits
@@ -64,6 +64,7 @@ def write_card(
     n_steps: int,
     hours: float,
     millions: float,
+    threads: int,
 ) -> None:
     """Write the card with the figures of a build.
 
@@ -75,6 +76,7 @@ def write_card(
         n_steps: Steps of all stages together.
         hours: Their length.
         millions: Parameters of the model.
+        threads: That fine-tuning had.
     """
     figures = {
         "synthetic_wer": result.metrics["wer"] or 0.0,
@@ -87,5 +89,5 @@ def write_card(
         "tuning_steps": gain.steps,
         "tuning_s": gain.took_s,
     }
-    text = _CARD.format(**figures, n_clips=n_clips, hours=hours, millions=millions)
+    text = _CARD.format(**figures, n_clips=n_clips, hours=hours, millions=millions, threads=threads)
     path.write_text(text, encoding="utf-8")
