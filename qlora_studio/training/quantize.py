@@ -24,22 +24,21 @@ def compute_dtype(spec: QLoraSpec, device: str) -> "torch.dtype":
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-BLOCK = 64  # weights that share one scale in NF4
-_PACKED_ROWS = 32
+_MULTIPLE = 32  # of inputs and of outputs
 
 
 def odd_layers(model_class: Any, config: Any) -> list[str]:
-    """Return the linear layers that bitsandbytes cannot pack on CPUs with bfloat16 instructions.
+    """Return the linear layers whose shape is too odd for 4 bits: they stay as they are.
 
-    There it wants whole blocks in each row and 32 rows at a time, and fails otherwise. Such layers stay out
-    of 4 bits, so that an adapter trained here loads in plain peft anywhere. Makes the model without memory.
+    On CPUs with bfloat16 instructions bitsandbytes' own inference asks for more still, rows of whole blocks
+    of 64; `keep_weights_unpacked` switches that path off. Makes the model without memory.
     """
     import torch
 
     with torch.device("meta"):
         model = model_class(config)
     linear = ((name, m) for name, m in model.named_modules() if isinstance(m, torch.nn.Linear))
-    return [n for n, m in linear if m.in_features % BLOCK or m.out_features % _PACKED_ROWS]
+    return [n for n, m in linear if m.in_features % _MULTIPLE or m.out_features % _MULTIPLE]
 
 
 def quantization_config(
