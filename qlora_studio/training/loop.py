@@ -21,6 +21,7 @@ from qlora_studio.training.clips import ClipSets, read_clips
 from qlora_studio.training.evaluation import Evaluator, Outcome
 from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.feature_store import FeatureStore
+from qlora_studio.training.quantize import quantised_layers
 from qlora_studio.training.run_state import RunState, check_metric
 from qlora_studio.training.tasks.base import Batch
 from qlora_studio.training.tasks.whisper import WhisperTask
@@ -84,6 +85,7 @@ class TrainingRun:
         self.store = FeatureStore(self.task)
         if isinstance(self.task, WhisperTask):
             self.task.set_language(base, [self.store.features(clip) for clip in self.clips.train[:8]])
+        self._warn_if_not_packed(base)
         self.model = models.make_trainable(base, self.spec, self.family)
         if self.train.optimization.mode == "fast" and self.task.reuse_encoder(self.model):
             self.store.clear()
@@ -91,6 +93,11 @@ class TrainingRun:
             self._turn_on_checkpointing(base)
         self.plan = self._make_plan()
         self.evaluator = self._make_evaluator()
+
+    def _warn_if_not_packed(self, base: Any) -> None:
+        if self.train.training_type is TrainingType.QLORA and not quantised_layers(base):
+            message = "No layer of this model has a shape that fits 4 bits; it trains as LoRA in 32 bits."
+            self.attempt.warn("not_4_bit", message)
 
     def _write_config(self) -> None:
         """Leave the parameters readable beside the result, in the form the command line takes."""
