@@ -113,7 +113,7 @@ def _first_steps() -> rx.Component:
             _step(
                 1,
                 "Recordings",
-                "15 minutes of real speech with its words, or your own.",
+                "21 minutes of real speech with its words, or your own.",
                 state.has_dataset,
                 add,
             ),
@@ -127,7 +127,7 @@ def _first_steps() -> rx.Component:
             _step(
                 3,
                 "Fine-tune it",
-                "About three minutes on this machine. Watch the word error rate fall.",
+                "A few minutes on this machine. Watch the word error rate fall.",
                 state.has_job,
                 train,
             ),

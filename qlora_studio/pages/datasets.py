@@ -97,7 +97,7 @@ def _row_menu(row: DatasetRow) -> rx.Component:
 def _empty() -> rx.Component:
     return empty_state(
         "No datasets yet",
-        "Add the example, 15 minutes of real speech with its words, or bring your own recordings.",
+        "Add the example, 21 minutes of real speech with its words, or bring your own recordings.",
         button(
             "Add example dataset",
             icon="sparkles",

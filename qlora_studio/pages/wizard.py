@@ -186,7 +186,7 @@ def _dataset_step() -> rx.Component:
     state = WizardState
     nothing = empty_state(
         "No dataset is ready",
-        "Add the example, 15 minutes of real speech with its words, or bring your own recordings.",
+        "Add the example, 21 minutes of real speech with its words, or bring your own recordings.",
         button(
             "Add example dataset",
             icon="sparkles",

@@ -35,8 +35,8 @@ def test_a_model_that_cannot_be_trained_says_why(run: Run, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("source", ["nonsense", "a/b/c", "; touch x", "$(x)"])
 def test_sources_that_are_nothing_are_refused(run: Run, source: str) -> None:
-    run("model", "add", source, code=2)
-    run("dataset", "add", source, code=2)
+    assert run("model", "add", source, code=2).stderr
+    assert run("dataset", "add", source, code=2).stderr
 
 
 def test_empty_lists_say_what_to_do(run: Run) -> None:
