@@ -78,6 +78,8 @@ def test_a_job_is_watched_stopped_resumed_and_downloaded(desk: Desk, context: Br
     assert axe_violations(page) == []
 
     page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text("The job is in the queue again")).to_be_visible()
+    assert axe_violations(page) == []  # a toast is read, too
     expect(page.locator("#content h1")).to_contain_text("Running", timeout=30_000)
     page.get_by_role("button", name="Stop and discard").click()
     page.get_by_role("alertdialog").get_by_role("button", name="Stop and discard").click()
