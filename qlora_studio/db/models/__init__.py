@@ -2,7 +2,15 @@
 
 from qlora_studio.db.models.adapter import Adapter
 from qlora_studio.db.models.audit import AuditEvent, IdempotencyKey
-from qlora_studio.db.models.dataset import Clip, Dataset
+from qlora_studio.db.models.dataset import (
+    Clip,
+    ClipChange,
+    ClipFinding,
+    Credential,
+    Dataset,
+    DatasetVersion,
+    Exclusion,
+)
 from qlora_studio.db.models.job import Job, JobSample, WizardDraft
 from qlora_studio.db.models.model import BaseAudioModel
 from qlora_studio.db.models.user import AuthSession, LoginFailure, User
@@ -13,7 +21,12 @@ __all__ = [
     "AuthSession",
     "BaseAudioModel",
     "Clip",
+    "ClipChange",
+    "ClipFinding",
+    "Credential",
     "Dataset",
+    "DatasetVersion",
+    "Exclusion",
     "IdempotencyKey",
     "Job",
     "JobSample",
