@@ -57,7 +57,7 @@ def adapters() -> rx.Component:
             on_retry=AdaptersState.load,
         ),
         confirm_dialog(
-            is_open=AdaptersState.deleting != "",
+            is_open=AdaptersState.deleting_id != "",
             title=rx.Var.create("Delete “") + AdaptersState.deleting_name + "”?",
             body="The adapter's files are removed from the disk. The job that made it stays.",
             confirm_label="Delete adapter",

@@ -66,7 +66,7 @@ def training() -> rx.Component:
             on_retry=TrainingState.load,
         ),
         confirm_dialog(
-            is_open=TrainingState.deleting != "",
+            is_open=TrainingState.deleting_id != "",
             title=rx.Var.create("Delete “") + TrainingState.deleting_name + "”?",
             body="Its log, curves and checkpoints go with it. This cannot be undone.",
             confirm_label="Delete job",

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import reflex as rx
 
@@ -14,7 +14,8 @@ from qlora_studio.services import adapters
 from qlora_studio.services.adapters import AdapterUpdate, AdapterView
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
-from qlora_studio.state.tables import TableState
+from qlora_studio.state.dialogs import DeletingState, DialogState
+from qlora_studio.state.tables import TableState, parsed
 
 _METRICS = [
     ("wer", "Word error rate"),
@@ -72,62 +73,38 @@ class AdapterPage:
     snippet: str = ""
 
 
-class AdaptersState(TableState, rx.State):
+class AdaptersState(DeletingState, TableState, rx.State):
     """One page of adapters."""
 
     _path: ClassVar[str] = "/adapters"
     _filter_names: ClassVar[tuple[str, ...]] = ("stage",)
     rows: list[AdapterRow] = []
-    deleting: str = ""
-    deleting_name: str = ""
 
     @rx.event
     @authorized()
     async def load(self, actor: User):
         """Show the page that the address names."""
         self._read_address()
-        stage = self.filters.get("stage", "")
-        wanted = {
-            "query": self.query,
-            "stage": AdapterStage(stage) if stage in set(AdapterStage) else None,
-            "sort": self.sort or "-created_at",
-            "page": self.page,
-            "page_size": self.page_size,
-        }
-        self.rows, self.total = await asyncio.to_thread(_page, actor, wanted)
+        self.rows, self.total = await asyncio.to_thread(_page, actor, self._wanted())
         self.is_loading = False
-
-    @rx.event
-    @authorized()
-    async def ask_delete(self, adapter_id: str):
-        """Ask before an adapter is deleted."""
-        row = next((row for row in self.rows if row.id == adapter_id), None)
-        self.deleting, self.deleting_name = (row.id, row.name) if row else ("", "")
-
-    @rx.event
-    @authorized()
-    async def cancel_delete(self):
-        """Keep the adapter."""
-        self.deleting = ""
 
     @rx.event
     @authorized(Role.TRAINER)
     async def delete(self, actor: User):
         """Delete the adapter that was asked about."""
-        adapter_id, self.deleting = self.deleting, ""
+        adapter_id, self.deleting_id = self.deleting_id, ""
         await asyncio.to_thread(_delete, actor, adapter_id)
         yield rx.toast.success("Adapter deleted")
         yield AdaptersState.load
 
 
-class AdapterState(rx.State):
+class AdapterState(DialogState, rx.State):
     """One adapter."""
 
     adapter: AdapterPage = AdapterPage()
     metrics: list[MetricRow] = []
     is_loading: bool = True
     load_error: str = ""
-    dialog: str = ""
     field_errors: dict[str, str] = {}
 
     @rx.event
@@ -150,12 +127,6 @@ class AdapterState(rx.State):
         """Open the rename or the delete dialog; an empty name closes it."""
         if name in ("", "rename", "delete"):
             self.dialog, self.field_errors = name, {}
-
-    @rx.event
-    @authorized()
-    async def close_dialog(self):
-        """Close whichever dialog is open."""
-        self.dialog = ""
 
     @rx.event
     @authorized(Role.TRAINER)
@@ -243,7 +214,8 @@ def metric_rows(view: AdapterView) -> list[MetricRow]:
     return rows
 
 
-def _page(actor: User, wanted: dict[str, object]) -> tuple[list[AdapterRow], int]:
+def _page(actor: User, wanted: dict[str, Any]) -> tuple[list[AdapterRow], int]:
+    wanted = parsed(wanted, stage=AdapterStage)
     with db.read() as session:
         views, total = adapters.list_adapters(session, actor=actor, **wanted)
         return [adapter_row(view) for view in views], total

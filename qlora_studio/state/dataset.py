@@ -16,17 +16,10 @@ from qlora_studio.services.clips import ClipUpdate
 from qlora_studio.services.datasets import DatasetUpdate
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.dataset_rows import ClipRow, DatasetView, ReasonRow, clip_row, reason_rows, view_of
-from qlora_studio.state.tables import TableState
+from qlora_studio.state.datasets import delete_dataset, users_of
+from qlora_studio.state.library import LOOK_EVERY_S, EditState
+from qlora_studio.state.tables import TableState, parsed
 from qlora_studio.state.watching import Watch
-
-LOOK_EVERY_S = 0.7
-
-
-class EditFields(TypedDict, total=False):
-    """The form that renames a dataset."""
-
-    name: str
-    description: str
 
 
 class ClipFields(TypedDict, total=False):
@@ -46,23 +39,33 @@ class SplitFields(TypedDict, total=False):
     seed: str
 
 
-class DatasetState(TableState, rx.State):
+def _update(actor: User, dataset_id: str, name: str, description: str) -> None:
+    form = DatasetUpdate(name=name, description=description)
+    with engine.write() as session:
+        datasets.update(session, actor=actor, dataset_id=dataset_id, form=form)
+
+
+class DatasetState(EditState, TableState, rx.State):
     """The page `/datasets/[dataset_id]`; search, filters, sort and paging are those of its clips."""
 
     _path: ClassVar[str] = ""
     _filter_names: ClassVar[tuple[str, ...]] = ("split", "status")
+    _first_sort: ClassVar[str] = "position"
+    _list_path: ClassVar[str] = "/datasets"
+    _dialogs: ClassVar[tuple[str, ...]] = ("edit", "delete", "split")  # and "clip", which has its own handler
     _watch_id: int = 0
 
     dataset: DatasetView = DatasetView()
     reasons: list[ReasonRow] = []
     rows: list[ClipRow] = []
-    users: list[str] = []
-    dialog: str = ""  # "edit", "delete", "split", "clip" or none
     clip: ClipRow = ClipRow()
-    field_errors: dict[str, str] = {}
-    typed_name: str = ""
-    is_sending: bool = False
-    is_missing: bool = False
+
+    _users_of = staticmethod(users_of)
+    _update = staticmethod(_update)
+    _delete = staticmethod(delete_dataset)
+
+    def _shown(self) -> DatasetView:
+        return self.dataset
 
     def _address(self, **changes: Any) -> str:
         return f"/datasets/{self.dataset_id}" + super()._address(**changes)
@@ -85,9 +88,7 @@ class DatasetState(TableState, rx.State):
         self.is_loading = False
 
     async def _fill(self, actor: User) -> None:
-        wanted = {**self.filters, "query": self.query, "sort": self.sort or "position"}
-        paging = {"page": self.page, "page_size": self.page_size}
-        loaded = await asyncio.to_thread(_load, actor, self.dataset_id, wanted | paging)
+        loaded = await asyncio.to_thread(_load, actor, self.dataset_id, self._wanted())
         self.dataset, self.reasons, self.rows, self.total = loaded
 
     @rx.event(background=True)
@@ -116,45 +117,11 @@ class DatasetState(TableState, rx.State):
 
     @rx.event
     @authorized()
-    async def open_dialog(self, actor: User, name: str):
-        """Open one of the page's dialogs."""
-        if name == "delete":
-            self.users = await asyncio.to_thread(_users_of, actor, self.dataset_id)
-        self.field_errors, self.typed_name = {}, ""
-        self.dialog = name if name in ("edit", "delete", "split") else ""
-
-    @rx.event
-    @authorized()
     async def open_clip(self, clip_id: str):
         """Open the dialog that corrects a clip of the page."""
         found = next((row for row in self.rows if row.id == clip_id), None)
         if found is not None:
             self.clip, self.field_errors, self.dialog = found, {}, "clip"
-
-    @rx.event
-    @authorized()
-    async def close_dialog(self):
-        """Close whichever dialog is open."""
-        self.dialog = ""
-
-    @rx.event
-    @authorized()
-    async def type_name(self, text: str):
-        """What has been typed to confirm."""
-        self.typed_name = text[:200]
-
-    @rx.event
-    @authorized(Role.TRAINER)
-    async def save(self, actor: User, form: EditFields):
-        """Change name and description."""
-        name = form.get("name", "").strip()
-        if not 1 <= len(name) <= 120:
-            self.field_errors = {"name": "Give it a name of 1 to 120 characters."}
-            return
-        changes = DatasetUpdate(name=name, description=form.get("description", "")[:2000])
-        await asyncio.to_thread(_update, actor, self.dataset_id, changes)
-        self.dialog = ""
-        await self._fill(actor)
 
     @rx.event
     @authorized(Role.TRAINER)
@@ -189,36 +156,16 @@ class DatasetState(TableState, rx.State):
         await self._fill(actor)
         return DatasetState.watch
 
-    @rx.event
-    @authorized(Role.TRAINER)
-    async def delete(self, actor: User):
-        """Delete the dataset and go back to the list."""
-        self.is_sending = True
-        yield
-        try:
-            await asyncio.to_thread(_delete, actor, self.dataset_id)
-        finally:
-            self.is_sending = False
-        yield rx.toast.success(f"{self.dataset.name} is deleted")
-        yield rx.redirect("/datasets")
-
 
 def _load(
     actor: User, dataset_id: str, wanted: dict[str, Any]
 ) -> tuple[DatasetView, list[ReasonRow], list[ClipRow], int]:
-    split, status = wanted.pop("split", None), wanted.pop("status", None)
+    wanted = parsed(wanted, split=Split, status=ClipStatus)
     with engine.read() as session:
         dataset = datasets.get_dataset(session, actor=actor, dataset_id=dataset_id)
         counts = datasets.count_splits(session, dataset_id=dataset_id)
         reasons = datasets.count_reasons(session, dataset_id=dataset_id)
-        found, total = clips.list_clips(
-            session,
-            actor=actor,
-            dataset_id=dataset_id,
-            split=Split(split) if split in set(Split) else None,
-            status=ClipStatus(status) if status in set(ClipStatus) else None,
-            **wanted,
-        )
+        found, total = clips.list_clips(session, actor=actor, dataset_id=dataset_id, **wanted)
     return view_of(dataset, counts), reason_rows(reasons), [clip_row(c) for c in found], total
 
 
@@ -226,17 +173,6 @@ def _view(actor: User, dataset_id: str) -> DatasetView:
     with engine.read() as session:
         dataset = datasets.get_dataset(session, actor=actor, dataset_id=dataset_id)
         return view_of(dataset, datasets.count_splits(session, dataset_id=dataset_id))
-
-
-def _users_of(actor: User, dataset_id: str) -> list[str]:
-    with engine.read() as session:
-        datasets.get_dataset(session, actor=actor, dataset_id=dataset_id)
-        return datasets.list_users_of(session, dataset_id=dataset_id)
-
-
-def _update(actor: User, dataset_id: str, form: DatasetUpdate) -> None:
-    with engine.write() as session:
-        datasets.update(session, actor=actor, dataset_id=dataset_id, form=form)
 
 
 def _update_clip(actor: User, clip_id: str, form: ClipUpdate) -> None:
@@ -261,8 +197,3 @@ def _split(actor: User, dataset_id: str, ratios: dict[Split, float], seed: int) 
 def _start(actor: User, dataset_id: str) -> None:
     with engine.write() as session:
         datasets.start_ingest(session, actor=actor, dataset_id=dataset_id)
-
-
-def _delete(actor: User, dataset_id: str) -> None:
-    with engine.write() as session:
-        datasets.delete(session, actor=actor, dataset_id=dataset_id)

@@ -12,6 +12,7 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
 from qlora_studio.services import jobs
 from qlora_studio.state.auth import authorized, require_session
+from qlora_studio.state.dialogs import DialogState
 from qlora_studio.state.job_curves import Curves
 from qlora_studio.state.job_look import JobLook
 from qlora_studio.state.job_rows import JobPage, LogRow, SampleRow
@@ -24,7 +25,7 @@ POLL_S = 0.08
 CHECK_EVERY_S = 3.0
 
 
-class JobState(rx.State):
+class JobState(DialogState, rx.State):
     """One job. `curves` are whole, `tail` is what came since; the chart joins them."""
 
     tab: str = "overview"
@@ -40,7 +41,6 @@ class JobState(rx.State):
     log_level: str = ""
     config: str = ""
     command: str = ""
-    dialog: str = ""
     is_sending: bool = False
     _watch: int = 0
 
@@ -87,12 +87,6 @@ class JobState(rx.State):
         """Open one of the page's dialogs; an empty name closes it."""
         if name in DIALOGS:
             self.dialog = name
-
-    @rx.event
-    @authorized()
-    async def close_dialog(self):
-        """Close whichever dialog is open."""
-        self.dialog = ""
 
     @rx.event
     @authorized(Role.TRAINER)

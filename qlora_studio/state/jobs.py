@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import reflex as rx
 
@@ -11,22 +11,21 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
 from qlora_studio.services import job_reading, jobs
 from qlora_studio.state.auth import authorized, require_session
+from qlora_studio.state.dialogs import DeletingState
 from qlora_studio.state.job_rows import JobRow, job_row
 from qlora_studio.state.presence import is_connected
-from qlora_studio.state.tables import TableState
+from qlora_studio.state.tables import TableState, parsed
 
 POLL_S = 0.5
 CHECK_EVERY_S = 4.0
 
 
-class TrainingState(TableState, rx.State):
+class TrainingState(DeletingState, TableState, rx.State):
     """One page of jobs. A background watcher renews it when one of them changes."""
 
     _path: ClassVar[str] = "/training"
     _filter_names: ClassVar[tuple[str, ...]] = ("status",)
     rows: list[JobRow] = []
-    deleting: str = ""
-    deleting_name: str = ""
     _watch: int = 0
 
     @rx.event
@@ -66,23 +65,10 @@ class TrainingState(TableState, rx.State):
             shown = rows
 
     @rx.event
-    @authorized()
-    async def ask_delete(self, job_id: str):
-        """Ask before a job is deleted."""
-        row = next((row for row in self.rows if row.id == job_id), None)
-        self.deleting, self.deleting_name = (row.id, row.name) if row else ("", "")
-
-    @rx.event
-    @authorized()
-    async def cancel_delete(self):
-        """Keep the job."""
-        self.deleting = ""
-
-    @rx.event
     @authorized(Role.TRAINER)
     async def delete(self, actor: User):
         """Delete the job that was asked about."""
-        job_id, self.deleting = self.deleting, ""
+        job_id, self.deleting_id = self.deleting_id, ""
         await asyncio.to_thread(_delete, actor, job_id)
         yield rx.toast.success("Job deleted")
         yield TrainingState.load
@@ -103,27 +89,14 @@ class TrainingState(TableState, rx.State):
         yield rx.toast.success("The job is in the queue again")
         yield TrainingState.load
 
-    def _wanted(self) -> dict[str, object]:
-        status = self.filters.get("status", "")
-        statuses: tuple[JobStatus, ...] = ()
-        if status == "active":
-            statuses = (JobStatus.QUEUED, *ACTIVE_STATUSES)
-        elif status in set(JobStatus):
-            statuses = (JobStatus(status),)
-        return {
-            "query": self.query,
-            "statuses": statuses,
-            "sort": self.sort or "-created_at",
-            "page": self.page,
-            "page_size": self.page_size,
-        }
-
 
 def _stamps(rows: list[JobRow]) -> list[int]:
     return [job_reading.read_stamp(row.id) for row in rows if row.is_active or row.status == "queued"]
 
 
-def _page(actor: User, wanted: dict[str, object]) -> tuple[list[JobRow], int]:
+def _page(actor: User, wanted: dict[str, Any]) -> tuple[list[JobRow], int]:
+    statuses = (JobStatus.QUEUED, *ACTIVE_STATUSES) if wanted["status"] == "active" else ()
+    wanted = parsed(wanted, status=JobStatus) | {"statuses": statuses}
     with db.read() as session:
         views, total = jobs.list_jobs(session, actor=actor, **wanted)
     return [job_row(view) for view in views], total

@@ -1,10 +1,9 @@
 """One base model: its card, what it can take, and what was made with it."""
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 import reflex as rx
-from typing_extensions import TypedDict
 
 from qlora_studio.contracts.enums import Role
 from qlora_studio.core.errors import NotFound
@@ -13,6 +12,7 @@ from qlora_studio.db.models.user import User
 from qlora_studio.services import models
 from qlora_studio.services.model_schemas import ModelUpdate
 from qlora_studio.state.auth import authorized
+from qlora_studio.state.library import LOOK_EVERY_S, EditState
 from qlora_studio.state.model_rows import (
     LayerRow,
     ModelView,
@@ -24,20 +24,20 @@ from qlora_studio.state.model_rows import (
     model_view,
     preset_rows,
 )
-from qlora_studio.state.models import LOOK_EVERY_S, UNDER_WAY, delete_model, users_of
+from qlora_studio.state.models import UNDER_WAY, delete_model, users_of
 from qlora_studio.state.watching import Watch
 
 
-class EditFields(TypedDict, total=False):
-    """The form that renames a model."""
+def _update(actor: User, model_id: str, name: str, description: str) -> None:
+    changes = ModelUpdate(name=name, description=description)
+    with db.write() as session:
+        models.update_model(session, actor=actor, model_id=model_id, data=changes)
 
-    name: str
-    description: str
 
-
-class ModelState(rx.State):
+class ModelState(EditState, rx.State):
     """The page `/models/[model_id]`."""
 
+    _list_path: ClassVar[str] = "/models"
     _watch_id: int = 0
 
     model: ModelView = ModelView()
@@ -47,12 +47,13 @@ class ModelState(rx.State):
     dropped: list[str] = []
     jobs: list[UseRow] = []
     adapters: list[UseRow] = []
-    users: list[str] = []
-    dialog: str = ""  # "edit", "delete" or none
-    field_errors: dict[str, str] = {}
-    typed_name: str = ""
-    is_sending: bool = False
-    is_missing: bool = False
+
+    _users_of = staticmethod(users_of)
+    _update = staticmethod(_update)
+    _delete = staticmethod(delete_model)
+
+    def _shown(self) -> ModelView:
+        return self.model
 
     @rx.event
     @authorized()
@@ -89,59 +90,12 @@ class ModelState(rx.State):
                 return
 
     @rx.event
-    @authorized()
-    async def open_dialog(self, actor: User, name: str):
-        """Open one of the page's dialogs."""
-        if name == "delete":
-            _, self.users = await asyncio.to_thread(users_of, actor, self.model_id)
-        self.field_errors, self.typed_name = {}, ""
-        self.dialog = name if name in ("edit", "delete") else ""
-
-    @rx.event
-    @authorized()
-    async def close_dialog(self):
-        """Close whichever dialog is open."""
-        self.dialog = ""
-
-    @rx.event
-    @authorized()
-    async def type_name(self, text: str):
-        """What has been typed to confirm."""
-        self.typed_name = text[:200]
-
-    @rx.event
-    @authorized(Role.TRAINER)
-    async def save(self, actor: User, form: EditFields):
-        """Change name and description."""
-        name = form.get("name", "").strip()
-        if not 1 <= len(name) <= 120:
-            self.field_errors = {"name": "Give it a name of 1 to 120 characters."}
-            return
-        changes = ModelUpdate(name=name, description=form.get("description", "")[:2000])
-        await asyncio.to_thread(_update, actor, self.model_id, changes)
-        self.dialog = ""
-        await self._fill(actor)
-
-    @rx.event
     @authorized(Role.TRAINER)
     async def try_again(self, actor: User):
         """Download or check once more what ended in an error."""
         await asyncio.to_thread(_recheck, actor, self.model_id)
         await self._fill(actor)
         return ModelState.watch
-
-    @rx.event
-    @authorized(Role.TRAINER)
-    async def delete(self, actor: User):
-        """Delete the model and go back to the list."""
-        self.is_sending = True
-        yield
-        try:
-            await asyncio.to_thread(delete_model, actor, self.model_id)
-        finally:
-            self.is_sending = False
-        yield rx.toast.success(f"{self.model.name} is deleted")
-        yield rx.redirect("/models")
 
 
 def _load(actor: User, model_id: str) -> dict[str, Any]:
@@ -157,11 +111,6 @@ def _load(actor: User, model_id: str) -> dict[str, Any]:
         "jobs": [job_row(job) for job in usage.jobs[:8]],
         "adapters": [adapter_row(adapter) for adapter in usage.adapters[:8]],
     }
-
-
-def _update(actor: User, model_id: str, changes: ModelUpdate) -> None:
-    with db.write() as session:
-        models.update_model(session, actor=actor, model_id=model_id, data=changes)
 
 
 def _recheck(actor: User, model_id: str) -> None:

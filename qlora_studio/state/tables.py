@@ -10,12 +10,13 @@ A list's state mixes in `TableState`, sets `_path`, and loads its page from `on_
         @authorized()
         async def load(self, actor: User):
             self._read_address()    # query, sort, page, page_size, filters
-            ...
+            self.rows, self.total = await asyncio.to_thread(_page, actor, self._wanted())
 
 The handlers here only change the address; the framework then calls `load` again. So a link can be shared, and
 Back works.
 """
 
+from enum import StrEnum
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -31,6 +32,7 @@ class TableState(rx.State, mixin=True):
 
     _path: ClassVar[str] = "/"
     _filter_names: ClassVar[tuple[str, ...]] = ("status", "task")
+    _first_sort: ClassVar[str] = "-created_at"
 
     query: str = ""
     sort: str = ""
@@ -67,6 +69,17 @@ class TableState(rx.State, mixin=True):
         self.page = _whole(given.get("page"), 1, 1, 1_000_000)
         self.page_size = _whole(given.get("page_size"), 25, 1, 100)
         self.filters = {name: given[name][:80] for name in self._filter_names if given.get(name)}
+
+    def _wanted(self) -> dict[str, Any]:
+        """What a service's `list_…` is asked for; `parsed` makes enums of the filters."""
+        return {
+            **dict.fromkeys(self._filter_names),
+            **self.filters,
+            "query": self.query,
+            "sort": self.sort or self._first_sort,
+            "page": self.page,
+            "page_size": self.page_size,
+        }
 
     def _address(self, **changes: Any) -> str:
         kept: dict[str, Any] = {
@@ -122,6 +135,15 @@ class TableState(rx.State, mixin=True):
     async def set_page_size(self, size: str):
         """Show 10, 25, 50 or 100 rows at once."""
         return rx.redirect(self._address(page_size=_whole(size, 25, 1, 100), page=1), replace=True)
+
+
+def parsed(wanted: dict[str, Any], **kinds: type[StrEnum]) -> dict[str, Any]:
+    """Return `wanted` with these filters as members of their enums; an odd word filters nothing."""
+    return wanted | {name: _member(kind, wanted[name]) for name, kind in kinds.items()}
+
+
+def _member(kind: type[StrEnum], word: str | None) -> StrEnum | None:
+    return kind(word) if word in set(kind) else None
 
 
 def _whole(text: str | None, default: int, low: int, high: int) -> int:
