@@ -343,7 +343,8 @@ def _warnings(
         found.append("The disk may be too full for the checkpoints. Free some space first.")
     if model.max_duration_s and clips.longest_s > model.max_duration_s:
         found.append(
-            f"Clips longer than {model.max_duration_s:.0f} s are more than this model can hear at once."
+            f"Clips longer than {model.max_duration_s:.0f} s are left out: this model hears no more at once. "
+            f"The longest has {clips.longest_s:.0f} s."
         )
     return found
 

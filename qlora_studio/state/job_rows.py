@@ -157,6 +157,12 @@ def job_row(view: JobView) -> JobRow:
     )
 
 
+def _device(device: str, job: Job) -> str:
+    """Where it runs. A worker begins before it has looked which devices there are; the forecast has."""
+    name = job.forecast.get("device", "") if device in ("", "auto") else device
+    return {"cpu": "CPU", "cuda": "CUDA"}.get(name, name or "–")
+
+
 def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobPage:
     """Return a job as the head of its page."""
     job = view.job
@@ -195,7 +201,7 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         dataset_href=f"/datasets/{job.dataset_id}",
         adapter_href=f"/adapters/{view.adapter_id}" if view.adapter_id else "",
         training=_training(job),
-        device=device or "–",
+        device=_device(device, job),
         attempt=str(job.attempt),
         speed=f"{job.samples_per_s:.1f} clips/s" if job.samples_per_s else "–",
         memory=formats.size(job.peak_rss_bytes),

@@ -139,3 +139,11 @@ def test_not_a_number_is_a_gap(data_folder):
     writer = metrics.MetricsWriter(layout.run_path("job_1") / "metrics")
     writer.append({"loss": [(metrics.sequence(1, 1), 1, 1.0, float("nan"))]})
     assert CurveFeed("job_1").whole()["loss"]["y"] == [None]
+
+
+@pytest.mark.parametrize(
+    ("device", "forecast", "shown"),
+    [("cuda", {"device": "cpu"}, "CUDA"), ("auto", {"device": "cpu"}, "CPU"), ("", {}, "–")],
+)
+def test_a_worker_that_has_not_looked_yet_is_where_the_forecast_put_it(device, forecast, shown):
+    assert job_page(view(forecast=forecast), device=device, checkpoint_step=None).device == shown
