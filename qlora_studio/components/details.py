@@ -1,4 +1,4 @@
-"""Names with their values, tabs, code to copy, times, and small curves."""
+"""The header of a page of one thing, names with their values, tabs, code to copy, times, and small curves."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,18 @@ from typing import Any
 import reflex as rx
 
 from qlora_studio.components.buttons import page_link
+from qlora_studio.components.status import status_badge
+from qlora_studio.components.surfaces import page_header
+
+
+def detail_header(name: Any, status: Any, description: Any, *actions: Any) -> rx.Component:
+    """The header of the page of one thing: its status beside its name, and actions that wrap on a phone."""
+    badge = rx.el.span(status_badge(status), class_name="ml-3 align-middle tracking-normal")
+    return page_header(
+        rx.el.span(name, badge),
+        description,
+        rx.el.div(*actions, class_name="flex flex-wrap items-center gap-2 max-w-[calc(100vw-2rem)]"),
+    )
 
 
 def key_values(*rows: tuple[Any, Any], columns: int = 1) -> rx.Component:

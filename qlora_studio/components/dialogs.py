@@ -72,6 +72,57 @@ def confirm_dialog(
     )
 
 
+def delete_dialog(what: str, *, name: Any, body: Any, users: Any = None, **asked: Any) -> rx.Component:
+    """Ask before a thing is deleted; `asked` is what `confirm_dialog` takes besides.
+
+    Args:
+        what: the kind of thing, for the button.
+        body: what goes with it.
+        users: a Var of strings: what was made with it. While there are some it can't be deleted.
+    """
+    if users is not None:
+        body = rx.cond(users.length() > 0, "It can't be deleted while these were made with it:", body)
+    return confirm_dialog(
+        title=rx.Var.create("Delete ") + name + "?",
+        body=body,
+        users=users,
+        confirm_label=f"Delete {what}",
+        **asked,
+    )
+
+
+def delete_row_dialog(state: Any, what: str, *, body: Any, name: Any = None, **asked: Any) -> rx.Component:
+    """The dialog over a list's `DeletingState`; `asked` is what `delete_dialog` takes besides."""
+    return delete_dialog(
+        what,
+        name=state.deleting_name if name is None else name,
+        body=body,
+        is_open=state.deleting_id != "",
+        on_confirm=state.delete,
+        on_cancel=state.cancel_delete,
+        **asked,
+    )
+
+
+def quoted(name: Any) -> Any:
+    """A name in quotation marks, within a sentence."""
+    return rx.Var.create("“") + name + "”"
+
+
+def dialog_form(*fields: Any, label: str, on_submit: Any, on_cancel: Any) -> rx.Component:
+    """The form in a dialog: its fields, Cancel, and a button that sends it."""
+    buttons = rx.el.div(
+        button("Cancel", on_click=on_cancel),
+        button(label, variant="primary", type="submit"),
+        class_name="flex justify-end gap-2 mt-2",
+    )
+    return rx.form(
+        rx.el.div(*fields, buttons, class_name="flex flex-col gap-4"),
+        on_submit=on_submit,
+        reset_on_submit=False,
+    )
+
+
 def dialog(
     *children: Any, is_open: Any, title: Any, on_close: Any, description: Any = None, width: str = "520px"
 ) -> rx.Component:

@@ -173,6 +173,32 @@ def select_input(
     )
 
 
+def search_input(
+    label: str, *, value: Any, on_change: Any, placeholder: str, class_name: str = ""
+) -> rx.Component:
+    """A search box; `on_change` gets the text once typing has paused."""
+    return rx.el.div(
+        rx.icon(
+            "search",
+            size=15,
+            class_name="absolute left-3 top-2.5 text-muted-foreground pointer-events-none",
+            aria_hidden="true",
+        ),
+        rx.debounce_input(
+            rx.el.input(
+                type="search",
+                value=value,
+                on_change=on_change,
+                placeholder=placeholder,
+                aria_label=label,
+                class_name="h-9 w-full rounded-lg border border-border-strong/60 hover:border-border-strong bg-card pl-9 pr-3 text-sm placeholder:text-muted-foreground",
+            ),
+            debounce_timeout=300,
+        ),
+        class_name=f"relative w-full sm:w-72 {class_name}",
+    )
+
+
 def checkbox_field(label: Any, *, name: str, help: Any = None, **props: Any) -> rx.Component:
     """A checkbox with its label at the right."""
     return rx.el.label(

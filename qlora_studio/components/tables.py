@@ -8,7 +8,7 @@ import reflex as rx
 
 from qlora_studio.components.buttons import button, icon_button, page_link
 from qlora_studio.components.feedback import loading_switch, skeleton_rows
-from qlora_studio.components.forms import select_input
+from qlora_studio.components.forms import search_input, select_input
 from qlora_studio.state.tables import PAGE_SIZES
 
 
@@ -152,25 +152,8 @@ def _toolbar(
     placeholder: str,
     actions: Any,
 ) -> rx.Component:
-    search = rx.el.div(
-        rx.icon(
-            "search",
-            size=15,
-            class_name="absolute left-3 top-2.5 text-muted-foreground pointer-events-none",
-            aria_hidden="true",
-        ),
-        rx.debounce_input(
-            rx.el.input(
-                type="search",
-                value=state.query,
-                on_change=state.search,
-                placeholder=placeholder,
-                aria_label=f"Search {label.lower()}",
-                class_name="h-9 w-full rounded-lg border border-border-strong/60 hover:border-border-strong bg-card pl-9 pr-3 text-sm placeholder:text-muted-foreground",
-            ),
-            debounce_timeout=300,
-        ),
-        class_name="relative w-full sm:w-72",
+    search = search_input(
+        f"Search {label.lower()}", value=state.query, on_change=state.search, placeholder=placeholder
     )
     selects = [
         select_input(

@@ -4,9 +4,9 @@ from typing import Any
 
 import reflex as rx
 
-from qlora_studio.components.buttons import button, download_button, link_button
-from qlora_studio.components.details import code_block, key_values, time_text
-from qlora_studio.components.dialogs import confirm_dialog, dialog
+from qlora_studio.components.buttons import button, download_button, link_button, text_link
+from qlora_studio.components.details import code_block, detail_header, key_values, time_text
+from qlora_studio.components.dialogs import delete_dialog, delete_row_dialog, dialog, dialog_form, quoted
 from qlora_studio.components.feedback import empty_state, error_state, skeleton
 from qlora_studio.components.forms import select_input, text_field
 from qlora_studio.components.shell import studio_page
@@ -22,6 +22,7 @@ from qlora_studio.components.tables import (
 )
 from qlora_studio.state.adapters import AdaptersState, AdapterState
 
+_DELETED_WITH_IT = "The adapter's files are removed from the disk. The job that made it stays."
 _STAGES = [("draft", "Draft"), ("candidate", "Candidate"), ("production", "Production")]
 
 
@@ -56,13 +57,8 @@ def adapters() -> rx.Component:
             ),
             on_retry=AdaptersState.load,
         ),
-        confirm_dialog(
-            is_open=AdaptersState.deleting_id != "",
-            title=rx.Var.create("Delete “") + AdaptersState.deleting_name + "”?",
-            body="The adapter's files are removed from the disk. The job that made it stays.",
-            confirm_label="Delete adapter",
-            on_confirm=AdaptersState.delete,
-            on_cancel=AdaptersState.cancel_delete,
+        delete_row_dialog(
+            AdaptersState, "adapter", name=quoted(AdaptersState.deleting_name), body=_DELETED_WITH_IT
         ),
     )
 
@@ -102,20 +98,13 @@ def adapter() -> rx.Component:
 def _page() -> rx.Component:
     shown = AdapterState.adapter
     return rx.fragment(
-        page_header(
-            rx.el.span(
-                shown.name,
-                rx.el.span(status_badge(shown.stage), class_name="ml-3 align-middle tracking-normal"),
-            ),
+        detail_header(
+            shown.name,
+            shown.stage,
             rx.el.span("An adapter for ", shown.model),
-            rx.el.div(
-                button("Rename", icon="pencil", on_click=AdapterState.show_dialog("rename")),
-                button(
-                    "Delete", icon="trash-2", variant="ghost", on_click=AdapterState.show_dialog("delete")
-                ),
-                download_button("Download adapter", href=shown.download, variant="primary"),
-                class_name="flex flex-wrap items-center gap-2 max-w-[calc(100vw-2rem)]",
-            ),
+            button("Rename", icon="pencil", on_click=AdapterState.show_dialog("rename")),
+            button("Delete", icon="trash-2", variant="ghost", on_click=AdapterState.show_dialog("delete")),
+            download_button("Download adapter", href=shown.download, variant="primary"),
         ),
         grid(
             card(
@@ -136,7 +125,7 @@ def _page() -> rx.Component:
             ),
             rx.fragment(),
         ),
-        *_dialogs(),
+        _dialogs(),
     )
 
 
@@ -172,7 +161,6 @@ def _metric(row: Any) -> rx.Component:
 
 def _origin() -> rx.Component:
     shown = AdapterState.adapter
-    link = "text-primary-text hover:underline underline-offset-4"
     stage = select_input(
         name="stage",
         options=_STAGES,
@@ -183,46 +171,38 @@ def _origin() -> rx.Component:
     )
     return key_values(
         ("Stage", stage),
-        ("Base model", rx.link(shown.model, href=shown.model_href, class_name=link)),
-        ("Dataset", rx.link(shown.dataset, href=shown.dataset_href, class_name=link)),
-        ("Job", rx.link(shown.job, href=shown.job_href, class_name=link)),
+        ("Base model", text_link(shown.model, href=shown.model_href)),
+        ("Dataset", text_link(shown.dataset, href=shown.dataset_href)),
+        ("Job", text_link(shown.job, href=shown.job_href)),
         ("Size", shown.size),
         ("Made", shown.created),
         ("Base model's hash", shown.base_hash),
     )
 
 
-def _dialogs() -> list[rx.Component]:
-    shown = AdapterState.adapter
-    form = rx.el.form(
-        text_field(
-            "Name",
-            name="adapter-name",
-            default_value=shown.name,
-            error=AdapterState.field_errors.get("name", ""),
-            auto_complete="off",
-            max_length=120,
-        ),
-        rx.el.div(
-            button("Cancel", type="button", on_click=AdapterState.close_dialog),
-            button("Rename", variant="primary", type="submit"),
-            class_name="flex justify-end gap-2 mt-5",
-        ),
-        on_submit=AdapterState.rename,
+def _dialogs() -> rx.Component:
+    state, shown = AdapterState, AdapterState.adapter
+    name = text_field(
+        "Name",
+        name="adapter-name",
+        default_value=shown.name,
+        error=state.field_errors.get("name", ""),
+        auto_complete="off",
+        max_length=120,
     )
-    return [
+    return rx.fragment(
         dialog(
-            form,
-            is_open=AdapterState.dialog == "rename",
+            dialog_form(name, label="Rename", on_submit=state.rename, on_cancel=state.close_dialog),
+            is_open=state.dialog == "rename",
             title="Rename the adapter",
-            on_close=AdapterState.close_dialog,
+            on_close=state.close_dialog,
         ),
-        confirm_dialog(
-            is_open=AdapterState.dialog == "delete",
-            title=rx.Var.create("Delete “") + shown.name + "”?",
-            body="The adapter's files are removed from the disk. The job that made it stays.",
-            confirm_label="Delete adapter",
-            on_confirm=AdapterState.delete,
-            on_cancel=AdapterState.close_dialog,
+        delete_dialog(
+            "adapter",
+            name=quoted(shown.name),
+            body=_DELETED_WITH_IT,
+            is_open=state.dialog == "delete",
+            on_confirm=state.delete,
+            on_cancel=state.close_dialog,
         ),
-    ]
+    )

@@ -1,20 +1,20 @@
 """One dataset: its state, its counts, its clips to hear and correct."""
 
-from typing import Any
-
 import reflex as rx
 
-from qlora_studio.components.buttons import button, link_button, page_link
+from qlora_studio.components.buttons import button, page_link
 from qlora_studio.components.details import key_values, time_text
-from qlora_studio.components.dialogs import confirm_dialog, dialog
-from qlora_studio.components.feedback import empty_state, skeleton
+from qlora_studio.components.dialogs import dialog, dialog_form
+from qlora_studio.components.feedback import empty_state
 from qlora_studio.components.forms import number_field, select_field, text_field, textarea_field
+from qlora_studio.components.library import edit_dialogs, header_actions, page_of_one
 from qlora_studio.components.player import player
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import badge, progress_bar, status_badge
 from qlora_studio.components.surfaces import card, grid, notice, page_header, stat_card
 from qlora_studio.components.tables import Column, data_table, menu_item, menu_separator, row_menu
 from qlora_studio.components.uploader import uploader
+from qlora_studio.pages.datasets import DELETED_WITH_IT
 from qlora_studio.state.dataset import DatasetState
 from qlora_studio.state.dataset_rows import ClipRow, ReasonRow
 
@@ -32,28 +32,7 @@ _STATUSES = [("ok", "Usable"), ("excluded", "Excluded"), ("rejected", "Rejected"
 )
 def dataset() -> rx.Component:
     """What is shown depends on how far the dataset is."""
-    return rx.cond(
-        DatasetState.is_missing,
-        card(
-            empty_state(
-                "No such dataset",
-                "It was deleted, or the link is wrong.",
-                link_button("All datasets", href="/datasets", variant="primary"),
-                icon="search-x",
-            )
-        ),
-        rx.cond(DatasetState.dataset.id == "", _loading(), _loaded()),
-    )
-
-
-def _loading() -> rx.Component:
-    return rx.el.div(
-        skeleton("h-8 w-64"),
-        skeleton("h-4 w-96 max-w-full mt-3"),
-        grid(*(skeleton("h-24 w-full") for _ in range(4)), class_name="mt-6"),
-        role="status",
-        aria_label="Loading",
-    )
+    return page_of_one(DatasetState, DatasetState.dataset, "dataset", _loaded())
 
 
 def _loaded() -> rx.Component:
@@ -67,7 +46,7 @@ def _loaded() -> rx.Component:
                     rx.cond(shown.description != "", shown.description, shown.task), class_name="ml-2"
                 ),
             ),
-            *_actions(),
+            *header_actions(DatasetState, shown, "dataset", train="Train on this"),
         ),
         rx.match(
             shown.status,
@@ -83,20 +62,6 @@ def _loaded() -> rx.Component:
         ),
         _dialogs(),
     )
-
-
-def _actions() -> list[rx.Component]:
-    train = link_button(
-        "Train on this",
-        href="/training/new?dataset=" + DatasetState.dataset.id,
-        icon="play",
-        variant="primary",
-    )
-    return [
-        button("Edit", icon="pencil", on_click=DatasetState.open_dialog("edit")),
-        button("Delete", icon="trash-2", variant="danger", on_click=DatasetState.open_dialog("delete")),
-        rx.cond(DatasetState.dataset.status == "ready", train, rx.fragment()),
-    ]
 
 
 def _processing() -> rx.Component:
@@ -266,28 +231,9 @@ def _clip_menu(row: ClipRow) -> rx.Component:
 
 
 def _dialogs() -> rx.Component:
-    state, shown = DatasetState, DatasetState.dataset
+    state = DatasetState
     return rx.fragment(
-        confirm_dialog(
-            is_open=state.dialog == "delete",
-            title=rx.Var.create("Delete ") + shown.name + "?",
-            body=rx.cond(
-                state.users.length() > 0,
-                "It can't be deleted while these were made with it:",
-                "Its clips are removed from the disk. This can't be undone.",
-            ),
-            users=state.users,
-            confirm_label="Delete dataset",
-            on_confirm=state.delete,
-            on_cancel=state.close_dialog,
-            sending=state.is_sending,
-            typed_name=state.typed_name,
-            expected_name=shown.name,
-            on_type=state.type_name,
-        ),
-        dialog(
-            _edit_form(), is_open=state.dialog == "edit", title="Edit dataset", on_close=state.close_dialog
-        ),
+        edit_dialogs(state, state.dataset, "dataset", consequence=DELETED_WITH_IT),
         dialog(
             _split_form(),
             is_open=state.dialog == "split",
@@ -304,33 +250,9 @@ def _dialogs() -> rx.Component:
     )
 
 
-def _form(*fields: Any, label: str, on_submit: Any) -> rx.Component:
-    buttons = rx.el.div(
-        button("Cancel", on_click=DatasetState.close_dialog),
-        button(label, variant="primary", type="submit"),
-        class_name="flex justify-end gap-2 mt-2",
-    )
-    return rx.form(
-        rx.el.div(*fields, buttons, class_name="flex flex-col gap-4"),
-        on_submit=on_submit,
-        reset_on_submit=False,
-    )
-
-
-def _edit_form() -> rx.Component:
-    state, shown = DatasetState, DatasetState.dataset
-    error = state.field_errors.get("name", "")
-    return _form(
-        text_field("Name", name="name", default_value=shown.name, max_length=120, error=error),
-        textarea_field("Description", name="description", default_value=shown.description, optional=True),
-        label="Save",
-        on_submit=state.save,
-    )
-
-
 def _split_form() -> rx.Component:
     error = DatasetState.field_errors.get("ratios", "")
-    return _form(
+    return dialog_form(
         number_field(
             "Validation", name="validation", unit="%", min=1, max=90, step=1, default_value=20, error=error
         ),
@@ -338,12 +260,13 @@ def _split_form() -> rx.Component:
         number_field("Seed", name="seed", min=0, step=1, default_value=0),
         label="Change split",
         on_submit=DatasetState.deal,
+        on_cancel=DatasetState.close_dialog,
     )
 
 
 def _clip_form() -> rx.Component:
     clip = DatasetState.clip
-    return _form(
+    return dialog_form(
         player(clip.id, duration_s=clip.duration_s, peaks=clip.peaks, label=clip.filename),
         textarea_field("Words", name="text", default_value=clip.text, rows=3),
         text_field("Label", name="label", default_value=clip.label, optional=True, max_length=200),
@@ -351,4 +274,5 @@ def _clip_form() -> rx.Component:
         select_field("Split", name="split", options=_SPLITS, default_value=clip.split),
         label="Save",
         on_submit=DatasetState.save_clip,
+        on_cancel=DatasetState.close_dialog,
     )

@@ -4,8 +4,7 @@ import reflex as rx
 
 from qlora_studio.components.buttons import button, link_button
 from qlora_studio.components.details import time_text
-from qlora_studio.components.dialogs import confirm_dialog
-from qlora_studio.components.feedback import empty_state
+from qlora_studio.components.dialogs import delete_row_dialog
 from qlora_studio.components.forms import (
     choice_card,
     error_text,
@@ -14,14 +13,16 @@ from qlora_studio.components.forms import (
     text_field,
     textarea_field,
 )
+from qlora_studio.components.library import library_menu, no_datasets
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import status_badge
 from qlora_studio.components.surfaces import card, notice, page_header
-from qlora_studio.components.tables import Column, data_table, menu_item, menu_separator, name_cell, row_menu
+from qlora_studio.components.tables import Column, data_table, name_cell
 from qlora_studio.components.uploader import uploader
 from qlora_studio.state.dataset_form import DatasetFormState
 from qlora_studio.state.datasets import TASK_LABELS, DatasetRow, DatasetsState
 
+DELETED_WITH_IT = "Its clips are removed from the disk. This can't be undone."
 _STATUSES = [
     ("ready", "Ready"),
     ("processing", "Processing"),
@@ -56,22 +57,15 @@ def datasets() -> rx.Component:
                 ),
             ],
             filters=[("status", "Statuses", _STATUSES), ("task", "Tasks", _TASKS)],
-            row_menu=_row_menu,
-            empty=_empty(),
+            row_menu=lambda r: library_menu(DatasetsState, r, "dataset", train="Train on this"),
+            empty=no_datasets("No datasets yet", DatasetsState),
             on_retry=DatasetsState.load,
         ),
-        confirm_dialog(
-            is_open=DatasetsState.deleting_id != "",
-            title=rx.Var.create("Delete ") + DatasetsState.deleting_name + "?",
-            body=rx.cond(
-                DatasetsState.deleting_users.length() > 0,
-                "It can't be deleted while these were made with it:",
-                "Its clips are removed from the disk. This can't be undone.",
-            ),
+        delete_row_dialog(
+            DatasetsState,
+            "dataset",
+            body=DELETED_WITH_IT,
             users=DatasetsState.deleting_users,
-            confirm_label="Delete dataset",
-            on_confirm=DatasetsState.delete,
-            on_cancel=DatasetsState.cancel_delete,
             sending=DatasetsState.is_sending,
         ),
     )
@@ -82,31 +76,6 @@ def _status(row: DatasetRow) -> rx.Component:
         status_badge(row.status),
         rx.el.span(row.progress, class_name="text-xs text-muted-foreground tabular"),
         class_name="flex items-center gap-2",
-    )
-
-
-def _row_menu(row: DatasetRow) -> rx.Component:
-    open_it = menu_item("Open", icon="arrow-right", on_click=rx.redirect("/datasets/" + row.id))
-    train = menu_item("Train on this", icon="play", on_click=rx.redirect("/training/new?dataset=" + row.id))
-    delete = menu_item("Delete", icon="trash-2", danger=True, on_click=DatasetsState.ask_delete(row.id))
-    return row_menu(
-        row.name, open_it, rx.cond(row.status == "ready", train, rx.fragment()), menu_separator(), delete
-    )
-
-
-def _empty() -> rx.Component:
-    return empty_state(
-        "No datasets yet",
-        "Add the example, 21 minutes of real speech with its words, or bring your own recordings.",
-        button(
-            "Add example dataset",
-            icon="sparkles",
-            variant="primary",
-            loading=DatasetsState.is_sending,
-            on_click=DatasetsState.add_example,
-        ),
-        link_button("Add your own", href="/datasets/new", icon="plus"),
-        icon="database",
     )
 
 

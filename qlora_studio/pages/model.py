@@ -2,14 +2,13 @@
 
 import reflex as rx
 
-from qlora_studio.components.buttons import button, link_button, page_link
-from qlora_studio.components.details import key_values, time_text
-from qlora_studio.components.dialogs import confirm_dialog, dialog
-from qlora_studio.components.feedback import empty_state, skeleton
-from qlora_studio.components.forms import text_field, textarea_field
+from qlora_studio.components.buttons import button, page_link
+from qlora_studio.components.details import detail_header, key_values, time_text
+from qlora_studio.components.library import edit_dialogs, header_actions, page_of_one
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import progress_bar, status_badge
-from qlora_studio.components.surfaces import card, grid, notice, page_header, stat_card
+from qlora_studio.components.surfaces import card, grid, notice, stat_card
+from qlora_studio.pages.models import DELETED_WITH_IT
 from qlora_studio.state.model import ModelState
 from qlora_studio.state.model_rows import LayerRow, PresetRow, UseRow
 
@@ -24,42 +23,17 @@ from qlora_studio.state.model_rows import LayerRow, PresetRow, UseRow
 )
 def model() -> rx.Component:
     """What is shown depends on how far the model is."""
-    return rx.cond(
-        ModelState.is_missing,
-        card(
-            empty_state(
-                "No such model",
-                "It was deleted, or the link is wrong.",
-                link_button("All models", href="/models", variant="primary"),
-                icon="search-x",
-            )
-        ),
-        rx.cond(ModelState.model.id == "", _loading(), _loaded()),
-    )
-
-
-def _loading() -> rx.Component:
-    return rx.el.div(
-        skeleton("h-8 w-64"),
-        skeleton("h-4 w-96 max-w-full mt-3"),
-        grid(*(skeleton("h-24 w-full") for _ in range(4)), class_name="mt-6"),
-        role="status",
-        aria_label="Loading",
-    )
+    return page_of_one(ModelState, ModelState.model, "model", _loaded())
 
 
 def _loaded() -> rx.Component:
     shown = ModelState.model
-    train = link_button(
-        "Train this model", href="/training/new?model=" + shown.id, icon="play", variant="primary"
-    )
     return rx.fragment(
-        page_header(
-            rx.fragment(shown.name, rx.el.span(status_badge(shown.status), class_name="ml-3 align-middle")),
+        detail_header(
+            shown.name,
+            shown.status,
             rx.cond(shown.description != "", shown.description, shown.source),
-            button("Edit", icon="pencil", on_click=ModelState.open_dialog("edit")),
-            button("Delete", icon="trash-2", variant="danger", on_click=ModelState.open_dialog("delete")),
-            rx.cond(shown.status == "ready", train, rx.fragment()),
+            *header_actions(ModelState, shown, "model", train="Train this model"),
         ),
         rx.match(
             shown.status,
@@ -68,7 +42,7 @@ def _loaded() -> rx.Component:
             ("error", _failed()),
             _card(),
         ),
-        _dialogs(),
+        edit_dialogs(ModelState, shown, "model", consequence=DELETED_WITH_IT),
     )
 
 
@@ -240,47 +214,4 @@ def _use(row: UseRow) -> rx.Component:
             class_name="flex items-center gap-3 shrink-0",
         ),
         class_name="flex items-center justify-between gap-4 py-2.5 border-b border-border last:border-0",
-    )
-
-
-def _dialogs() -> rx.Component:
-    state, shown = ModelState, ModelState.model
-    return rx.fragment(
-        confirm_dialog(
-            is_open=state.dialog == "delete",
-            title=rx.Var.create("Delete ") + shown.name + "?",
-            body=rx.cond(
-                state.users.length() > 0,
-                "It can't be deleted while these were made with it:",
-                "The studio's copy is removed; a folder it was registered from stays. This can't be undone.",
-            ),
-            users=state.users,
-            confirm_label="Delete model",
-            on_confirm=state.delete,
-            on_cancel=state.close_dialog,
-            sending=state.is_sending,
-            typed_name=state.typed_name,
-            expected_name=shown.name,
-            on_type=state.type_name,
-        ),
-        dialog(_edit_form(), is_open=state.dialog == "edit", title="Edit model", on_close=state.close_dialog),
-    )
-
-
-def _edit_form() -> rx.Component:
-    state, shown = ModelState, ModelState.model
-    error = state.field_errors.get("name", "")
-    return rx.form.root(
-        rx.el.div(
-            text_field("Name", name="name", default_value=shown.name, max_length=120, error=error),
-            textarea_field("Description", name="description", default_value=shown.description, optional=True),
-            rx.el.div(
-                button("Cancel", on_click=state.close_dialog),
-                button("Save", variant="primary", type="submit"),
-                class_name="flex justify-end gap-2 mt-2",
-            ),
-            class_name="flex flex-col gap-4",
-        ),
-        on_submit=state.save,
-        reset_on_submit=False,
     )

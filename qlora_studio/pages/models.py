@@ -4,18 +4,19 @@ import reflex as rx
 
 from qlora_studio.components.buttons import button, link_button
 from qlora_studio.components.details import time_text
-from qlora_studio.components.dialogs import confirm_dialog
-from qlora_studio.components.feedback import empty_state
+from qlora_studio.components.dialogs import delete_row_dialog
 from qlora_studio.components.forms import choice_card, form_section, text_field, textarea_field
+from qlora_studio.components.library import library_menu, no_models
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import badge, progress_bar, status_badge
 from qlora_studio.components.surfaces import card, notice, page_header
-from qlora_studio.components.tables import Column, data_table, menu_item, menu_separator, name_cell, row_menu
+from qlora_studio.components.tables import Column, data_table, name_cell
 from qlora_studio.state.datasets import TASK_LABELS
 from qlora_studio.state.model_form import ModelFormState
 from qlora_studio.state.model_rows import ModelRow
 from qlora_studio.state.models import ModelsState
 
+DELETED_WITH_IT = "The studio's copy is removed; a folder it was registered from stays. This can't be undone."
 _STATUSES = [
     ("ready", "Ready"),
     ("downloading", "Downloading"),
@@ -49,22 +50,15 @@ def models() -> rx.Component:
                 ),
             ],
             filters=[("status", "Statuses", _STATUSES), ("task", "Types", _TASKS)],
-            row_menu=_row_menu,
-            empty=_empty(),
+            row_menu=lambda r: library_menu(ModelsState, r, "model", train="Train this model"),
+            empty=no_models("No models yet", ModelsState),
             on_retry=ModelsState.load,
         ),
-        confirm_dialog(
-            is_open=ModelsState.deleting_id != "",
-            title=rx.Var.create("Delete ") + ModelsState.deleting_name + "?",
-            body=rx.cond(
-                ModelsState.deleting_users.length() > 0,
-                "It can't be deleted while these were made with it:",
-                "The studio's copy is removed; a folder it was registered from stays. This can't be undone.",
-            ),
+        delete_row_dialog(
+            ModelsState,
+            "model",
+            body=DELETED_WITH_IT,
             users=ModelsState.deleting_users,
-            confirm_label="Delete model",
-            on_confirm=ModelsState.delete,
-            on_cancel=ModelsState.cancel_delete,
             sending=ModelsState.is_sending,
         ),
     )
@@ -79,31 +73,6 @@ def _status(row: ModelRow) -> rx.Component:
     used = rx.cond(row.in_use != "", badge(row.in_use, icon="activity", tone="primary"), rx.fragment())
     settled = rx.el.div(status_badge(row.status), used, class_name="flex items-center gap-1.5")
     return rx.cond(row.status == "downloading", downloading, settled)
-
-
-def _row_menu(row: ModelRow) -> rx.Component:
-    open_it = menu_item("Open", icon="arrow-right", on_click=rx.redirect("/models/" + row.id))
-    train = menu_item("Train this model", icon="play", on_click=rx.redirect("/training/new?model=" + row.id))
-    delete = menu_item("Delete", icon="trash-2", danger=True, on_click=ModelsState.ask_delete(row.id))
-    return row_menu(
-        row.name, open_it, rx.cond(row.status == "ready", train, rx.fragment()), menu_separator(), delete
-    )
-
-
-def _empty() -> rx.Component:
-    return empty_state(
-        "No models yet",
-        "Add the small starter model that comes with the studio, or bring one from the Hugging Face Hub.",
-        button(
-            "Add the starter model",
-            icon="sparkles",
-            variant="primary",
-            loading=ModelsState.is_sending,
-            on_click=ModelsState.add_starter,
-        ),
-        link_button("Add your own", href="/models/new", icon="plus"),
-        icon="box",
-    )
 
 
 @studio_page(

@@ -6,7 +6,7 @@ import reflex as rx
 
 from qlora_studio.components.buttons import link_button
 from qlora_studio.components.details import sparkline, time_text
-from qlora_studio.components.dialogs import confirm_dialog
+from qlora_studio.components.dialogs import delete_row_dialog, quoted
 from qlora_studio.components.feedback import empty_state
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import progress_bar, status_badge
@@ -21,6 +21,7 @@ from qlora_studio.components.tables import (
 )
 from qlora_studio.state.jobs import TrainingState
 
+DELETED_WITH_IT = "Its log, curves and checkpoints go with it. This cannot be undone."
 _STATUSES = [
     ("active", "Queued and running"),
     ("succeeded", "Succeeded"),
@@ -65,13 +66,8 @@ def training() -> rx.Component:
             ),
             on_retry=TrainingState.load,
         ),
-        confirm_dialog(
-            is_open=TrainingState.deleting_id != "",
-            title=rx.Var.create("Delete “") + TrainingState.deleting_name + "”?",
-            body="Its log, curves and checkpoints go with it. This cannot be undone.",
-            confirm_label="Delete job",
-            on_confirm=TrainingState.delete,
-            on_cancel=TrainingState.cancel_delete,
+        delete_row_dialog(
+            TrainingState, "job", name=quoted(TrainingState.deleting_name), body=DELETED_WITH_IT
         ),
     )
 

@@ -4,11 +4,12 @@ from typing import Any
 
 import reflex as rx
 
-from qlora_studio.components.buttons import button, link_button, text_link
+from qlora_studio.components.buttons import button, text_link
 from qlora_studio.components.details import key_values
 from qlora_studio.components.dialogs import confirm_dialog
-from qlora_studio.components.feedback import empty_state, skeleton
-from qlora_studio.components.forms import choice_card
+from qlora_studio.components.feedback import skeleton
+from qlora_studio.components.forms import choice_card, search_input
+from qlora_studio.components.library import no_datasets, no_models
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.surfaces import card, notice, page_header
 from qlora_studio.components.wizard import stepper
@@ -139,28 +140,9 @@ def _length() -> rx.Component:
 
 
 def _search(label: str) -> rx.Component:
-    return rx.el.div(
-        rx.icon(
-            "search",
-            size=15,
-            class_name="absolute left-3 top-2.5 text-muted-foreground pointer-events-none",
-            aria_hidden="true",
-        ),
-        rx.debounce_input(
-            rx.el.input(
-                type="search",
-                value=WizardState.search,
-                on_change=WizardState.look_for,
-                placeholder=label,
-                aria_label=label,
-                class_name=(
-                    "h-9 w-full rounded-lg border border-border bg-card pl-9 pr-3 text-sm "
-                    "placeholder:text-muted-foreground"
-                ),
-            ),
-            debounce_timeout=300,
-        ),
-        class_name="relative w-full sm:w-72 mb-4",
+    state = WizardState
+    return search_input(
+        label, value=state.search, on_change=state.look_for, placeholder=label, class_name="mb-4"
     )
 
 
@@ -184,19 +166,7 @@ def _choices(
 
 def _dataset_step() -> rx.Component:
     state = WizardState
-    nothing = empty_state(
-        "No dataset is ready",
-        "Add the example, 21 minutes of real speech with its words, or bring your own recordings.",
-        button(
-            "Add example dataset",
-            icon="sparkles",
-            variant="primary",
-            loading=state.is_sending,
-            on_click=state.add_example,
-        ),
-        link_button("Add your own", href="/datasets/new", icon="plus"),
-        icon="database",
-    )
+    nothing = no_datasets("No dataset is ready", state)
     return rx.fragment(
         card(
             _choices(
@@ -235,19 +205,7 @@ def _splits() -> rx.Component:
 
 def _model_step() -> rx.Component:
     state = WizardState
-    nothing = empty_state(
-        "No model for this task is ready",
-        "Add the small starter model that comes with the studio, or bring one from the Hugging Face Hub.",
-        button(
-            "Add the starter model",
-            icon="sparkles",
-            variant="primary",
-            loading=state.is_sending,
-            on_click=state.add_starter,
-        ),
-        link_button("Add your own", href="/models/new", icon="plus"),
-        icon="box",
-    )
+    nothing = no_models("No model for this task is ready", state)
     return card(
         _choices(state.models, state.model, icon="box", nothing=nothing, search="Search ready models"),
         title="Model",

@@ -1,4 +1,4 @@
-"""The lists of datasets, models and jobs, and the pages of one, asked through their handlers as a tab asks."""
+"""The lists of datasets, models and jobs, and the pages of one, called through their handlers."""
 
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace

@@ -1,0 +1,83 @@
+"""What a job has written down: its samples, its log, and its parameters."""
+
+import reflex as rx
+
+from qlora_studio.components.buttons import download_button
+from qlora_studio.components.details import code_block
+from qlora_studio.components.feedback import empty_state
+from qlora_studio.components.forms import select_input
+from qlora_studio.components.logs import log_view
+from qlora_studio.components.samples import legend, sample_card
+from qlora_studio.components.surfaces import card
+from qlora_studio.state.job import JobState
+
+_LEVELS = [("", "All lines"), ("warning", "Warnings and errors"), ("error", "Errors")]
+
+
+def samples_tab() -> rx.Component:
+    """The same few clips at each evaluation."""
+    none = empty_state(
+        "No samples yet",
+        "The same few validation clips are transcribed at each evaluation and compared here.",
+        icon="ear",
+    )
+    chooser = rx.cond(
+        JobState.sample_steps.length() > 1,
+        select_input(
+            name="sample-step",
+            options=JobState.sample_steps,
+            value=JobState.sample_step,
+            on_change=JobState.choose_step,
+            aria_label="Evaluation",
+        ),
+        rx.fragment(),
+    )
+    return rx.cond(
+        JobState.samples.length() > 0,
+        card(
+            rx.el.ul(rx.foreach(JobState.samples, sample_card), class_name="list-none p-0 m-0 -mt-3"),
+            title="The same clips at each evaluation, worst first",
+            description=legend(),
+            actions=chooser,
+        ),
+        card(none),
+    )
+
+
+def logs_tab() -> rx.Component:
+    """The end of the log, and the whole of it to download."""
+    download = rx.Var.create("/api/v1/jobs/") + JobState.job.id + "/logs/download"
+    none = empty_state("Nothing logged", "What the training process writes appears here.", icon="scroll-text")
+    return rx.fragment(
+        rx.el.div(
+            select_input(
+                name="log-level",
+                options=_LEVELS,
+                value=JobState.log_level,
+                on_change=JobState.choose_level,
+                aria_label="Show",
+            ),
+            download_button("Download log", href=download),
+            class_name="flex flex-wrap justify-between gap-2 mb-3",
+        ),
+        rx.cond(JobState.log.length() > 0, log_view(JobState.log), card(none)),
+    )
+
+
+def config_tab() -> rx.Component:
+    """The parameters, and how to run the same without a server."""
+    return rx.fragment(
+        card(
+            rx.el.p(
+                "Save the parameters below to this file and run it on any machine with the studio; no server is needed.",
+                class_name="text-[13px] text-muted-foreground mb-3",
+            ),
+            code_block(JobState.command, label="Copy the command"),
+            title="Run the same from the command line",
+        ),
+        card(
+            code_block(JobState.config, label="Copy the parameters", max_height="640px"),
+            title="Parameters",
+            class_name="mt-4",
+        ),
+    )
