@@ -4,9 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
+from pydantic import Field
 
 from qlora_studio.api.jobs import zip_response
+from qlora_studio.api.lists import Filter, Page
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import AdapterStage
 from qlora_studio.db import engine as db
@@ -16,38 +17,23 @@ from qlora_studio.services.adapters import AdapterPublic, AdapterUpdate
 router = APIRouter(tags=["Adapters"])
 
 
-class AdapterPage(BaseModel):
-    items: list[AdapterPublic]
-    total: int
-    page: int
-    page_size: int
+class AdapterFilter(Filter):
+    """Which adapters, in which order, which page."""
+
+    stage: AdapterStage | None = None
+    model_id: Annotated[str, Field(max_length=32)] | None = None
+
+
+class AdapterPage(Page[AdapterPublic]):
+    """One page of adapters."""
 
 
 @router.get("/adapters")
-def list_adapters(
-    *,
-    user: CurrentUser,
-    query: Annotated[str, Query(max_length=200)] = "",
-    stage: AdapterStage | None = None,
-    model_id: Annotated[str | None, Query(max_length=32)] = None,
-    sort: Annotated[str, Query(max_length=40)] = "-created_at",
-    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=100)] = 25,
-) -> AdapterPage:
+def list_adapters(user: CurrentUser, wanted: Annotated[AdapterFilter, Query()]) -> AdapterPage:
     """Return one page of your adapters."""
     with db.read() as session:
-        views, total = adapters.list_adapters(
-            session,
-            actor=user,
-            query=query,
-            stage=stage,
-            model_id=model_id,
-            sort=sort,
-            page=page,
-            page_size=page_size,
-        )
-    items = [AdapterPublic.of(v) for v in views]
-    return AdapterPage(items=items, total=total, page=page, page_size=page_size)
+        views, total = adapters.list_adapters(session, actor=user, **wanted.model_dump())
+    return AdapterPage.of([AdapterPublic.of(v) for v in views], total, wanted)
 
 
 @router.get("/adapters/{adapter_id}")

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict
 
+from qlora_studio.api.lists import Page
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.audio.peaks import to_pairs
 from qlora_studio.contracts.enums import ClipStatus, Split
@@ -39,11 +40,8 @@ class ClipPublic(BaseModel):
     reason: str | None
 
 
-class ClipPage(BaseModel):
-    items: list[ClipPublic]
-    total: int
-    page: int
-    page_size: int
+class ClipPage(Page[ClipPublic]):
+    """One page of clips."""
 
 
 @router.get("/clips/{clip_id}")

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from qlora_studio.api.clips import ClipPage, ClipPublic
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
+from qlora_studio.api.lists import Filter, Page
 from qlora_studio.api.problems import problem
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split, Task
@@ -66,34 +67,24 @@ class DatasetPublic(BaseModel):
         return cls(**values)
 
 
-class DatasetPage(BaseModel):
-    items: list[DatasetPublic]
-    total: int
-    page: int
-    page_size: int
+class DatasetPage(Page[DatasetPublic]):
+    """One page of datasets."""
 
 
-class DatasetFilter(BaseModel):
+class DatasetFilter(Filter):
     """Which datasets, in which order, which page."""
 
-    query: Annotated[str, Field(max_length=200)] = ""
     status: DatasetStatus | None = None
     task: Task | None = None
-    sort: Annotated[str, Field(max_length=40)] = "-created_at"
-    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    page_size: Annotated[int, Field(ge=1, le=100)] = 25
 
 
-class ClipFilter(BaseModel):
+class ClipFilter(Filter):
     """Which clips, in which order, which page."""
 
-    query: Annotated[str, Field(max_length=200)] = ""
     split: Split | None = None
     status: ClipStatus | None = None
     label: Annotated[str, Field(max_length=200)] | None = None
     sort: Annotated[str, Field(max_length=40)] = "position"
-    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    page_size: Annotated[int, Field(ge=1, le=100)] = 25
 
 
 class SplitRequest(Strict):
@@ -108,8 +99,7 @@ def list_datasets(user: CurrentUser, wanted: Annotated[DatasetFilter, Query()]) 
     """List your datasets."""
     with engine.read() as session:
         found, total = datasets.list_datasets(session, actor=user, **wanted.model_dump())
-    items = [DatasetPublic.of(dataset) for dataset in found]
-    return DatasetPage(items=items, total=total, page=wanted.page, page_size=wanted.page_size)
+    return DatasetPage.of([DatasetPublic.of(dataset) for dataset in found], total, wanted)
 
 
 @router.post("/datasets", status_code=201, response_model=DatasetPublic)
@@ -170,8 +160,7 @@ def list_clips(dataset_id: str, user: CurrentUser, wanted: Annotated[ClipFilter,
     """List a dataset's clips, those that could not be used with their reason."""
     with engine.read() as session:
         found, total = clips.list_clips(session, actor=user, dataset_id=dataset_id, **wanted.model_dump())
-    items = [ClipPublic.model_validate(clip) for clip in found]
-    return ClipPage(items=items, total=total, page=wanted.page, page_size=wanted.page_size)
+    return ClipPage.of([ClipPublic.model_validate(clip) for clip in found], total, wanted)
 
 
 @router.get("/datasets/{dataset_id}/files")

@@ -11,6 +11,7 @@ from sqlmodel import Session
 
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.job_events import stream_events
+from qlora_studio.api.lists import Filter, Page
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import JobStatus
 from qlora_studio.contracts.spec import TrainSpec
@@ -23,11 +24,14 @@ from qlora_studio.services.job_schemas import JobPublic, StopRequest
 router = APIRouter(tags=["Jobs"])
 
 
-class JobPage(BaseModel):
-    items: list[JobPublic]
-    total: int
-    page: int
-    page_size: int
+class JobFilter(Filter):
+    """Which jobs, in which order, which page."""
+
+    status: JobStatus | None = None
+
+
+class JobPage(Page[JobPublic]):
+    """One page of jobs."""
 
 
 class FieldError(BaseModel):
@@ -98,21 +102,11 @@ def validate_job(body: Annotated[dict[str, Any], Body()], user: CurrentUser) -> 
 
 
 @router.get("/jobs")
-def list_jobs(
-    *,
-    user: CurrentUser,
-    query: Annotated[str, Query(max_length=200)] = "",
-    status: JobStatus | None = None,
-    sort: Annotated[str, Query(max_length=40)] = "-created_at",
-    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=100)] = 25,
-) -> JobPage:
+def list_jobs(user: CurrentUser, wanted: Annotated[JobFilter, Query()]) -> JobPage:
     """Return one page of your jobs."""
     with db.read() as session:
-        views, total = jobs.list_jobs(
-            session, actor=user, query=query, status=status, sort=sort, page=page, page_size=page_size
-        )
-    return JobPage(items=[JobPublic.of(v) for v in views], total=total, page=page, page_size=page_size)
+        views, total = jobs.list_jobs(session, actor=user, **wanted.model_dump())
+    return JobPage.of([JobPublic.of(v) for v in views], total, wanted)
 
 
 @router.post("/jobs", status_code=201, response_model=JobPublic)

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from sqlmodel import Session
 
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
+from qlora_studio.api.lists import Filter, Page
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.db import engine as db
@@ -17,37 +17,23 @@ from qlora_studio.services.model_schemas import ModelCreate, ModelPublic, ModelU
 router = APIRouter(tags=["Models"])
 
 
-class ModelPage(BaseModel):
-    items: list[ModelPublic]
-    total: int
-    page: int
-    page_size: int
+class ModelFilter(Filter):
+    """Which models, in which order, which page."""
+
+    status: ModelStatus | None = None
+    task: Task | None = None
+
+
+class ModelPage(Page[ModelPublic]):
+    """One page of models."""
 
 
 @router.get("/models")
-def list_models(
-    *,
-    user: CurrentUser,
-    query: Annotated[str, Query(max_length=200)] = "",
-    status: ModelStatus | None = None,
-    task: Task | None = None,
-    sort: Annotated[str, Query(max_length=40)] = "-created_at",
-    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=100)] = 25,
-) -> ModelPage:
+def list_models(user: CurrentUser, wanted: Annotated[ModelFilter, Query()]) -> ModelPage:
     """Return one page of your models."""
     with db.read() as session:
-        items, total = models.list_models(
-            session,
-            actor=user,
-            query=query,
-            status=status,
-            task=task,
-            sort=sort,
-            page=page,
-            page_size=page_size,
-        )
-    return ModelPage(items=[ModelPublic.of(m) for m in items], total=total, page=page, page_size=page_size)
+        found, total = models.list_models(session, actor=user, **wanted.model_dump())
+    return ModelPage.of([ModelPublic.of(m) for m in found], total, wanted)
 
 
 @router.post("/models", status_code=201, response_model=ModelPublic)
