@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from qlora_studio.commands.console import JsonFlag, UserName, acting, command, print_json, print_table
-from qlora_studio.commands.jobs import print_saved, write_new
+from qlora_studio.commands.jobs import ZipPath, save_new
 from qlora_studio.services import adapters
 from qlora_studio.services.adapters import AdapterPublic
 
@@ -43,15 +43,14 @@ def list_(
 @command
 def download(
     adapter_id: str,
-    to: Annotated[Path | None, typer.Option("--to", help="Where to write the zip.")] = None,
+    to: ZipPath = None,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Write an adapter as a zip that plain peft loads."""
     with acting(user) as (session, actor):
         name, pieces = adapters.stream_adapter(session, actor=actor, adapter_id=adapter_id)
-        path, n_bytes = write_new(to or Path(name), pieces)
-    print_saved(path, n_bytes, as_json=as_json)
+        save_new(to or Path(name), pieces, as_json=as_json)
 
 
 def _rate(value: float | None) -> str:

@@ -20,6 +20,7 @@ from qlora_studio.core.errors import Conflict
 from qlora_studio.services import adapters, job_reading, jobs
 from qlora_studio.services.job_schemas import JobPublic, percent_of
 
+ZipPath = Annotated[Path | None, typer.Option("--to", help="Where to write the zip.")]
 app = typer.Typer(help="Training jobs: list, show, stop, logs.", no_args_is_help=True)
 
 
@@ -95,19 +96,18 @@ def logs(
 @command
 def export(
     job_id: str,
-    to: Annotated[Path | None, typer.Option("--to", help="Where to write the zip.")] = None,
+    to: ZipPath = None,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Write a job's results (adapter, metrics, log, config, model card) as one zip."""
     with acting(user) as (session, actor):
         name, pieces = adapters.stream_results(session, actor=actor, job_id=job_id)
-        path, n_bytes = write_new(to or Path(name), pieces)
-    print_saved(path, n_bytes, as_json=as_json)
+        save_new(to or Path(name), pieces, as_json=as_json)
 
 
-def write_new(path: Path, pieces: Iterator[bytes]) -> tuple[Path, int]:
-    """Write a file that is not there yet, whole or not at all.
+def save_new(path: Path, pieces: Iterator[bytes], *, as_json: bool) -> None:
+    """Write a file that is not there yet, whole or not at all, and say where it is.
 
     Raises:
         Conflict: there is a file of that name.
@@ -123,11 +123,6 @@ def write_new(path: Path, pieces: Iterator[bytes]) -> tuple[Path, int]:
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)
-    return path, n_bytes
-
-
-def print_saved(path: Path, n_bytes: int, *, as_json: bool) -> None:
-    """Say where a download went."""
     if as_json:
         print_json({"path": str(path), "size_bytes": n_bytes})
     else:

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from qlora_studio.contracts.enums import Task
 from qlora_studio.modelfiles import configs
 
-_WAV2VEC2_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 _CONFORMER_ATTENTION = ("linear_q", "linear_k", "linear_v", "linear_out")
 
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of model.
+    """One kind of model. Without saying otherwise it is like Wav2Vec2 with its CTC head.
 
     Attributes:
         model_type: transformers' name in `config.json`.
@@ -27,15 +26,13 @@ class Family:
     label: str
     schema: type[configs.FamilyConfig]
     architectures: dict[str, Task]
-    attention: tuple[str, ...]
-    not_adapted: tuple[str, ...]
-    head: str
-    feature_extractors: tuple[str, ...]
-    tokenizers: tuple[str, ...]
+    attention: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj")
+    not_adapted: tuple[str, ...] = ("lm_head",)
+    head: str = "lm_head"
+    feature_extractors: tuple[str, ...] = ("Wav2Vec2FeatureExtractor",)
+    tokenizers: tuple[str, ...] = ("Wav2Vec2CTCTokenizer",)
     max_duration_s: float | None = None
 
-
-_CTC_TOKENIZERS = ("Wav2Vec2CTCTokenizer",)
 
 FAMILIES = {
     family.model_type: family
@@ -45,7 +42,6 @@ FAMILIES = {
             label="Whisper",
             schema=configs.WhisperConfig,
             architectures={"WhisperForConditionalGeneration": Task.SPEECH_TO_TEXT},
-            attention=_WAV2VEC2_ATTENTION,
             not_adapted=("proj_out", "embed_tokens", "embed_positions"),
             head="proj_out",
             feature_extractors=("WhisperFeatureExtractor",),
@@ -57,22 +53,12 @@ FAMILIES = {
             label="Wav2Vec2",
             schema=configs.Wav2Vec2Config,
             architectures={"Wav2Vec2ForCTC": Task.SPEECH_TO_TEXT},
-            attention=_WAV2VEC2_ATTENTION,
-            not_adapted=("lm_head",),
-            head="lm_head",
-            feature_extractors=("Wav2Vec2FeatureExtractor",),
-            tokenizers=_CTC_TOKENIZERS,
         ),
         Family(
             model_type="hubert",
             label="HuBERT",
             schema=configs.HubertConfig,
             architectures={"HubertForCTC": Task.SPEECH_TO_TEXT},
-            attention=_WAV2VEC2_ATTENTION,
-            not_adapted=("lm_head",),
-            head="lm_head",
-            feature_extractors=("Wav2Vec2FeatureExtractor",),
-            tokenizers=_CTC_TOKENIZERS,
         ),
         Family(
             model_type="wav2vec2-conformer",
@@ -80,10 +66,6 @@ FAMILIES = {
             schema=configs.Wav2Vec2ConformerConfig,
             architectures={"Wav2Vec2ConformerForCTC": Task.SPEECH_TO_TEXT},
             attention=_CONFORMER_ATTENTION,
-            not_adapted=("lm_head",),
-            head="lm_head",
-            feature_extractors=("Wav2Vec2FeatureExtractor",),
-            tokenizers=_CTC_TOKENIZERS,
         ),
         Family(
             model_type="wav2vec2-bert",
@@ -92,9 +74,7 @@ FAMILIES = {
             architectures={"Wav2Vec2BertForCTC": Task.SPEECH_TO_TEXT},
             attention=_CONFORMER_ATTENTION,
             not_adapted=("lm_head", "distance_embedding"),
-            head="lm_head",
             feature_extractors=("SeamlessM4TFeatureExtractor",),
-            tokenizers=_CTC_TOKENIZERS,
         ),
     )
 }
