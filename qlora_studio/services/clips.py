@@ -132,15 +132,20 @@ def update(session: Session, *, actor: User, clip_id: str, form: ClipUpdate) -> 
         raise Conflict("The dataset isn't ready yet.")
     if clip.status is ClipStatus.REJECTED:
         raise Conflict(f"This clip can't be used. {clip.reason}")
-    changes = form.model_dump(exclude_none=True)
-    for key, value in changes.items():
-        setattr(clip, key, value or None)
-    if changes.get("status") == ClipStatus.EXCLUDED:
-        clip.reason = "Left out by hand"
-    elif clip.status is ClipStatus.OK:
-        clip.reason = None
-    session.add(clip)
-    totals.refresh(session, dataset)
+    changes = {key: value or None for key, value in form.model_dump(exclude_none=True).items()}
+    if changes.get("status") is ClipStatus.EXCLUDED and clip.status is ClipStatus.OK and dataset.n_clips < 2:
+        raise Conflict("It is the last clip in use. Take another one back first.")
+    if "status" in changes:
+        is_out = changes["status"] is ClipStatus.EXCLUDED
+        changes |= {"reason": "Left out by hand" if is_out else None, "exclusion_id": None}
+    names = " and ".join(sorted(set(changes) & set(totals.CONTENT)))
+    totals.change(
+        session,
+        dataset,
+        {clip.id: changes},
+        summary=f"{names.capitalize()} of {clip.filename}",
+        actor_id=actor.id,
+    )
     audit.record(
         session,
         actor=actor,
@@ -148,6 +153,6 @@ def update(session: Session, *, actor: User, clip_id: str, form: ClipUpdate) -> 
         object_type="clip",
         object_id=clip.id,
         object_name=clip.filename,
-        details={"fields": sorted(changes)},
+        details={"fields": sorted(form.model_fields_set)},
     )
     return clip
