@@ -3,6 +3,7 @@
 import contextlib
 import math
 import warnings
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ class TrainingRun:
         self.metric = check_metric(self.train.evaluation)
         self.state = RunState()
         self.model: Any = None
-        self._collated: list[ClipItem] = []
+        self._batches: deque[tuple[int, float]] = deque()  # clips and seconds of those not yet trained on
 
     def run(self) -> ResultFile:
         _quieten()
@@ -173,13 +174,11 @@ class TrainingRun:
         return trainer
 
     def _collate(self, clips: Sequence[ClipItem]) -> Batch:
-        self._collated.extend(clips)
+        self._batches.append((len(clips), sum(clip.duration_s for clip in clips)))
         return self.store.batch(clips)
 
     def _count_batch(self) -> tuple[int, float]:
-        counted = len(self._collated), sum(clip.duration_s for clip in self._collated)
-        self._collated.clear()
-        return counted
+        return self._batches.popleft()
 
     def _has_base(self) -> bool:
         """Random weights are no base to compare with."""

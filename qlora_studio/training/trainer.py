@@ -25,7 +25,7 @@ class StudioTrainer(Trainer):
     Args:
         buckets: our own order of batches, or None for the stock random order.
         after_step: called after each optimiser step with its numbers; returns True to end the training.
-        count_batch: gives (clips, seconds of audio) collated since it was last asked.
+        count_batch: gives (clips, seconds of audio) of the next batch to train on; the loader is ahead of it.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class StudioTrainer(Trainer):
         self._resume: checkpoint.Checkpoint | None = None
         self._last_log: dict[str, float] = {}
         self._step_started = 0.0
+        self._n_clips, self._audio_s = 0, 0.0
         self._handled_step = -1
         for printing in (PrinterCallback, ProgressCallback):
             self.remove_callback(printing)
@@ -63,6 +64,11 @@ class StudioTrainer(Trainer):
         self._resume = resume
         self.train(resume_from_checkpoint=str(resume.path) if resume else None)
 
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        n_clips, audio_s = self._count_batch()
+        self._n_clips, self._audio_s = self._n_clips + n_clips, self._audio_s + audio_s
+        return super().training_step(*args, **kwargs)
+
     # Logging: the stock trainer hands its numbers over here, once a step.
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -81,7 +87,8 @@ class StudioTrainer(Trainer):
 
     def _numbers_of_step(self, step: int) -> dict[str, float]:
         values = {key: float(self._last_log[key]) for key in ("loss", "learning_rate", "grad_norm")}
-        n_clips, audio_s = self._count_batch()
+        n_clips, audio_s = self._n_clips, self._audio_s
+        self._n_clips, self._audio_s = 0, 0.0
         took_s = max(time.perf_counter() - self._step_started, 1e-9)
         values |= {"samples_per_s": n_clips / took_s, "audio_s_per_s": audio_s / took_s}
         return values | {"n_clips": float(n_clips), "step_s": took_s}

@@ -67,6 +67,7 @@ def test_adapter_learns_and_loads_in_plain_peft(
     seen = losses(spec)
     assert len(seen) == 6
     assert seen[-1] < seen[0]
+    assert all(event["values"]["samples_per_s"] > 0 for event in tiny.read_events(spec, "metric"))
     assert result.metrics["loss"] < result.base_metrics["loss"]  # type: ignore[operator]
 
     adapter_path = Path(result.adapter_path or "")
