@@ -177,24 +177,25 @@ class HubertConfig(WaveformConfig):
     conv_pos_batch_norm: bool = False
 
 
-class Wav2Vec2ConformerConfig(WaveformConfig):
-    model_type: Literal["wav2vec2-conformer"]
-    position_embeddings_type: Literal["relative", "rotary"] | None = "relative"
+class ConformerConfig(CtcConfig):
+    """Families whose layers are Conformer blocks."""
+
     rotary_embedding_base: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     max_source_positions: Positions = 5000
     conv_depthwise_kernel_size: Annotated[int, Field(ge=1, le=1001)] = 31
     conformer_conv_dropout: Probability = 0.1
 
 
-class Wav2Vec2BertConfig(CtcConfig):
+class Wav2Vec2ConformerConfig(ConformerConfig, WaveformConfig):
+    model_type: Literal["wav2vec2-conformer"]
+    position_embeddings_type: Literal["relative", "rotary"] | None = "relative"
+
+
+class Wav2Vec2BertConfig(ConformerConfig):
     model_type: Literal["wav2vec2-bert"]
     feature_projection_input_dim: Width = 160
     position_embeddings_type: Literal["relative", "relative_key", "rotary"] | None = "relative_key"
-    rotary_embedding_base: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
-    max_source_positions: Positions = 5000
     left_max_position_embeddings: Annotated[int, Field(ge=0, le=10_000)] = 64
     right_max_position_embeddings: Annotated[int, Field(ge=0, le=10_000)] = 8
-    conv_depthwise_kernel_size: Annotated[int, Field(ge=1, le=1001)] = 31
-    conformer_conv_dropout: Probability = 0.1
     adapter_act: Activation = "relu"
     use_intermediate_ffn_before_adapter: bool = False
