@@ -12,6 +12,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
+from qlora_studio.audio.fingerprint import FingerprintMeter
 from qlora_studio.audio.peaks import PeakMeter
 
 FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF"})
@@ -20,6 +21,10 @@ MIN_RATE = 1000
 MAX_RATE = 768_000
 SILENT_PEAK = 1e-4  # -80 dB of full scale
 _BLOCK_SAMPLES = 1 << 20
+_CLIPPED_RUN = 3  # samples side by side at full scale; one alone is a peak that was met exactly
+_FULL_SCALE = 0.999
+_ABSURD = 1e6  # of full scale; 16-bit numbers stored as floats reach 32768
+_LARGEST = {"PCM_U8": 127 / 128, "PCM_S8": 127 / 128, "ULAW": 32124 / 32768, "ALAW": 32256 / 32768}
 _STREAMED_SIZES = frozenset({0, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFF000, 0xFFFFF000})
 
 
@@ -29,7 +34,15 @@ class Unusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
-    """Facts about one recording. `loudness_db` is the RMS in dB of full scale, None for silence."""
+    """Facts about one recording.
+
+    Attributes:
+        peak: of full scale, 0 to 1.
+        loudness_db: RMS in dB of full scale, None for silence.
+        peaks: the waveform to draw, see `audio.peaks`.
+        clipped_ratio: share of samples that stand at full scale in runs, 0 to 1.
+        fingerprint: what it sounds like, see `audio.fingerprint`; empty if it is too short or silent to tell.
+    """
 
     duration_s: float
     sample_rate: int
@@ -37,6 +50,8 @@ class ClipFacts:
     peak: float
     loudness_db: float | None
     peaks: bytes
+    clipped_ratio: float = 0.0
+    fingerprint: bytes = b""
 
     @property
     def is_silent(self) -> bool:
@@ -64,15 +79,21 @@ def inspect(path: Path, *, max_clip_s: float) -> ClipFacts:
 def _measure(sound: Any, max_clip_s: float) -> ClipFacts:
     rate, channels, frames = sound.samplerate, sound.channels, sound.frames
     _check_header(sound, max_clip_s)
-    meter = PeakMeter(frames)
-    peak, energy, seen = 0.0, 0.0, 0
+    waveform, fingerprint = PeakMeter(frames), FingerprintMeter(rate)
+    full_scale = _LARGEST.get(sound.subtype, _FULL_SCALE)
+    peak, energy, seen, n_clipped = 0.0, 0.0, 0, 0
     for block in _blocks(sound, max(1, _BLOCK_SAMPLES // channels)):
-        if not np.isfinite(block).all():
-            raise Unusable("Bad values: the samples hold values that aren't numbers (NaN or infinity).")
-        peak = max(peak, float(np.abs(block).max()))
-        energy += float(np.einsum("ij,ij->", block, block, dtype=np.float64))
+        highest = max(float(block.max()), -float(block.min()))
+        if not highest <= _ABSURD:  # nor is NaN
+            raise Unusable(_bad_values(highest))
+        energy += float(np.dot(block.ravel(), block.ravel()))
+        peak = max(peak, highest)
         seen += len(block)
-        meter.add(block.mean(axis=1) if channels > 1 else block[:, 0])
+        mono = block.mean(axis=1) if channels > 1 else block[:, 0]
+        waveform.add(mono)
+        fingerprint.add(mono)
+        if highest >= full_scale:
+            n_clipped += _count_clipped(block, full_scale)
     if seen + rate // 10 < frames:  # decoders may lose a last frame; a tenth of a second is a loss
         raise Unusable(
             f"Truncated: the header promises {frames / rate:.1f} s, the file holds {seen / rate:.1f} s."
@@ -86,8 +107,21 @@ def _measure(sound: Any, max_clip_s: float) -> ClipFacts:
         channels=channels,
         peak=min(peak, 1.0),
         loudness_db=round(20 * float(np.log10(rms)), 2) if rms > 0 else None,
-        peaks=meter.to_bytes(),
+        peaks=waveform.to_bytes(),
+        clipped_ratio=n_clipped / (seen * channels),
+        fingerprint=fingerprint.to_bytes(),
     )
+
+
+def _count_clipped(block: NDArray[np.float32], full_scale: float) -> int:
+    """Samples that stand at full scale, with their neighbours of the same channel doing so too."""
+    at_top = np.abs(block) >= full_scale
+    n_starts = max(0, len(block) - _CLIPPED_RUN + 1)
+    starts = np.logical_and.reduce([at_top[step : step + n_starts] for step in range(_CLIPPED_RUN)])
+    in_run = np.zeros_like(at_top)
+    for step in range(_CLIPPED_RUN):
+        in_run[step : step + n_starts] |= starts
+    return int(in_run.sum())
 
 
 def _check_header(sound: Any, max_clip_s: float) -> None:
@@ -130,6 +164,12 @@ def _refuse_truncated_wav(file: BinaryIO, size: int) -> None:
         if name == b"fmt " and length >= 16:
             rate_bytes = struct.unpack("<I", file.read(16)[8:12])[0]
         file.seek(start + length + (length & 1))
+
+
+def _bad_values(highest: float) -> str:
+    if np.isfinite(highest):
+        return f"Bad values: the samples reach {highest:.0e} times full scale."
+    return "Bad values: the samples hold values that aren't numbers (NaN or infinity)."
 
 
 def _cut(promised: int, held: int, bytes_per_s: int) -> str:

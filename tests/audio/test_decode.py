@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from qlora_studio.audio.decode import Unusable, inspect
+from qlora_studio.audio.fingerprint import compute, find_groups
 from qlora_studio.audio.peaks import PeakMeter, to_pairs
 from qlora_studio.audio.resample import load_mono
 from tests.ingest import sounds
 
 LIMIT_S = 3600.0
+RATE_48 = 48_000
 
 
 def write(tmp_path, content):
@@ -98,3 +100,44 @@ def test_load_mono_mixes_and_resamples(tmp_path):
     assert samples.dtype == np.float32
     assert len(samples) == 16_000
     assert np.abs(samples[1000:-1000]).max() == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("subtype", "level"), [("PCM_16", 3.0), ("FLOAT", 3.0), ("PCM_U8", 3.0), ("ULAW", 3.0)]
+)
+def test_clipped_samples_are_counted_as_a_share(tmp_path, subtype, level):
+    wave = np.clip(sounds.tone(1.0, level=level), -1, 1)
+    expected = float((np.abs(wave) >= 1).mean())
+    facts = inspect(write(tmp_path, sounds.encoded(wave, subtype=subtype)), max_clip_s=LIMIT_S)
+    assert facts.clipped_ratio == pytest.approx(expected, abs=0.02)
+    assert expected > 0.5
+
+
+def test_a_peak_that_meets_full_scale_is_not_clipping(tmp_path):
+    wave = sounds.tone(1.0, level=0.5)
+    wave[5000] = 1.0
+    facts = inspect(write(tmp_path, sounds.encoded(wave, subtype="FLOAT")), max_clip_s=LIMIT_S)
+    assert (facts.peak, facts.clipped_ratio) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e30])
+def test_values_that_no_sound_has_are_refused(tmp_path, value):
+    wave = sounds.tone(0.5)
+    wave[100] = value
+    with pytest.raises(Unusable, match="Bad values: the samples"):
+        inspect(write(tmp_path, sounds.encoded(wave, subtype="FLOAT")), max_clip_s=LIMIT_S)
+
+
+def test_floats_in_the_range_of_integers_are_taken(tmp_path):
+    wave = sounds.tone(0.5) * 32767
+    facts = inspect(write(tmp_path, sounds.encoded(wave, subtype="FLOAT")), max_clip_s=LIMIT_S)
+    assert (facts.peak, facts.duration_s) == (1.0, 0.5)
+
+
+def test_the_fingerprint_is_that_of_the_mixed_channels(tmp_path):
+    noise = np.random.default_rng(0).standard_normal((RATE_48, 2)).astype(np.float32) * 0.1
+    facts = inspect(write(tmp_path, sounds.encoded(noise, rate=RATE_48, subtype="FLOAT")), max_clip_s=LIMIT_S)
+    assert len(facts.fingerprint) > 80
+    assert find_groups([("a", facts.fingerprint), ("b", compute(noise.mean(axis=1), RATE_48))]) == [
+        ["a", "b"]
+    ]
