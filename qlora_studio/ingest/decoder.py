@@ -2,7 +2,7 @@
 
     out  {"ready": true}                        once, when it can begin
     in   {"path": "/…", "max_clip_s": 14400.0}
-    out  {"facts": {…, "peaks": "<base64>"}}  or  {"reason": "Truncated: …"}
+    out  {"facts": {…, "peaks": "<base64>", "fingerprint": "<base64>"}}  or  {"reason": "Truncated: …"}
 
 It has little memory, may write no file, and dies with its parent. `ingest.decoding` restarts it when a file
 has made it crash or hang, so that such a file costs nobody but itself.
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 MEMORY_BYTES = 2 << 30
+BYTES_FIELDS = ("peaks", "fingerprint")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -34,7 +35,7 @@ def main() -> None:
         request = json.loads(line)
         try:
             facts = asdict(inspect(Path(request["path"]), max_clip_s=request["max_clip_s"]))
-            facts["peaks"] = base64.b64encode(facts["peaks"]).decode()
+            facts |= {name: base64.b64encode(facts[name]).decode() for name in BYTES_FIELDS}
             answer = {"facts": facts}
         except Unusable as refusal:
             answer = {"reason": str(refusal)}

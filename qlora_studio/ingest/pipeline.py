@@ -7,32 +7,35 @@ ready, and recordings that were measured before aren't decoded again.
 
 import errno
 import fcntl
-import hashlib
 import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
+from sqlalchemy import insert, update
 from sqlmodel import Session, col, delete, select
 
-from qlora_studio.audio.decode import ClipFacts
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split
 from qlora_studio.core.errors import StorageFull
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
 from qlora_studio.db.models import Clip, Dataset
 from qlora_studio.examples import catalog
-from qlora_studio.ingest import blobs, sources, splits, staging, totals
+from qlora_studio.ingest import blobs, examining, sources, splits, staging, totals
 from qlora_studio.ingest.decoding import DecoderPool
+from qlora_studio.ingest.examining import Examined
 from qlora_studio.ingest.manifests import ManifestRefused
-from qlora_studio.ingest.matching import Plan, PlannedClip, StagedFile, match
+from qlora_studio.ingest.matching import Plan, StagedFile, match
 from qlora_studio.storage import layout
 
 FLUSH_EVERY_S = 0.4
 FLUSH_ROWS = 250
+UPDATE_ROWS = 500
 _DISK_FULL = "The disk is full. Make room, then start again; everything received is kept."
 _log = logging.getLogger(__name__)
 
@@ -81,7 +84,8 @@ def _take_in(dataset: Dataset, kept: set[str]) -> None:
         row = _row(session, dataset.id)
         row.progress_done, row.progress_total, row.duration_s = 0, len(plan.clips), 0.0
     with DecoderPool(max_clip_s=settings.max_clip_s) as pool, ThreadPoolExecutor(_n_threads()) as threads:
-        examined = threads.map(lambda item: _examine(pool, dataset.id, kept, *item), enumerate(plan.clips))
+        examine = partial(examining.examine, dataset_id=dataset.id, pool=pool, kept=kept)
+        examined = chain.from_iterable(threads.map(examine, examining.cut(plan.clips)))
         try:
             _store(dataset.id, plan, examined)
         except BaseException:
@@ -103,58 +107,8 @@ def _gather(dataset: Dataset) -> list[StagedFile]:
     return sources.from_upload(dataset.id, settings)
 
 
-def _examine(
-    pool: DecoderPool, dataset_id: str, kept: set[str], position: int, planned: PlannedClip
-) -> tuple[Clip, Path | None]:
-    """Turn a planned clip into its row; the path is that of the bytes to keep."""
-    labels = planned.labels
-    clip = Clip(
-        dataset_id=dataset_id,
-        position=position,
-        filename=planned.name,
-        text=labels.text,
-        label=labels.label,
-        speaker=labels.speaker,
-        split=labels.split or Split.TRAIN,
-    )
-    if planned.reason is not None or planned.path is None:
-        return _rejected(clip, planned.reason or "Missing file."), None
-    clip.size_bytes = planned.path.stat().st_size
-    with planned.path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    verdict = _known(sha256) or pool.inspect(planned.path)
-    if isinstance(verdict, str):
-        return _rejected(clip, verdict), None
-    clip.sha256, clip.duration_s, clip.sample_rate = sha256, verdict.duration_s, verdict.sample_rate
-    clip.channels, clip.peak, clip.loudness_db = verdict.channels, verdict.peak, verdict.loudness_db
-    clip.peaks = verdict.peaks
-    if verdict.is_silent:
-        clip.status = ClipStatus.EXCLUDED
-        clip.reason = "Silent: nothing in it is louder than -80 dB. Include it if that is meant."
-    kept.add(sha256)
-    blobs.keep(planned.path, sha256)
-    return clip, planned.path
-
-
-def _known(sha256: str) -> ClipFacts | None:
-    """Facts measured before for the same bytes, so that they are decoded only once."""
-    with engine.read() as session:
-        query = select(Clip).where(col(Clip.sha256) == sha256, col(Clip.peaks).is_not(None)).limit(1)
-        clip = session.exec(query).first()
-    if clip is None or clip.peaks is None:
-        return None
-    return ClipFacts(
-        clip.duration_s, clip.sample_rate, clip.channels, clip.peak, clip.loudness_db, clip.peaks
-    )
-
-
-def _rejected(clip: Clip, reason: str) -> Clip:
-    clip.status, clip.reason = ClipStatus.REJECTED, reason[:500]
-    return clip
-
-
-def _store(dataset_id: str, plan: Plan, examined: Iterable[tuple[Clip, Path | None]]) -> None:
-    batch: list[tuple[Clip, Path | None]] = []
+def _store(dataset_id: str, plan: Plan, examined: Iterable[Examined]) -> None:
+    batch: list[Examined] = []
     flushed_at = time.monotonic()
     for item in examined:
         batch.append(item)
@@ -164,15 +118,18 @@ def _store(dataset_id: str, plan: Plan, examined: Iterable[tuple[Clip, Path | No
     _flush(dataset_id, batch)
 
 
-def _flush(dataset_id: str, batch: list[tuple[Clip, Path | None]]) -> None:
+def _flush(dataset_id: str, batch: list[Examined]) -> None:
+    if not batch:
+        return
     with engine.write() as session:
         dataset = _row(session, dataset_id)
-        for clip, path in batch:
-            if path is not None:
-                blobs.keep(path, clip.sha256)  # again, under the write lock: see `blobs`
-        session.add_all(clip for clip, _ in batch)
-        dataset.progress_done += len(batch)
-        dataset.duration_s += sum(clip.duration_s for clip, _ in batch if clip.status is ClipStatus.OK)
+        for item in batch:
+            if item.path is not None:
+                blobs.keep(item.path, item.row["sha256"])  # again, under the write lock: see `blobs`
+        rows = [item.row for item in batch]
+        session.connection().execute(insert(Clip), rows)
+        dataset.progress_done += len(rows)
+        dataset.duration_s += sum(row["duration_s"] for row in rows if row["status"] is ClipStatus.OK)
 
 
 def _finish(session: Session, dataset_id: str, plan: Plan) -> None:
@@ -190,12 +147,20 @@ def _finish(session: Session, dataset_id: str, plan: Plan) -> None:
 
 
 def _hold_out(session: Session, dataset_id: str, *, keep_test: bool) -> None:
-    query = select(Clip).where(col(Clip.dataset_id) == dataset_id, col(Clip.status) != ClipStatus.REJECTED)
-    clips = [c for c in session.exec(query) if not (keep_test and c.split is Split.TEST)]
-    items = [splits.SplitItem(c.id, c.sha256, c.text, c.label) for c in clips]
-    chosen = splits.assign(items, ratios=splits.DEFAULT_RATIOS, seed=0)
-    for clip in clips:
-        clip.split = chosen[clip.id]
+    query = select(Clip.id, Clip.sha256, Clip.text, Clip.label, Clip.split).where(
+        col(Clip.dataset_id) == dataset_id, col(Clip.status) != ClipStatus.REJECTED
+    )
+    clips = [row for row in session.exec(query) if not (keep_test and row[4] is Split.TEST)]
+    items = [splits.SplitItem(*row[:4]) for row in clips]
+    _set_splits(session, splits.assign(items, ratios=splits.DEFAULT_RATIOS, seed=0))
+
+
+def _set_splits(session: Session, chosen: dict[str, Split]) -> None:
+    for split in Split:
+        ids = [clip_id for clip_id, its_split in chosen.items() if its_split is split]
+        for start in range(0, len(ids), UPDATE_ROWS):
+            others = (col(Clip.id).in_(ids[start : start + UPDATE_ROWS]), col(Clip.split) != split)
+            session.connection().execute(update(Clip).where(*others).values(split=split))
 
 
 def _nothing_usable(session: Session, dataset: Dataset, plan: Plan) -> str:

@@ -41,6 +41,33 @@ def test_a_file_that_breaks_the_decoder_costs_only_itself(tmp_path, mood, reason
     assert before != after, "a fresh child took over"
 
 
+def test_a_crash_among_many_costs_one_and_the_order_stays(tmp_path):
+    names = ["a", "b", "crash", "c", "hang", "d", "crash", "exit", "e"]
+    paths = []
+    for number, name in enumerate(names):
+        paths.append(tmp_path / f"{number}-{name}")
+        paths[-1].write_bytes(b"x")
+    with DecoderPool(max_clip_s=1, command=[sys.executable, "-c", MOODY_CHILD], min_limit_s=1.5) as pool:
+        verdicts = [str(verdict) for verdict in pool.inspect_many(paths)]
+    expected = {"crash": "signal 11", "exit": "exit code 7", "hang": "Hangs"}
+    assert len(verdicts) == len(names)
+    for name, verdict in zip(names, verdicts, strict=True):
+        assert expected.get(name, "seen by") in verdict
+
+
+def test_a_child_that_was_killed_between_files_costs_no_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"x")
+    with DecoderPool(max_clip_s=1, command=[sys.executable, "-c", MOODY_CHILD]) as pool:
+        first = str(pool.inspect(tmp_path / "a"))
+        process = pool._children[0]._process
+        process.kill()
+        process.wait(10)
+        second = str(pool.inspect(tmp_path / "a"))
+    assert first.startswith("seen by")
+    assert second.startswith("seen by")
+    assert first != second
+
+
 def test_the_real_child_measures_and_refuses(tmp_path):
     good, broken = tmp_path / "good", tmp_path / "broken"
     good.write_bytes(sounds.wav(0.4))

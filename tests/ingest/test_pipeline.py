@@ -34,6 +34,12 @@ def dataset(session, user):
     return dataset
 
 
+def by_name(dataset) -> dict[str, Clip]:
+    with engine.read() as session:
+        clips = session.exec(select(Clip).where(Clip.dataset_id == dataset.id)).all()
+    return {clip.filename: clip for clip in clips}
+
+
 def taken_in(dataset) -> tuple[Dataset, dict[str, Clip]]:
     pipeline.run(dataset.id)
     with engine.read() as session:
@@ -123,11 +129,17 @@ def test_bytes_measured_before_are_not_decoded_again(dataset, monkeypatch):
             owner_id=dataset.owner_id, name="e", task=dataset.task, status=DatasetStatus.PROCESSING
         )
         session.add(again)
-    monkeypatch.setattr(pipeline.DecoderPool, "inspect", lambda *_: pytest.fail("decoded again"))
+    decoded = []
+    monkeypatch.setattr(
+        pipeline.DecoderPool, "inspect_many", lambda _, paths: decoded.extend(paths) or iter(())
+    )
     stage(again.id, {"c.wav": sounds.wav(0.2)})
     result, clips = taken_in(again)
     assert result.n_clips == 1
-    assert clips["c.wav"].duration_s == pytest.approx(0.2)
+    assert decoded == []
+    first = by_name(dataset)["a.wav"]
+    for name in ("duration_s", "peak", "loudness_db", "peaks", "clipped_ratio", "fingerprint", "sample_rate"):
+        assert getattr(clips["c.wav"], name) == getattr(first, name)
 
 
 def test_a_full_disk_is_named_and_nothing_received_is_lost(dataset, monkeypatch):
