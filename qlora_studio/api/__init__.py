@@ -11,9 +11,20 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from qlora_studio.api import adapters, auth, clips, datasets, jobs, models, problems, reference, system
+from qlora_studio.api import (
+    adapters,
+    auth,
+    clips,
+    dataset_quality,
+    datasets,
+    jobs,
+    models,
+    problems,
+    reference,
+    system,
+)
 
-RESOURCES = (auth, datasets, clips, models, jobs, adapters, system)
+RESOURCES = (auth, datasets, dataset_quality, clips, models, jobs, adapters, system)
 PREFIX = "/api/v1"
 
 

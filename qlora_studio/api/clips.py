@@ -1,5 +1,6 @@
 """REST: one clip, its sound and its waveform."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -11,10 +12,21 @@ from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.audio.peaks import to_pairs
 from qlora_studio.contracts.enums import ClipStatus, Split
 from qlora_studio.db import engine
+from qlora_studio.db.models import Clip, ClipFinding
 from qlora_studio.services import clips
 from qlora_studio.services.clips import ClipUpdate
 
 router = APIRouter(tags=["Clips"])
+
+
+class FindingPublic(BaseModel):
+    """What a check of the quality report says of a clip; clips with one `group` belong together."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    check: str
+    detail: str
+    group: str | None
 
 
 class ClipPublic(BaseModel):
@@ -38,6 +50,15 @@ class ClipPublic(BaseModel):
     split: Split
     status: ClipStatus
     reason: str | None
+    clipped_ratio: float
+    exclusion_id: str | None
+    findings: list[FindingPublic] = []
+
+    @classmethod
+    def of(cls, clip: Clip, findings: Sequence[ClipFinding]) -> "ClipPublic":
+        """Return a clip with what the checks say of it."""
+        said = [FindingPublic.model_validate(finding) for finding in findings]
+        return cls.model_validate(clip).model_copy(update={"findings": said})
 
 
 class ClipPage(Page[ClipPublic]):

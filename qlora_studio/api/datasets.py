@@ -18,14 +18,13 @@ from qlora_studio.api.lists import Filter, Page
 from qlora_studio.api.problems import problem
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split, Task
-from qlora_studio.contracts.spec import Strict
 from qlora_studio.core.errors import InvalidInput, TooLarge
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
 from qlora_studio.db.models import Dataset, User
 from qlora_studio.ingest import staging
 from qlora_studio.ingest.names import clean_name
-from qlora_studio.services import clips, datasets
+from qlora_studio.services import clips, datasets, reports
 from qlora_studio.services.datasets import DatasetCreate, DatasetUpdate
 
 router = APIRouter(tags=["Datasets"])
@@ -84,14 +83,8 @@ class ClipFilter(Filter):
     split: Split | None = None
     status: ClipStatus | None = None
     label: Annotated[str, Field(max_length=200)] | None = None
+    check: Annotated[str, Field(max_length=40)] | None = None
     sort: Annotated[str, Field(max_length=40)] = "position"
-
-
-class SplitRequest(Strict):
-    """Shares that sum to 1, and the seed of the choice."""
-
-    ratios: dict[Split, float]
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
 
 @router.get("/datasets")
@@ -145,22 +138,18 @@ def ingest(dataset_id: str, user: CurrentTrainer) -> DatasetPublic:
     return DatasetPublic.of(dataset)
 
 
-@router.post("/datasets/{dataset_id}/splits")
-def split(dataset_id: str, body: SplitRequest, user: CurrentTrainer) -> DatasetPublic:
-    """Deal the clips out anew by ratio and seed."""
-    with engine.write() as session:
-        dataset = datasets.set_splits(
-            session, actor=user, dataset_id=dataset_id, ratios=body.ratios, seed=body.seed
-        )
-    return DatasetPublic.of(dataset)
-
-
 @router.get("/datasets/{dataset_id}/clips")
 def list_clips(dataset_id: str, user: CurrentUser, wanted: Annotated[ClipFilter, Query()]) -> ClipPage:
-    """List a dataset's clips, those that could not be used with their reason."""
+    """List a dataset's clips, those that could not be used with their reason.
+
+    `check` gives those that a check of the report found; `sort=group` then puts groups together.
+    """
+    if wanted.check is not None:
+        reports.bring_up_to_date(actor=user, dataset_id=dataset_id)
     with engine.read() as session:
         found, total = clips.list_clips(session, actor=user, dataset_id=dataset_id, **wanted.model_dump())
-    return ClipPage.of([ClipPublic.model_validate(clip) for clip in found], total, wanted)
+        said = reports.list_findings(session, clip_ids=[clip.id for clip in found])
+    return ClipPage.of([ClipPublic.of(clip, said.get(clip.id, [])) for clip in found], total, wanted)
 
 
 @router.get("/datasets/{dataset_id}/files")

@@ -26,7 +26,7 @@ from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
 from qlora_studio.db.models import Clip, Dataset
 from qlora_studio.examples import catalog
-from qlora_studio.ingest import blobs, examining, sources, splits, staging, totals
+from qlora_studio.ingest import blobs, examining, findings, sources, splits, staging, totals
 from qlora_studio.ingest.decoding import DecoderPool
 from qlora_studio.ingest.examining import Examined
 from qlora_studio.ingest.manifests import ManifestRefused
@@ -72,6 +72,7 @@ def run(dataset_id: str) -> None:
                     blobs.sweep(session, kept)
     if (dataset := _load(dataset_id)) is not None and dataset.status is DatasetStatus.READY:
         staging.discard(dataset_id)
+        findings.bring_up_to_date(dataset_id)
 
 
 def _take_in(dataset: Dataset, kept: set[str]) -> None:
@@ -92,9 +93,11 @@ def _take_in(dataset: Dataset, kept: set[str]) -> None:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
     blobs.make_durable(kept)  # before the database says that the dataset is ready
+    with engine.read() as session:
+        sounds = findings.similar_sounds(session, dataset.id)
     with engine.write() as session:
         blobs.sweep(session, old)
-        _finish(session, dataset.id, plan)
+        _finish(session, dataset.id, plan, sounds)
 
 
 def _gather(dataset: Dataset) -> list[StagedFile]:
@@ -132,11 +135,12 @@ def _flush(dataset_id: str, batch: list[Examined]) -> None:
         dataset.duration_s += sum(row["duration_s"] for row in rows if row["status"] is ClipStatus.OK)
 
 
-def _finish(session: Session, dataset_id: str, plan: Plan) -> None:
+def _finish(session: Session, dataset_id: str, plan: Plan, sounds: dict[str, str]) -> None:
     dataset = _row(session, dataset_id)
     given = {clip.labels.split for clip in plan.clips if clip.reason is None} - {None}
     if Split.VALIDATION not in given:
-        _hold_out(session, dataset_id, keep_test=Split.TEST in given)
+        _hold_out(session, dataset_id, sounds, keep_test=Split.TEST in given)
+    findings.adopt_silent(session, dataset)
     dataset.mapping = plan.mapping
     dataset.source = {**dataset.source, "labels": plan.label_source, "ignored": plan.ignored[:100]}
     totals.refresh(session, dataset)
@@ -146,12 +150,12 @@ def _finish(session: Session, dataset_id: str, plan: Plan) -> None:
         dataset.status, dataset.error = DatasetStatus.READY, None
 
 
-def _hold_out(session: Session, dataset_id: str, *, keep_test: bool) -> None:
+def _hold_out(session: Session, dataset_id: str, sounds: dict[str, str], *, keep_test: bool) -> None:
     query = select(Clip.id, Clip.sha256, Clip.text, Clip.label, Clip.split).where(
         col(Clip.dataset_id) == dataset_id, col(Clip.status) != ClipStatus.REJECTED
     )
     clips = [row for row in session.exec(query) if not (keep_test and row[4] is Split.TEST)]
-    items = [splits.SplitItem(*row[:4]) for row in clips]
+    items = [splits.SplitItem(*row[:4], sound=sounds.get(row[1])) for row in clips]
     _set_splits(session, splits.assign(items, ratios=splits.DEFAULT_RATIOS, seed=0))
 
 

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.core.errors import Conflict, Forbidden, NotFound
-from qlora_studio.db.models import Clip, Dataset, User
+from qlora_studio.db.models import Clip, ClipFinding, Dataset, User
 from qlora_studio.ingest import totals
 from qlora_studio.services import audit
 from qlora_studio.services.datasets import get_dataset, order_by
@@ -61,11 +61,16 @@ def list_clips(
     split: Split | None = None,
     status: ClipStatus | None = None,
     label: str | None = None,
+    check: str | None = None,
     sort: str = "position",
     page: int = 1,
     page_size: int = 25,
 ) -> tuple[list[Clip], int]:
     """Return one page of a dataset's clips and how many match; `query` looks in name, text, label, speaker.
+
+    Args:
+        check: only clips that this check of the quality report found; `group` then is a sort as well, that
+            puts those side by side that belong together.
 
     Raises:
         NotFound: the dataset isn't the actor's.
@@ -83,8 +88,12 @@ def list_clips(
         where.append(col(Clip.status) == status)
     if label is not None:
         where.append(col(Clip.label) == label)
-    total = session.exec(select(func.count()).select_from(Clip).where(*where)).one()
-    rows = select(Clip).where(*where).order_by(*order_by(sort, _SORTS, tie=col(Clip.id)))
+    sorts, found = _SORTS, select(Clip)
+    if check is not None:
+        is_finding = (col(ClipFinding.clip_id) == col(Clip.id)) & (col(ClipFinding.check) == check)
+        sorts, found = _SORTS | {"group": col(ClipFinding.group)}, found.join(ClipFinding, is_finding)
+    total = session.exec(found.with_only_columns(func.count()).where(*where)).one()
+    rows = found.where(*where).order_by(*order_by(sort, sorts, tie=col(Clip.position)), col(Clip.id))
     return list(session.exec(rows.offset((page - 1) * page_size).limit(page_size))), total
 
 

@@ -1,6 +1,5 @@
-"""Datasets: make them, take files in, look at them, split them, delete them."""
+"""Datasets: make them, take files in, look at them, delete them."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +16,7 @@ from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
 from qlora_studio.db.models import Adapter, Clip, Dataset, Job, User
 from qlora_studio.examples import catalog
-from qlora_studio.ingest import blobs, launching, splits, staging, totals
+from qlora_studio.ingest import blobs, history, launching, staging
 from qlora_studio.ingest.manifests import FIELDS
 from qlora_studio.services import audit
 from qlora_studio.storage import layout
@@ -251,33 +250,6 @@ def recover(session: Session) -> list[str]:
     return unfinished
 
 
-def set_splits(
-    session: Session, *, actor: User, dataset_id: str, ratios: dict[Split, float], seed: int = 0
-) -> Dataset:
-    """Deal the clips out anew by ratio and seed; clips with the same words stay on one side.
-
-    Raises:
-        NotFound: it isn't the actor's.
-        InvalidInput: ratios that aren't between 0 and 1, don't sum to 1, or leave nothing to train on.
-        Conflict: it isn't ready.
-    """
-    _require_trainer(actor)
-    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
-    _check_ratios(ratios)
-    if dataset.status is not DatasetStatus.READY:
-        raise Conflict("The dataset isn't ready yet.")
-    query = select(Clip).where(col(Clip.dataset_id) == dataset_id, col(Clip.status) != ClipStatus.REJECTED)
-    clips = session.exec(query).all()
-    items = [splits.SplitItem(c.id, c.sha256, c.text, c.label) for c in clips]
-    chosen = splits.assign(items, ratios=ratios, seed=seed)
-    for clip in clips:
-        clip.split = chosen[clip.id]
-        session.add(clip)
-    totals.refresh(session, dataset)
-    _audit(session, actor, "dataset.split", dataset)
-    return dataset
-
-
 def count_splits(session: Session, *, dataset_id: str) -> dict[Split, tuple[int, float]]:
     """Usable clips and their seconds in each split."""
     query = select(Clip.split, func.count(), func.sum(Clip.duration_s)).where(
@@ -297,10 +269,15 @@ def count_reasons(session: Session, *, dataset_id: str) -> list[tuple[str, int]]
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def export_clips(session: Session, *, dataset_id: str) -> Iterator[ClipItem]:
-    """Yield the usable clips in order, with the paths of their originals. The caller checks who asks."""
-    query = select(Clip).where(col(Clip.dataset_id) == dataset_id, col(Clip.status) == ClipStatus.OK)
-    for clip in session.exec(query.order_by(col(Clip.position))):
+def export_clips(session: Session, *, dataset_id: str, version: int | None = None) -> Iterator[ClipItem]:
+    """Yield the clips that a version trains on (None: the present one), in order, with their originals.
+
+    The caller checks who asks.
+
+    Raises:
+        NotFound: there is no such version.
+    """
+    for clip in history.clips_at(session, session.get_one(Dataset, dataset_id), version):
         yield ClipItem(
             id=clip.id,
             path=str(layout.blob_path(clip.sha256)),
@@ -355,18 +332,6 @@ def _check_mapping(mapping: dict[str, str]) -> None:
     if unknown:
         message = f"{unknown[0][:40]} isn't a field; use {', '.join(FIELDS)}."
         raise InvalidInput(message, fields={"mapping": message})
-
-
-def _check_ratios(ratios: dict[Split, float]) -> None:
-    message = ""
-    if not all(math.isfinite(r) and 0 <= r <= 1 for r in ratios.values()):
-        message = "Each ratio lies between 0 and 1."
-    elif abs(sum(ratios.values()) - 1) > 0.005:
-        message = "The ratios must sum to 1."
-    elif ratios.get(Split.TRAIN, 0) <= 0:
-        message = "Something must be left to train on: train is above 0."
-    if message:
-        raise InvalidInput(message, fields={"ratios": message})
 
 
 def _allowed_folder(path: str | None) -> Path:

@@ -11,16 +11,15 @@ from typing import Any, Literal
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split
-from qlora_studio.core.errors import Conflict, Forbidden, NotFound
-from qlora_studio.db.models import Clip, ClipChange, Dataset, DatasetVersion, User
-from qlora_studio.ingest import totals
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role
+from qlora_studio.core.errors import Conflict, Forbidden
+from qlora_studio.db.models import Clip, Dataset, DatasetVersion, User
+from qlora_studio.ingest import history, totals
+from qlora_studio.ingest.history import Content
 from qlora_studio.services import audit
 from qlora_studio.services.datasets import get_dataset
 
 Kind = Literal["added", "removed", "changed"]
-Content = dict[str, str | None]
-_TYPES: dict[str, Any] = {"split": Split, "status": ClipStatus}
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def compare(
         NotFound: the dataset isn't the actor's, or there is no such version.
     """
     dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
-    first, second = (contents_since(session, dataset=dataset, number=n) for n in (earlier, later))
+    first, second = (history.contents_since(session, dataset, n) for n in (earlier, later))
     touched = set(first) | set(second)
     counts: Counter[Kind] = Counter()
     fields: Counter[str] = Counter()
@@ -114,8 +113,8 @@ def restore(session: Session, *, actor: User, dataset_id: str, number: int) -> D
     if dataset.status is not DatasetStatus.READY:
         raise Conflict("The dataset isn't ready yet.")
     edits = {
-        clip_id: _typed(fields, number)
-        for clip_id, fields in contents_since(session, dataset=dataset, number=number).items()
+        clip_id: _restored(fields, number)
+        for clip_id, fields in history.contents_since(session, dataset, number).items()
     }
     summary = f"Version {number} restored"
     if totals.change(session, dataset, edits, summary=summary, actor_id=actor.id):
@@ -129,25 +128,6 @@ def restore(session: Session, *, actor: User, dataset_id: str, number: int) -> D
             details={"version": number},
         )
     return dataset
-
-
-def contents_since(session: Session, *, dataset: Dataset, number: int) -> dict[str, Content]:
-    """By clip, what version `number` had in the fields that were changed since; the others are as now.
-
-    Raises:
-        NotFound: there is no such version.
-    """
-    if number == dataset.version and number > 0:
-        return {}
-    if session.get(DatasetVersion, (dataset.id, number)) is None:
-        raise NotFound(f"There is no version {number} of this dataset.")
-    query = select(ClipChange.clip_id, ClipChange.before).where(
-        col(ClipChange.dataset_id) == dataset.id, col(ClipChange.version) > number
-    )
-    contents: dict[str, Content] = {}
-    for clip_id, before in session.exec(query.order_by(col(ClipChange.version).desc())):
-        contents.setdefault(clip_id, {}).update(before)
-    return contents
 
 
 def _present(dataset: Dataset) -> DatasetVersion:
@@ -186,9 +166,9 @@ def _kind(before: Content, after: Content) -> Kind:
     return "added" if is_used else "removed"
 
 
-def _typed(fields: Content, number: int) -> dict[str, Any]:
-    """Values as the database takes them; a clip whose state goes back is out of the exclusion of today."""
-    values = {name: _TYPES.get(name, str)(v) if v is not None else None for name, v in fields.items()}
+def _restored(fields: Content, number: int) -> dict[str, Any]:
+    """Values to write; a clip whose state goes back is out of the exclusion of today."""
+    values = history.typed(fields)
     if "status" in values:
         is_out = values["status"] is ClipStatus.EXCLUDED
         values |= {"exclusion_id": None, "reason": f"Left out in version {number}" if is_out else None}

@@ -11,7 +11,7 @@ from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db import engine
 from qlora_studio.db.models.user import User
-from qlora_studio.services import clips, datasets
+from qlora_studio.services import clips, datasets, splits
 from qlora_studio.services.clips import ClipUpdate
 from qlora_studio.services.datasets import DatasetUpdate
 from qlora_studio.state.auth import authorized
@@ -191,7 +191,8 @@ def _ratios(form: SplitFields) -> tuple[dict[Split, float], int]:
 
 def _split(actor: User, dataset_id: str, ratios: dict[Split, float], seed: int) -> None:
     with engine.write() as session:
-        datasets.set_splits(session, actor=actor, dataset_id=dataset_id, ratios=ratios, seed=seed)
+        form = splits.SplitRequest(ratios=ratios, seed=seed)
+        splits.deal_out(session, actor=actor, dataset_id=dataset_id, form=form)
 
 
 def _start(actor: User, dataset_id: str) -> None:

@@ -55,3 +55,42 @@ def test_tiny_sets(n):
     counts = Counter(chosen.values())
     assert counts[Split.VALIDATION] == (1 if n > 1 else 0)
     assert counts.total() == n
+
+
+def test_speakers_stay_on_one_side_in_the_share_that_was_wanted():
+    clips = [
+        SplitItem(f"c{i}", f"{i:064d}", f"text {i}", speaker=f"s{min(i % 13, i % 7)}") for i in range(200)
+    ]
+    ratios = {Split.TRAIN: 0.7, Split.VALIDATION: 0.15, Split.TEST: 0.15}
+    for seed in range(5):
+        chosen = assign(clips, ratios=ratios, seed=seed, by_speaker=True)
+        sides = {(clip.speaker, chosen[clip.id]) for clip in clips}
+        assert len(sides) == len({clip.speaker for clip in clips})
+        counts = Counter(chosen.values())
+        assert abs(counts[Split.TRAIN] - 140) <= 25
+        assert counts[Split.VALIDATION] > 0 < counts[Split.TEST]
+        assert chosen == assign(clips[::-1], ratios=ratios, seed=seed, by_speaker=True)
+
+
+def test_where_speakers_read_the_same_words_the_speaker_counts():
+    clips = [
+        SplitItem(f"c{s}{i}", f"{s}{i:063d}", f"sentence {i}", speaker=f"s{s}")
+        for s in range(10)
+        for i in range(5)
+    ]
+    chosen = assign(clips, ratios=DEFAULT_RATIOS, seed=0, by_speaker=True)
+    assert Counter(chosen.values()) == {Split.TRAIN: 40, Split.VALIDATION: 10}
+    assert len({(clip.speaker, chosen[clip.id]) for clip in clips}) == 10
+
+
+def test_labels_can_be_spread_evenly_where_there_are_words():
+    clips = [SplitItem(f"c{i}", f"{i:064d}", f"text {i}", "rare" if i < 10 else "usual") for i in range(100)]
+    chosen = assign(clips, ratios=DEFAULT_RATIOS, seed=0, stratify=True)
+    assert Counter((c.label, chosen[c.id]) for c in clips)["rare", Split.VALIDATION] == 2
+
+
+def test_the_same_bytes_or_sound_stay_on_one_side_whatever_is_said_of_them():
+    clips = [SplitItem(f"c{i}", f"{i % 20:064d}", f"text {i}", sound=str(i % 4)) for i in range(40)]
+    chosen = assign(clips, ratios={Split.TRAIN: 0.5, Split.VALIDATION: 0.5}, seed=0)
+    assert len({(clip.sound, chosen[clip.id]) for clip in clips}) == 4
+    assert Counter(chosen.values())[Split.VALIDATION] == 20

@@ -112,9 +112,6 @@ def test_a_stranger_finds_nothing(user, stranger):
             lambda: datasets.delete(session, actor=stranger, dataset_id=dataset.id),
             lambda: datasets.start_ingest(session, actor=stranger, dataset_id=dataset.id),
             lambda: datasets.prepare_upload(session, actor=stranger, dataset_id=dataset.id),
-            lambda: datasets.set_splits(
-                session, actor=stranger, dataset_id=dataset.id, ratios={Split.TRAIN: 1}
-            ),
             lambda: datasets.update(
                 session, actor=stranger, dataset_id=dataset.id, form=DatasetUpdate(name="x")
             ),
@@ -156,39 +153,6 @@ def test_the_list_searches_filters_sorts_and_pages(user):
     assert names(status=DatasetStatus.READY) == ([], 0)
     with pytest.raises(InvalidInput):
         names(sort="password_hash")
-
-
-def test_splits_are_dealt_anew_and_make_a_version(user):
-    dataset = ready(user)
-    ratios = {Split.TRAIN: 0.5, Split.VALIDATION: 0.3, Split.TEST: 0.2}
-    with engine.write() as session:
-        after = datasets.set_splits(session, actor=user, dataset_id=dataset.id, ratios=ratios, seed=3)
-        counts = datasets.count_splits(session, dataset_id=dataset.id)
-    assert {split: n for split, (n, _) in counts.items()} == {
-        Split.TRAIN: 5,
-        Split.VALIDATION: 3,
-        Split.TEST: 2,
-    }
-    assert after.version == dataset.version + 1
-    assert after.content_hash != dataset.content_hash
-    with engine.write() as session:
-        same = datasets.set_splits(session, actor=user, dataset_id=dataset.id, ratios=ratios, seed=3)
-    assert same.version == after.version, "nothing changed, so no new version"
-
-
-def test_nonsense_ratios_are_refused(user):
-    dataset = create(user)
-    train, validation = Split.TRAIN, Split.VALIDATION
-    for ratios in (
-        {},
-        {train: 0.5},
-        {validation: 1.0},
-        {train: float("nan")},
-        {train: 1.5, validation: -0.5},
-    ):
-        with engine.write() as session, pytest.raises(InvalidInput) as refusal:
-            datasets.set_splits(session, actor=user, dataset_id=dataset.id, ratios=ratios)
-        assert "ratios" in refusal.value.fields
 
 
 def test_export_gives_usable_clips_with_paths(user):
