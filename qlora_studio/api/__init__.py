@@ -15,6 +15,7 @@ from qlora_studio.api import (
     adapters,
     auth,
     clips,
+    credentials,
     dataset_quality,
     datasets,
     jobs,
@@ -24,7 +25,7 @@ from qlora_studio.api import (
     system,
 )
 
-RESOURCES = (auth, datasets, dataset_quality, clips, models, jobs, adapters, system)
+RESOURCES = (auth, datasets, dataset_quality, clips, credentials, models, jobs, adapters, system)
 PREFIX = "/api/v1"
 
 

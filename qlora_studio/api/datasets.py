@@ -24,7 +24,7 @@ from qlora_studio.db import engine
 from qlora_studio.db.models import Dataset, User
 from qlora_studio.ingest import staging
 from qlora_studio.ingest.names import clean_name
-from qlora_studio.services import clips, datasets, reports
+from qlora_studio.services import clips, dataset_sources, datasets, reports
 from qlora_studio.services.datasets import DatasetCreate, DatasetUpdate
 
 router = APIRouter(tags=["Datasets"])
@@ -35,7 +35,10 @@ _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
 class DatasetPublic(BaseModel):
-    """A dataset as the API shows it. `n_clips` can be trained on; `n_excluded` are all the others."""
+    """A dataset as the API shows it. `n_clips` can be trained on; `n_excluded` are all the others.
+
+    `activity` says what is being done with it; `source.fetched` has bytes so far and in all.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -54,14 +57,17 @@ class DatasetPublic(BaseModel):
     content_hash: str
     source: dict[str, Any]
     mapping: dict[str, Any]
+    augmentation: dict[str, Any]
     progress_done: int
     progress_total: int
+    activity: str
     created_at: datetime
     updated_at: datetime
 
     @classmethod
     def of(cls, dataset: Dataset) -> "DatasetPublic":
-        values = {name: getattr(dataset, name) for name in cls.model_fields}
+        values = {name: getattr(dataset, name) for name in cls.model_fields if name != "activity"}
+        values["activity"] = datasets.describe_progress(dataset)
         values["n_excluded"] = dataset.n_excluded + dataset.n_rejected
         return cls(**values)
 
@@ -99,7 +105,11 @@ def list_datasets(user: CurrentUser, wanted: Annotated[DatasetFilter, Query()]) 
 def create_dataset(
     body: DatasetCreate, request: Request, user: CurrentTrainer, key: IdempotencyHeader = None
 ) -> JSONResponse:
-    """Make a dataset. `source.kind`: `upload` (then send files and ask to ingest), `folder` or `example`."""
+    """Make a dataset.
+
+    `source.kind`: `upload` (then send files and ask to ingest), `url`, `cloud`, `hub`, `folder` or `example`.
+    With `source.review` it waits before files are taken in, so that the mapping can be looked at.
+    """
 
     def make(session: Session) -> DatasetPublic:
         return DatasetPublic.of(datasets.create(session, actor=user, form=body))
@@ -138,6 +148,14 @@ def ingest(dataset_id: str, user: CurrentTrainer) -> DatasetPublic:
     return DatasetPublic.of(dataset)
 
 
+@router.post("/datasets/{dataset_id}/cancel", status_code=202)
+def cancel(dataset_id: str, user: CurrentTrainer) -> DatasetPublic:
+    """Stop fetching or taking in; 409 when nothing is under way. It can be started again."""
+    with engine.write() as session:
+        dataset = datasets.cancel(session, actor=user, dataset_id=dataset_id)
+    return DatasetPublic.of(dataset)
+
+
 @router.get("/datasets/{dataset_id}/clips")
 def list_clips(dataset_id: str, user: CurrentUser, wanted: Annotated[ClipFilter, Query()]) -> ClipPage:
     """List a dataset's clips, those that could not be used with their reason.
@@ -167,10 +185,14 @@ async def receive_file(dataset_id: str, filename: str, request: Request, user: C
 
     Answers 201 `{"received": n}` once the bytes are on disk; 409 with `received` if a piece begins elsewhere.
     """
-    await asyncio.to_thread(_check_room, user, dataset_id)
+    room = await asyncio.to_thread(_check_room, user, dataset_id)
     start, size = _announced(request)
     receiver = staging.Receiver(
-        dataset_id, clean_name(filename), start=start, size=size, max_bytes=get_settings().max_file_bytes
+        dataset_id,
+        clean_name(filename),
+        start=start,
+        size=size,
+        max_bytes=min(get_settings().max_file_bytes, start + room),
     )
     try:
         return await _receive(receiver, request)
@@ -215,16 +237,18 @@ async def _receive(receiver: staging.Receiver, request: Request) -> Response:
     return JSONResponse({"received": received}, 201)
 
 
-def _check_room(user: User, dataset_id: str) -> None:
-    """May this user add a file to this dataset now? Looked at before any of the body is read."""
+def _check_room(user: User, dataset_id: str) -> int:
+    """How many bytes this user may add to this dataset now. Looked at before any of the body is read."""
     with engine.read() as session:
         datasets.prepare_upload(session, actor=user, dataset_id=dataset_id)
+        room = dataset_sources.left_bytes(session, actor=user)
     n_files, held = staging.count(dataset_id)
     settings = get_settings()
     if held >= settings.max_upload_bytes:
         raise TooLarge(f"The dataset has reached the limit of {settings.max_upload_bytes / 2**30:.0f} GB.")
     if n_files >= settings.max_archive_entries:
         raise TooLarge(f"The dataset has reached the limit of {settings.max_archive_entries:,} files.")
+    return room
 
 
 def _announced(request: Request) -> tuple[int, int | None]:

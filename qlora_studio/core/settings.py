@@ -28,6 +28,13 @@ class Settings(BaseSettings):
     max_file_bytes: int = 4 * 2**30
     max_archive_entries: int = 200_000
     max_clip_s: float = 4 * 3600.0
+    max_datasets_per_user: int = Field(default=1000, ge=1)
+    max_bytes_per_user: int = Field(default=2**40, ge=1)
+    url_ports: str = "80,443"
+    s3_endpoints: str = ""
+    fetch_idle_s: float = Field(default=30.0, gt=0)
+    fetch_total_s: float = Field(default=6 * 3600.0, gt=0)
+    fetch_slowest_bytes_s: float = Field(default=1000.0, ge=0)
     stop_grace_s: float = 25.0
 
     @property
@@ -49,6 +56,16 @@ class Settings(BaseSettings):
     def dataset_root_paths(self) -> list[Path]:
         """Folders under which a server folder may be added as a dataset, resolved."""
         return _split_paths(self.dataset_roots)
+
+    @property
+    def url_port_numbers(self) -> frozenset[int]:
+        """Ports of other servers that a dataset may be fetched from."""
+        return frozenset(int(port) for port in self.url_ports.split(",") if port.strip())
+
+    @property
+    def s3_endpoint_urls(self) -> list[str]:
+        """Addresses of S3 servers besides Amazon's that a dataset may be read from."""
+        return [url.strip().rstrip("/") for url in self.s3_endpoints.split(",") if url.strip()]
 
     @property
     def host_names(self) -> set[str]:

@@ -15,6 +15,8 @@ MAX_BYTES = 64 << 20
 MAX_ROWS = 500_000
 NAMES = ("manifest.csv", "manifest.jsonl", "manifest.tsv", "metadata.csv", "metadata.jsonl", "metadata.tsv")
 FIELDS = ("file", "text", "label", "speaker", "split")
+LABEL_FROM = "label_from"  # beside the fields in a mapping: what gives the label where no column does
+LABELS_FROM = ("folder", "prefix", "none")
 _GUESSES: dict[str, str] = {
     "file": "file_name filename file path audio audio_filepath audio_path audio_file wav wav_path clip id",
     "text": "text transcription transcript sentence normalized_text normalised_text caption prompt utterance",

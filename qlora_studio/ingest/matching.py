@@ -1,7 +1,7 @@
 """Bring files and labels together. Every file and every row ends up as a clip, as labels, or in a list."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from qlora_studio.contracts.enums import Split, Task
@@ -129,6 +129,7 @@ def _row_clip(row: Row, table: str, index: "_FileIndex", used: dict[str, int], t
         return PlannedClip(found.name, None, row.labels, reason)
     used[found.name] = row.number
     labels = _tidy(row.labels)
+    labels = replace(labels, split=labels.split or _folder_split(found.name))
     return PlannedClip(found.name, found.path, labels, _lacks(labels, task))
 
 

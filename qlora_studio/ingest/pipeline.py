@@ -22,15 +22,17 @@ from sqlmodel import Session, col, delete, select
 
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split
 from qlora_studio.core.errors import StorageFull
+from qlora_studio.core.secrets import SecretLost
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
 from qlora_studio.db.models import Clip, Dataset
 from qlora_studio.examples import catalog
-from qlora_studio.ingest import blobs, examining, findings, sources, splits, staging, totals
+from qlora_studio.ingest import blobs, examining, findings, remote, sources, splits, staging, totals
 from qlora_studio.ingest.decoding import DecoderPool
 from qlora_studio.ingest.examining import Examined
 from qlora_studio.ingest.manifests import ManifestRefused
 from qlora_studio.ingest.matching import Plan, StagedFile, match
+from qlora_studio.ingest.refusal import Cancelled, DatasetGone, SourceRefused
 from qlora_studio.storage import layout
 
 FLUSH_EVERY_S = 0.4
@@ -38,10 +40,6 @@ FLUSH_ROWS = 250
 UPDATE_ROWS = 500
 _DISK_FULL = "The disk is full. Make room, then start again; everything received is kept."
 _log = logging.getLogger(__name__)
-
-
-class DatasetGone(Exception):
-    """The dataset was deleted while it was being taken in."""
 
 
 def run(dataset_id: str) -> None:
@@ -52,12 +50,16 @@ def run(dataset_id: str) -> None:
             return
         kept: set[str] = set()
         try:
-            _take_in(dataset, kept)
+            if _fetch(dataset):
+                _take_in(dataset, kept)
             kept.clear()
         except DatasetGone:
             staging.discard(dataset_id)
             return
-        except (sources.SourceRefused, ManifestRefused, StorageFull) as refusal:
+        except Cancelled:
+            _forget_clips(dataset_id)
+            return
+        except (SourceRefused, ManifestRefused, StorageFull, SecretLost) as refusal:
             _fail(dataset_id, str(refusal))
             return
         except OSError as error:
@@ -73,6 +75,18 @@ def run(dataset_id: str) -> None:
     if (dataset := _load(dataset_id)) is not None and dataset.status is DatasetStatus.READY:
         staging.discard(dataset_id)
         findings.bring_up_to_date(dataset_id)
+
+
+def _fetch(dataset: Dataset) -> bool:
+    """Bring a dataset's files here; False if its owner wants to look at them before they are taken in."""
+    if dataset.source.get("kind") not in remote.KINDS:
+        return True
+    remote.fetch(dataset, get_settings())
+    if not dataset.source.get("review"):
+        return True
+    with engine.write() as session:
+        _row(session, dataset.id).status = DatasetStatus.AWAITING_FILES
+    return False
 
 
 def _take_in(dataset: Dataset, kept: set[str]) -> None:
@@ -197,7 +211,23 @@ def _row(session: Session, dataset_id: str) -> Dataset:
     dataset = session.get(Dataset, dataset_id)
     if dataset is None:
         raise DatasetGone
+    if dataset.status is not DatasetStatus.PROCESSING:
+        raise Cancelled
     return dataset
+
+
+def _forget_clips(dataset_id: str) -> None:
+    """After a cancel: the clips so far go, and the files wait for another start."""
+    with engine.write() as session:
+        dataset = session.get(Dataset, dataset_id)
+        if dataset is None or dataset.status in (DatasetStatus.PROCESSING, DatasetStatus.READY):
+            return  # it was started again; that process sees to it
+        mine = col(Clip.dataset_id) == dataset_id
+        hashes = session.exec(select(Clip.sha256).where(mine)).all()
+        session.exec(delete(Clip).where(mine))
+        dataset.progress_done = dataset.progress_total = 0
+        dataset.duration_s = 0.0
+        blobs.sweep(session, hashes)
 
 
 def _n_threads() -> int:

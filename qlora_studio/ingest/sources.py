@@ -13,10 +13,7 @@ from qlora_studio.ingest import archives, staging
 from qlora_studio.ingest.manifests import split_of
 from qlora_studio.ingest.matching import StagedFile, not_sound_reason
 from qlora_studio.ingest.names import clean_name, is_junk, staged_name
-
-
-class SourceRefused(Exception):
-    """Nothing can be taken from this source; the text says why and what to do."""
+from qlora_studio.ingest.refusal import SourceRefused
 
 
 def from_upload(dataset_id: str, settings: Settings) -> list[StagedFile]:
@@ -27,7 +24,9 @@ def from_upload(dataset_id: str, settings: Settings) -> list[StagedFile]:
     files: list[StagedFile] = []
     for item in received:
         path = staging.files_path(dataset_id) / staged_name(item.name)
-        if not item.is_complete:
+        if item.reason is not None:
+            files.append(StagedFile(item.name, None, item.reason))
+        elif not item.is_complete:
             reason = f"Upload not finished: {item.received:,} bytes came. Add the file again."
             files.append(StagedFile(item.name, None, reason))
         elif (kind := archives.kind_of(path)) is None:

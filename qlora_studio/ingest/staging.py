@@ -27,12 +27,16 @@ RESERVE_BYTES = 256 << 20  # kept free for the database and for running jobs
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A file in staging: its name, the bytes held so far, the bytes it should have (None: not known)."""
+    """A file in staging: its name, the bytes held so far, the bytes it should have (None: not known).
+
+    With a `reason` it is only noted: it can't be used, and its bytes weren't asked for.
+    """
 
     name: str
     received: int
     size: int | None
     is_complete: bool
+    reason: str | None = None
 
 
 class OffsetMismatch(Conflict):
@@ -71,7 +75,8 @@ def list_received(dataset_id: str) -> list[Received]:
         except ValueError:
             continue  # cut short by a power loss before anything was acknowledged
         held = data.stat().st_size if data.exists() else 0
-        found.append(Received(content["name"], held, content["size"], content["is_complete"]))
+        reason = content.get("reason")
+        found.append(Received(content["name"], held, content["size"], content["is_complete"], reason))
     return sorted(found, key=lambda item: item.name)
 
 
@@ -87,6 +92,32 @@ def forget(dataset_id: str, name: str) -> None:
             _lock(file.fileno(), name)
             path.unlink(missing_ok=True)
     path.with_name(path.name + ".json").unlink(missing_ok=True)
+
+
+def adopt(dataset_id: str, name: str, path: Path) -> None:
+    """Take a whole file that lies on the same disk into staging; `path` is gone afterwards.
+
+    Raises:
+        OSError: the disk is full or broken.
+    """
+    data = files_path(dataset_id) / staged_name(name)
+    data.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        size = os.fstat(file.fileno()).st_size
+    os.replace(path, data)
+    _write_note(data, {"name": name, "size": size, "is_complete": True})
+
+
+def refuse(dataset_id: str, name: str, reason: str) -> None:
+    """Note a file that can't be used, so that it is listed with its reason."""
+    data = files_path(dataset_id) / staged_name(name)
+    data.parent.mkdir(parents=True, exist_ok=True)
+    _write_note(data, {"name": name, "size": None, "is_complete": False, "reason": reason})
+
+
+def _write_note(data: Path, content: dict[str, object]) -> None:
+    atomic.write_text(data.with_name(data.name + ".json"), json.dumps(content))
 
 
 def discard(dataset_id: str) -> None:
@@ -234,7 +265,7 @@ def _over_cap(name: str, cap: int) -> str:
 
 def as_json(item: Received) -> dict[str, object]:
     """The shape the API gives."""
-    values = asdict(item)
+    values = {name: value for name, value in asdict(item).items() if name != "reason" or value}
     return {"filename": values.pop("name"), **values}
 
 

@@ -1,24 +1,22 @@
 """Datasets: make them, take files in, look at them, delete them."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 from sqlalchemy import event, func
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split, Task
-from qlora_studio.contracts.spec import ClipItem, Strict
+from qlora_studio.contracts.spec import AugmentationSpec, ClipItem, Strict
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
-from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
 from qlora_studio.db.models import Adapter, Clip, Dataset, Job, User
 from qlora_studio.examples import catalog
 from qlora_studio.ingest import blobs, history, launching, staging
-from qlora_studio.ingest.manifests import FIELDS
-from qlora_studio.services import audit
+from qlora_studio.services import audit, dataset_sources
+from qlora_studio.services.dataset_sources import DatasetSource
 from qlora_studio.storage import layout
 
 _NOT_THERE = "There is no such dataset."
@@ -38,23 +36,12 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Description = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)]
 
 
-def _offered(kind: Any) -> Any:
-    if kind not in ("upload", "folder", "example"):
-        raise ValueError(
-            "Datasets come from an upload or a folder of the server; other sources aren't offered yet."
-        )
-    return kind
-
-
-class DatasetSource(Strict):
-    """Where the files come from. `path` goes with `folder`."""
-
-    kind: Annotated[Literal["upload", "folder", "example"], BeforeValidator(_offered)]
-    path: str | None = None
-
-
 class DatasetCreate(Strict):
-    """A new dataset. `mapping` says which column is the `file`, `text`, `label`, `speaker` or `split`."""
+    """A new dataset.
+
+    `mapping` says which column is the `file`, `text`, `label`, `speaker` or `split`, and with `label_from`
+    (`folder`, `prefix`, `none`) where labels come from that no column gives.
+    """
 
     name: Name
     description: Description = ""
@@ -70,20 +57,24 @@ class DatasetUpdate(Strict):
     description: Description | None = None
     task: Task | None = None
     mapping: dict[str, str] | None = None
+    augmentation: AugmentationSpec | None = None
 
 
 def create(session: Session, *, actor: User, form: DatasetCreate) -> Dataset:
     """Make a dataset. With files to upload it waits for them; any other source is taken in at once.
 
+    With `source.review` it waits before files are taken in, for somebody to look at the mapping.
+
     Raises:
         Forbidden: the actor's role may only look.
         InvalidInput: a field is wrong.
+        NotFound: the credential isn't the actor's.
+        TooLarge: the actor has all the datasets or bytes that one account may.
     """
     _require_trainer(actor)
-    _check_mapping(form.mapping)
-    source = form.source.model_dump(exclude_none=True)
-    if form.source.kind == "folder":
-        source["path"] = str(_allowed_folder(form.source.path))
+    dataset_sources.check_mapping(form.mapping)
+    dataset_sources.check_count(session, actor=actor)
+    source = dataset_sources.checked(session, actor=actor, source=form.source)
     dataset = Dataset(
         owner_id=actor.id,
         name=form.name,
@@ -95,7 +86,8 @@ def create(session: Session, *, actor: User, form: DatasetCreate) -> Dataset:
     session.add(dataset)
     session.flush()
     _audit(session, actor, "dataset.create", dataset)
-    if form.source.kind != "upload":
+    waits = form.source.kind == "upload" or (form.source.kind == "folder" and form.source.review)
+    if not waits:
         _start(session, dataset)
     return dataset
 
@@ -169,7 +161,7 @@ def update(session: Session, *, actor: User, dataset_id: str, form: DatasetUpdat
     )
     if is_read_anew and dataset.status in (DatasetStatus.READY, DatasetStatus.PROCESSING):
         raise Conflict("The labels were read for this task. Make a new dataset for another one.")
-    _check_mapping(changes.get("mapping", {}))
+    dataset_sources.check_mapping(changes.get("mapping", {}))
     for key, value in changes.items():
         setattr(dataset, key, value)
     dataset.updated_at = utc_now()
@@ -234,8 +226,44 @@ def start_ingest(session: Session, *, actor: User, dataset_id: str) -> Dataset:
         raise Conflict("This dataset is ready; its files are in.")
     if dataset.source.get("kind") == "upload" and not staging.list_received(dataset_id):
         raise Conflict("No file has been received yet. Add recordings first.")
+    if dataset.status is DatasetStatus.AWAITING_FILES:
+        dataset.source = {**dataset.source, "review": False}  # somebody has looked at the files
     _start(session, dataset)
     return dataset
+
+
+def cancel(session: Session, *, actor: User, dataset_id: str) -> Dataset:
+    """Stop fetching or taking in. Uploaded files stay and wait; everything can be started again.
+
+    Raises:
+        NotFound: it isn't the actor's.
+        Conflict: nothing is under way.
+    """
+    _require_trainer(actor)
+    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
+    if dataset.status is not DatasetStatus.PROCESSING:
+        raise Conflict("Nothing is under way that could be stopped.")
+    if dataset.source.get("kind") == "upload":
+        dataset.status = DatasetStatus.AWAITING_FILES
+    else:
+        dataset.status, dataset.error = DatasetStatus.ERROR, "It was stopped. Start it again, or delete it."
+    dataset.updated_at = utc_now()
+    session.add(dataset)
+    _audit(session, actor, "dataset.cancel", dataset)
+    return dataset
+
+
+def describe_progress(dataset: Dataset) -> str:
+    """What a dataset that is being processed is doing, for people; empty for any other."""
+    if dataset.status is not DatasetStatus.PROCESSING:
+        return ""
+    if dataset.progress_total:
+        return f"Taking in: {dataset.progress_done:,} of {dataset.progress_total:,} files"
+    fetched = dataset.source.get("fetched")
+    if not fetched:
+        return "Looking at the files"
+    total = f" of {fetched['total'] / 1e6:,.1f}" if fetched.get("total") else ""
+    return f"Fetching: {fetched['bytes'] / 1e6:,.1f}{total} MB"
 
 
 def recover(session: Session) -> list[str]:
@@ -325,28 +353,6 @@ def _remove_files(dataset_id: str, hashes: list[str]) -> None:
 def _require_trainer(actor: User) -> None:
     if actor.role not in (Role.ADMIN, Role.TRAINER):
         raise Forbidden("Your role can look, but not change datasets. Ask an admin for the trainer role.")
-
-
-def _check_mapping(mapping: dict[str, str]) -> None:
-    unknown = [key for key in mapping if key not in FIELDS]
-    if unknown:
-        message = f"{unknown[0][:40]} isn't a field; use {', '.join(FIELDS)}."
-        raise InvalidInput(message, fields={"mapping": message})
-
-
-def _allowed_folder(path: str | None) -> Path:
-    """The same answer for a folder outside the roots and one that isn't there: nothing is given away."""
-    roots = get_settings().dataset_root_paths
-    if not roots:
-        message = "No server folder may be used: QLORA_STUDIO_DATASET_ROOTS isn't set on this server."
-        raise InvalidInput(message, fields={"source.path": message})
-    message = f"Give a folder under {' or '.join(str(r) for r in roots)}."
-    if not path or "\0" in path:
-        raise InvalidInput(message, fields={"source.path": message})
-    resolved = Path(path).resolve()
-    if not any(resolved.is_relative_to(root) for root in roots) or not resolved.is_dir():
-        raise InvalidInput(message, fields={"source.path": message})
-    return resolved
 
 
 def _audit(session: Session, actor: User, action: str, dataset: Dataset) -> None:

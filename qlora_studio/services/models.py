@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, JobStatus, ModelStatus, Role, Task
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from qlora_studio.core.hub import check_repo_id, check_revision
 from qlora_studio.core.ids import new_id
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models.adapter import Adapter
@@ -18,7 +19,6 @@ from qlora_studio.db.models.user import User
 from qlora_studio.examples import catalog
 from qlora_studio.modelfiles import prepare
 from qlora_studio.modelfiles.check import CheckedModel, check_folder
-from qlora_studio.modelfiles.hub import check_repo_id, check_revision
 from qlora_studio.modelfiles.roots import resolve_folder
 from qlora_studio.services import audit, model_intake
 from qlora_studio.services.model_schemas import ModelCreate, ModelUpdate, PathSource, StarterSource

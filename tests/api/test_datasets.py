@@ -257,7 +257,7 @@ NONSENSE = (
     ({"name": " "}, "name"),
     ({"name": "x" * 121}, "name"),
     ({"task": "cooking"}, "task"),
-    ({"source": {"kind": "hub", "path": "x"}}, "source.kind"),
+    ({"source": {"kind": "ftp", "path": "x"}}, "source.kind"),
     ({"source": {"kind": "folder", "path": "/etc"}}, "source.path"),
     ({"source": 5}, "source"),
     ({"mapping": {"nonsense": "x"}}, "mapping"),
