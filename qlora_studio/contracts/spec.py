@@ -61,8 +61,73 @@ class EvaluationSpec(Strict):
     save_every_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=10)]
+
+
+class NoiseSpec(Strict):
+    """White noise, so many dB under the clip's own level."""
+
+    probability: Share = 0.5
+    min_snr_db: Annotated[float, Field(ge=-10, le=80)] = 10.0
+    max_snr_db: Annotated[float, Field(ge=-10, le=80)] = 30.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "NoiseSpec":
+        _check_order(self, "min_snr_db", "max_snr_db")
+        return self
+
+
+class GainSpec(Strict):
+    """Louder or softer; what would go over full scale is clipped, as it is in a recording."""
+
+    probability: Share = 0.5
+    min_db: Annotated[float, Field(ge=-40, le=20)] = -6.0
+    max_db: Annotated[float, Field(ge=-40, le=20)] = 6.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "GainSpec":
+        _check_order(self, "min_db", "max_db")
+        return self
+
+
+class TimeMaskSpec(Strict):
+    """Stretches of silence, each at most `max_s` long and at most a fifth of the clip."""
+
+    probability: Share = 0.5
+    count: Count = 2
+    max_s: Annotated[float, Field(gt=0, le=5)] = 0.2
+
+
+class FrequencyMaskSpec(Strict):
+    """Bands taken out of the whole clip, each at most `max_share` of the mel scale wide."""
+
+    probability: Share = 0.5
+    count: Count = 2
+    max_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+
+
+class AugmentationSpec(Strict):
+    """How training clips are varied each time they are used; what is None is off. Never for evaluation."""
+
+    noise: NoiseSpec | None = None
+    gain: GainSpec | None = None
+    time_masks: TimeMaskSpec | None = None
+    frequency_masks: FrequencyMaskSpec | None = None
+
+    @property
+    def is_on(self) -> bool:
+        parts = (self.noise, self.gain, self.time_masks, self.frequency_masks)
+        return any(part is not None and part.probability > 0 for part in parts)
+
+
+def _check_order(spec: Strict, low: str, high: str) -> None:
+    if getattr(spec, low) > getattr(spec, high):
+        raise ValueError(f"{low} must not be above {high}.")
+
+
 class TrainSpec(Strict):
-    """A job as a person asks for it."""
+    """A job as a person asks for it. Without `augmentation` it is the dataset's own at launch."""
 
     name: Annotated[str, Field(min_length=1, max_length=120)]
     dataset_id: Annotated[str, Field(min_length=1)]
@@ -71,6 +136,7 @@ class TrainSpec(Strict):
     qlora: QLoraSpec = Field(default_factory=QLoraSpec)
     optimization: OptimizationSpec = Field(default_factory=OptimizationSpec)
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
+    augmentation: AugmentationSpec | None = None
     after_job_id: str | None = None
 
     @model_validator(mode="after")

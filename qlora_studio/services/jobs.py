@@ -20,7 +20,7 @@ from qlora_studio.contracts.enums import (
     Split,
     StopMode,
 )
-from qlora_studio.contracts.spec import TrainSpec
+from qlora_studio.contracts.spec import AugmentationSpec, TrainSpec
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StorageFull
 from qlora_studio.core.ids import new_id
@@ -76,6 +76,7 @@ def submit(session: Session, *, actor: User, spec: TrainSpec, launch_key: str | 
     key = f"{actor.id}:{launch_key}"[:200] if launch_key else None
     if key and (existing := session.exec(select(Job).where(col(Job.launch_key) == key)).first()):
         return existing
+    spec = _with_augmentation(session, spec)
     check = validate(session, actor=actor, spec=spec)
     if not check.ok:
         raise InvalidInput(" ".join(check.errors.values()), fields=check.errors)
@@ -86,6 +87,14 @@ def submit(session: Session, *, actor: User, spec: TrainSpec, launch_key: str | 
     _audit(session, actor, "job.create", job)
     event.listen(session, "after_commit", lambda _: supervisor.wake(), once=True)
     return job
+
+
+def _with_augmentation(session: Session, spec: TrainSpec) -> TrainSpec:
+    """Put the dataset's way to vary clips into a spec that has none, so that it stays the job's own."""
+    dataset = session.get(Dataset, spec.dataset_id)
+    if spec.augmentation is not None or dataset is None or not dataset.augmentation:
+        return spec  # a dataset that isn't there, or isn't the actor's, is refused by `validate`
+    return spec.model_copy(update={"augmentation": AugmentationSpec.model_validate(dataset.augmentation)})
 
 
 def _make_job(

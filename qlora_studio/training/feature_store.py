@@ -1,17 +1,20 @@
 """Decoded clips, computed once and kept in memory as far as it goes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import psutil
 
-from qlora_studio.audio.features import load_mono
+from qlora_studio.audio.resample import load_mono
 from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.training.failures import BadData
 from qlora_studio.training.tasks.base import Batch, Features, SpeechTask
 
 _MEMORY_SHARE = 0.2
 _MEMORY_CAP_BYTES = 4 * 2**30
+
+Vary = Callable[[ClipItem, np.ndarray], np.ndarray]
 
 
 class FeatureStore:
@@ -22,6 +25,7 @@ class FeatureStore:
         self._task = task
         self._budget_bytes = min(free, _MEMORY_CAP_BYTES) if budget_bytes is None else budget_bytes
         self._features: dict[str, Features] = {}
+        self._samples: dict[str, np.ndarray] = {}
         self._labels: dict[str, list[int]] = {}
 
     def features(self, clip: ClipItem) -> Features:
@@ -33,15 +37,23 @@ class FeatureStore:
         cached = self._features.get(clip.id)
         if cached is not None:
             return cached
-        try:
-            features = self._task.features(load_mono(Path(clip.path), self._task.sampling_rate))
-        except (OSError, ValueError) as error:
-            raise BadData(f"Clip {clip.id} cannot be read ({error}). Exclude it and try again.") from error
-        size = sum(array.nbytes for array in features.values())
-        if size <= self._budget_bytes:
-            self._budget_bytes -= size
+        features = self._task.features(self._decode(clip))
+        if self._has_room(sum(array.nbytes for array in features.values())):
             self._features[clip.id] = features
         return features
+
+    def varied_features(self, clip: ClipItem, vary: Vary) -> Features:
+        """Return the features of a clip that is varied first: computed each time, only its sound is kept.
+
+        Raises:
+            BadData: the clip cannot be decoded; the sentence names it.
+        """
+        samples = self._samples.get(clip.id)
+        if samples is None:
+            samples = self._decode(clip)
+            if self._has_room(samples.nbytes):
+                self._samples[clip.id] = samples
+        return self._task.features(vary(clip, samples))
 
     def clear(self) -> None:
         """Forget all features: the task makes others from now on."""
@@ -53,7 +65,20 @@ class FeatureStore:
             self._labels[clip.id] = self._task.encode(clip.text or "")
         return self._labels[clip.id]
 
-    def batch(self, clips: Sequence[ClipItem]) -> Batch:
-        """Return the padded batch of some clips, on the CPU."""
-        features = [self.features(clip) for clip in clips]
+    def batch(self, clips: Sequence[ClipItem], *, vary: Vary | None = None) -> Batch:
+        """Return the padded batch of some clips, on the CPU; with `vary` of their varied sound."""
+        features = [self.varied_features(clip, vary) if vary else self.features(clip) for clip in clips]
         return self._task.collate(features, [self.labels(clip) for clip in clips])
+
+    def _decode(self, clip: ClipItem) -> np.ndarray:
+        try:
+            return load_mono(Path(clip.path), sample_rate=self._task.sampling_rate)
+        except (OSError, ValueError) as error:
+            raise BadData(f"Clip {clip.id} cannot be read ({error}). Exclude it and try again.") from error
+
+    def _has_room(self, n_bytes: int) -> bool:
+        """Take so much of the budget, if it is left."""
+        if n_bytes > self._budget_bytes:
+            return False
+        self._budget_bytes -= n_bytes
+        return True

@@ -27,6 +27,7 @@ from qlora_studio.training.run_state import RunState, check_metric
 from qlora_studio.training.tasks.base import Batch
 from qlora_studio.training.tasks.whisper import WhisperTask
 from qlora_studio.training.trainer import StudioTrainer, training_arguments
+from qlora_studio.training.variation import Variation
 
 EVALUATIONS_A_RUN = 6
 
@@ -43,6 +44,7 @@ class TrainingRun:
         self.metric = check_metric(self.train.evaluation)
         self.state = RunState()
         self.model: Any = None
+        self.variation: Variation | None = None
         self._batches: deque[tuple[int, float]] = deque()  # clips and seconds of those not yet trained on
 
     def run(self) -> ResultFile:
@@ -84,6 +86,12 @@ class TrainingRun:
         for message in self.task.prepare(base, [*self.clips.train, *self.clips.validation]):
             attempt.warn("text", message)
         self.store = FeatureStore(self.task)
+        if self.train.augmentation is not None and self.train.augmentation.is_on:
+            self.variation = Variation(
+                self.train.augmentation,
+                sample_rate=self.task.sampling_rate,
+                seed=self.train.optimization.seed,
+            )
         if isinstance(self.task, WhisperTask):
             self.task.set_language(base, [self.store.features(clip) for clip in self.clips.train[:8]])
         self._warn_if_not_packed(base)
@@ -169,13 +177,14 @@ class TrainingRun:
             else None,
             after_step=self.reporter.after_step,
             count_batch=self._count_batch,
+            before_epoch=self.variation.set_epoch if self.variation else lambda _: None,
         )
         self.reporter.trainer = trainer
         return trainer
 
     def _collate(self, clips: Sequence[ClipItem]) -> Batch:
         self._batches.append((len(clips), sum(clip.duration_s for clip in clips)))
-        return self.store.batch(clips)
+        return self.store.batch(clips, vary=self.variation)
 
     def _count_batch(self) -> tuple[int, float]:
         return self._batches.popleft()

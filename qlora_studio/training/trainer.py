@@ -26,6 +26,7 @@ class StudioTrainer(Trainer):
         buckets: our own order of batches, or None for the stock random order.
         after_step: called after each optimiser step with its numbers; returns True to end the training.
         count_batch: gives (clips, seconds of audio) of the next batch to train on; the loader is ahead of it.
+        before_epoch: called with the epoch's number before its first batch is made, also when resuming in it.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class StudioTrainer(Trainer):
         buckets: LengthBuckets | None,
         after_step: Callable[[int, dict[str, float]], bool],
         count_batch: Callable[[], tuple[int, float]],
+        before_epoch: Callable[[int], None] = lambda _: None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._buckets = buckets
         self._after_step = after_step
         self._count_batch = count_batch
+        self._before_epoch = before_epoch
         self._resume: checkpoint.Checkpoint | None = None
         self._last_log: dict[str, float] = {}
         self._step_started = 0.0
@@ -127,13 +130,16 @@ class StudioTrainer(Trainer):
 
 
 class _Clock(TrainerCallback):
-    """Starts the first step's clock when the loop starts, not when the trainer is made."""
+    """Starts the first step's clock when the loop starts, not when the trainer is made; tells of epochs."""
 
     def __init__(self, trainer: StudioTrainer) -> None:
         self._trainer = trainer
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         self._trainer._step_started = time.perf_counter()
+
+    def on_epoch_begin(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
+        self._trainer._before_epoch(int(state.epoch or 0))  # a whole number, or within the one resumed in
 
 
 def raise_if_not_a_number(step: int, values: dict[str, float], last_good: int | None) -> None:

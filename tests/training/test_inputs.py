@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from qlora_studio.audio.features import load_mono
+from qlora_studio.audio.resample import load_mono
 from qlora_studio.contracts.enums import Split
 from qlora_studio.contracts.spec import ClipItem, EvaluationSpec
 from qlora_studio.training import families, metrics
@@ -78,7 +78,7 @@ def test_sound_is_mixed_and_resampled(tmp_path: Path, rate: int) -> None:
     t = np.arange(rate) / rate
     left = 0.5 * np.sin(2 * np.pi * 440 * t)
     soundfile.write(tmp_path / "a.wav", np.stack([left, np.zeros_like(left)], axis=1), rate)
-    mono = load_mono(tmp_path / "a.wav", 16_000)
+    mono = load_mono(tmp_path / "a.wav", sample_rate=16_000)
     assert mono.dtype == np.float32
     assert mono.shape == (16_000,)
     assert np.abs(mono).max() == pytest.approx(0.25, abs=0.02)
@@ -89,7 +89,7 @@ def test_sound_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     samples = np.zeros(0, np.float32) if content == "empty" else np.array([0.0, np.nan], np.float32)
     soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
     with pytest.raises(ValueError, match="no sound" if content == "empty" else "not numbers"):
-        load_mono(tmp_path / "a.wav", 16_000)
+        load_mono(tmp_path / "a.wav", sample_rate=16_000)
 
 
 def test_texts_are_fitted_to_the_alphabet(ctc_path: Path) -> None:
