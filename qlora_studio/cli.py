@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from qlora_studio.commands import adapters, datasets, doctor, jobs, models, training
+from qlora_studio.commands import adapters, dataset_content, datasets, doctor, jobs, models, training
 
 app = typer.Typer(
     help="Fine-tune audio models in 4 bits: bring recordings, train an adapter, watch it learn.",
@@ -14,6 +14,13 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(datasets.app, name="dataset")
+datasets.app.command("report")(dataset_content.report)
+datasets.app.command("exclude")(dataset_content.exclude)
+datasets.app.command("include")(dataset_content.include)
+datasets.app.command("split")(dataset_content.split)
+datasets.app.command("versions")(dataset_content.list_versions)
+datasets.app.command("restore")(dataset_content.restore)
+datasets.app.command("export")(dataset_content.export)
 app.add_typer(models.app, name="model")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(adapters.app, name="adapters")

@@ -13,7 +13,7 @@ Answers are models that keep fields they do not know, so that an older client re
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -61,6 +61,41 @@ class Dataset(_Answer):
     version: int
     content_hash: str
     error: str | None = None
+
+
+class QualityCheck(_Answer):
+    """What one check of the quality report found."""
+
+    key: str
+    title: str
+    n_clips: int
+    n_to_leave_out: int
+    n_left_out: int
+    clip_ids: list[str]
+
+
+class Report(_Answer):
+    version: int
+    is_current: bool
+    n_clips: int
+    n_flagged: int
+    checks: list[QualityCheck]
+
+
+class Exclusion(_Answer):
+    id: str
+    check: str
+    n_clips: int
+    n_left_out: int
+
+
+class Version(_Answer):
+    number: int
+    content_hash: str
+    n_clips: int
+    duration_s: float
+    summary: str
+    created_at: datetime
 
 
 class Model(_Answer):
@@ -209,6 +244,50 @@ class Studio:
             _sleep_until(deadline)
         return dataset
 
+    def get_report(self, dataset_id: str) -> Report:
+        """The quality report, computed anew if content or limits have changed."""
+        return Report.model_validate(self._send("GET", f"/datasets/{dataset_id}/report"))
+
+    def set_limits(self, dataset_id: str, **limits: float | None) -> Report:
+        """Set limits of the report, None for the default."""
+        return Report.model_validate(self._send("PATCH", f"/datasets/{dataset_id}/checks", json=limits))
+
+    def leave_out(
+        self, dataset_id: str, check: str | None = None, *, clip_ids: Sequence[str] = ()
+    ) -> Exclusion:
+        """Leave out what a check found, or the clips that are named."""
+        body = {"check": check} if check is not None else {"clip_ids": list(clip_ids)}
+        return Exclusion.model_validate(self._send("POST", f"/datasets/{dataset_id}/exclusions", json=body))
+
+    def take_back(self, dataset_id: str, exclusion_id: str) -> int:
+        """Take back exactly the clips that an exclusion left out; returns how many."""
+        return self._send("DELETE", f"/datasets/{dataset_id}/exclusions/{exclusion_id}")["n_clips"]
+
+    def preview_split(self, dataset_id: str, ratios: Mapping[str, float], **options: Any) -> dict[str, Any]:
+        """What dealing out would give; options: seed, stratify, group_by_speaker."""
+        body = {"ratios": dict(ratios), **options}
+        return self._send("POST", f"/datasets/{dataset_id}/splits", params={"preview": 1}, json=body)
+
+    def split(self, dataset_id: str, ratios: Mapping[str, float], **options: Any) -> Dataset:
+        """Deal the clips out; options: seed, stratify, group_by_speaker."""
+        body = {"ratios": dict(ratios), **options}
+        return Dataset.model_validate(self._send("POST", f"/datasets/{dataset_id}/splits", json=body))
+
+    def list_versions(self, dataset_id: str) -> Iterator[Version]:
+        """All versions, newest first."""
+        return self._pages(f"/datasets/{dataset_id}/versions", Version, {})
+
+    def restore_version(self, dataset_id: str, number: int) -> Dataset:
+        """Make a new version with the content of a former one."""
+        return Dataset.model_validate(self._send("POST", f"/datasets/{dataset_id}/versions/{number}/restore"))
+
+    def export_dataset(
+        self, dataset_id: str, to: Path, *, format: str = "audiofolder", version: int | None = None
+    ) -> Path:
+        """Write a version as an audiofolder (zip), jsonl or csv."""
+        params = {"format": format} | ({"version": version} if version is not None else {})
+        return self._download(f"/datasets/{dataset_id}/export", to, params=params)
+
     # -- models
 
     def add_model(self, source: Mapping[str, Any], *, name: str = "") -> Model:
@@ -317,8 +396,8 @@ class Studio:
                 return
             page += 1
 
-    def _download(self, path: str, to: Path) -> Path:
-        with self._http.stream("GET", path) as answer:
+    def _download(self, path: str, to: Path, *, params: Mapping[str, Any] | None = None) -> Path:
+        with self._http.stream("GET", path, params=params) as answer:
             _raise_for(answer)
             with to.open("wb") as file:
                 for piece in answer.iter_bytes():

@@ -13,8 +13,10 @@ from qlora_studio.client import ApiError, Studio
 from qlora_studio.contracts.enums import JobStatus
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.settings import get_settings
+from qlora_studio.ingest import launching, pipeline
 from qlora_studio.jobs import supervisor
 from tests.commands.conftest import recordings  # noqa: F401 - a fixture
+from tests.ingest import sounds
 from tests.modelfiles.build import whisper_folder
 
 PASSWORD = "blue-harbour-42-rain"
@@ -95,3 +97,36 @@ def test_from_upload_to_adapter(
     assert done.adapter_id == next(studio.list_adapters()).id
     assert studio.download_adapter(str(done.adapter_id), tmp_path / "a.zip").stat().st_size > 0
     assert studio.download_results(job.id, tmp_path / "r.zip").stat().st_size > 0
+
+
+def test_a_dataset_is_judged_cleaned_split_and_taken_out(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "launch", pipeline.run)
+    dataset = studio.add_dataset({"kind": "upload"}, name="Words")
+    for number in range(4):
+        for name, content in (
+            ("wav", sounds.wav(0.5, pitch=300 + 9 * max(number, 1))),
+            ("txt", b"word %d" % number),
+        ):
+            path = tmp_path / f"{number}.{name}"
+            path.write_bytes(content)
+            studio.upload_file(dataset.id, path)
+    studio.ingest(dataset.id)
+    report = studio.get_report(dataset.id)
+    assert {check.key: check.n_to_leave_out for check in report.checks}["duplicate_audio"] == 1
+    left_out = studio.leave_out(dataset.id, "duplicate_audio")
+    assert studio.take_back(dataset.id, left_out.id) == left_out.n_left_out == 1
+    assert studio.leave_out(dataset.id, clip_ids=[_first_clip(studio, dataset.id)])
+    ratios = {"train": 0.5, "validation": 0.5}
+    shown = studio.preview_split(dataset.id, ratios, seed=3)
+    assert sum(part["n_clips"] for part in shown["splits"].values()) == 3
+    studio.split(dataset.id, ratios, seed=3)
+    assert studio.set_limits(dataset.id, min_duration_s=0.9).n_flagged == 3
+    assert studio.restore_version(dataset.id, 1).n_clips == 4
+    assert [v.number for v in studio.list_versions(dataset.id)] == list(range(6, 0, -1))
+    assert studio.export_dataset(dataset.id, tmp_path / "x.csv", format="csv").read_text().count("\n") == 5
+
+
+def _first_clip(studio: Studio, dataset_id: str) -> str:
+    return studio._send("GET", f"/datasets/{dataset_id}/clips")["items"][0]["id"]

@@ -17,6 +17,7 @@ from qlora_studio.api import (
     clips,
     credentials,
     dataset_quality,
+    dataset_versions,
     datasets,
     jobs,
     models,
@@ -25,7 +26,18 @@ from qlora_studio.api import (
     system,
 )
 
-RESOURCES = (auth, datasets, dataset_quality, clips, credentials, models, jobs, adapters, system)
+RESOURCES = (
+    auth,
+    datasets,
+    dataset_quality,
+    dataset_versions,
+    clips,
+    credentials,
+    models,
+    jobs,
+    adapters,
+    system,
+)
 PREFIX = "/api/v1"
 
 

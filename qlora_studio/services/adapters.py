@@ -207,10 +207,10 @@ def read_example(adapter: Adapter) -> str:
     return found[1].strip() if found else ""
 
 
-def file_name(name: str) -> str:
-    """A name that is safe in a header and on any disk."""
+def file_name(name: str, *, instead: str = "adapter") -> str:
+    """A name that is safe in a header and on any disk; `instead` when nothing of it is."""
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name)
-    return safe.strip("-.")[:80] or "adapter"
+    return safe.strip("-.")[:80] or instead
 
 
 def _view(session: Session, adapter: Adapter) -> AdapterView:

@@ -115,6 +115,8 @@ def get_report(session: Session, *, actor: User, dataset_id: str) -> Report:
     dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
     _require_ready(dataset)
     durations, paces, all_paces = _values(session, dataset_id)
+    if dataset.task not in quality.BY_KEY["odd_pace"].tasks:
+        paces = all_paces = np.zeros(0)
     labels, n_labels = list_labels(session, dataset_id=dataset_id)
     pace = quality.pace_from(all_paces, findings.limits_of(dataset))
     return Report(
