@@ -1,25 +1,19 @@
 """The lists of datasets, models and jobs, and the pages of one, called through their handlers."""
 
-from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from sqlmodel import Session, select
 
 from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, Task, TrainingType
-from qlora_studio.core.session_cookie import session_cookie_name
-from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
-from qlora_studio.services import accounts
 from qlora_studio.state.dataset import DatasetState
 from qlora_studio.state.datasets import DatasetsState
 from qlora_studio.state.jobs import TrainingState
 from qlora_studio.state.model import ModelState
 from qlora_studio.state.models import ModelsState
 from qlora_studio.state.tables import parsed
-
-Opener = Callable[..., Any]
+from tests.state.calling import Opener, call
 
 
 @pytest.fixture
@@ -42,32 +36,6 @@ def things(session: Session, user: User) -> SimpleNamespace:
     session.add(job)
     session.commit()
     return SimpleNamespace(datasets=sets, models=bases, job=job)
-
-
-@pytest.fixture
-def opened(user: User, monkeypatch: pytest.MonkeyPatch) -> Opener:
-    """Makes a state as a signed-in tab has it, at an address."""
-    with db.write() as session:
-        token = accounts.start_session(session, user=user).token
-
-    def make(kind: type, query: dict[str, str] | None = None, **ids: str) -> Any:
-        router = SimpleNamespace(
-            headers=SimpleNamespace(cookie=f"{session_cookie_name()}={token}"),
-            url=SimpleNamespace(path="/", query_parameters=query or {}),
-        )
-        monkeypatch.setattr(kind, "router", property(lambda self: router))
-        for name, value in ids.items():
-            monkeypatch.setattr(kind, name, value, raising=False)
-        return kind(_reflex_internal_init=True)
-
-    return make
-
-
-async def call(state: Any, handler: str, /, **arguments: Any) -> list[str]:
-    """Run a handler; returns what it sent to the page, as text."""
-    answer = type(state).event_handlers[handler].fn(state, **arguments)
-    sent = [event async for event in answer] if isinstance(answer, AsyncIterator) else [await answer]
-    return [str(getattr(event, "args", event)) for event in sent if event is not None]
 
 
 @pytest.mark.parametrize(("kind", "things_of"), [(DatasetsState, "datasets"), (ModelsState, "models")])
