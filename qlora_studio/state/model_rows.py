@@ -10,6 +10,7 @@ from qlora_studio.state import formats
 from qlora_studio.state.datasets import TASK_LABELS
 
 _NF4_BYTES_A_WEIGHT = 0.516
+_LONGEST_IN_TRAINING_S = 40.0  # where the model itself has no limit: memory grows with the longest clip
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,7 @@ def model_view(model: BaseAudioModel) -> ModelView:
         size=formats.size(model.size_bytes or None),
         four_bit_size=_four_bit_size(model),
         sample_rate=f"{model.sample_rate / 1000:g} kHz" if model.sample_rate else "–",
-        max_duration=formats.duration(model.max_duration_s)
-        if model.max_duration_s
-        else "no limit of its own",
+        max_duration=formats.duration(model.max_duration_s or _LONGEST_IN_TRAINING_S),
         languages=", ".join(model.languages[:12]) or "not stated",
         license=model.license or "not stated",
         shape=f"{details.get('n_hidden_layers', '–')} layers, width {details.get('hidden_size', '–')}",
