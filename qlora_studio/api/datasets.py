@@ -18,13 +18,14 @@ from qlora_studio.api.lists import Filter, Page
 from qlora_studio.api.problems import problem
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split, Task
+from qlora_studio.contracts.spec import Strict
 from qlora_studio.core.errors import InvalidInput, TooLarge
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
 from qlora_studio.db.models import Dataset, User
 from qlora_studio.ingest import staging
 from qlora_studio.ingest.names import clean_name
-from qlora_studio.services import clips, dataset_sources, datasets, reports
+from qlora_studio.services import clips, dataset_sources, datasets, mapping_previews, reports
 from qlora_studio.services.datasets import DatasetCreate, DatasetUpdate
 
 router = APIRouter(tags=["Datasets"])
@@ -93,6 +94,12 @@ class ClipFilter(Filter):
     sort: Annotated[str, Field(max_length=40)] = "position"
 
 
+class MappingRequest(Strict):
+    """Field to column, and `label_from`."""
+
+    mapping: dict[str, str] | None = None
+
+
 @router.get("/datasets")
 def list_datasets(user: CurrentUser, wanted: Annotated[DatasetFilter, Query()]) -> DatasetPage:
     """List your datasets."""
@@ -146,6 +153,17 @@ def ingest(dataset_id: str, user: CurrentTrainer) -> DatasetPublic:
     with engine.write() as session:
         dataset = datasets.start_ingest(session, actor=user, dataset_id=dataset_id)
     return DatasetPublic.of(dataset)
+
+
+@router.post("/datasets/{dataset_id}/mapping-preview")
+def preview_mapping(dataset_id: str, body: MappingRequest, user: CurrentTrainer) -> dict[str, Any]:
+    """Show how the files would be read, before they are: columns, mapping, first rows, what matches what.
+
+    Without `mapping` the dataset's own is used, over the guess. Nothing is changed; PATCH keeps a mapping.
+    """
+    with engine.read() as session:
+        dataset = mapping_previews.find_files(session, actor=user, dataset_id=dataset_id)
+    return mapping_previews.look(dataset, mapping=body.mapping).as_json()
 
 
 @router.post("/datasets/{dataset_id}/cancel", status_code=202)

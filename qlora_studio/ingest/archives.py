@@ -18,6 +18,7 @@ from qlora_studio.ingest.names import clean_name, is_junk
 MAX_RATIO = 200  # sound packs 2 to 3 times, silence about 1000 times over short stretches
 RATIO_FREE_BYTES = 64 << 20  # below this a ratio says nothing
 MAX_DEPTH = 32
+LOOK_BYTES = 256 << 20  # of labels, when an archive is only looked at
 MAX_DIRECTORY_BYTES = 64 << 20
 _PIECE = 1 << 20
 _TAR_MAGIC = (257, b"ustar")
@@ -105,6 +106,27 @@ def extract(
             destination.unlink(missing_ok=True)
         raise
     return written
+
+
+def look(
+    path: Path, target: Callable[[str], Path], *, limits: ArchiveLimits, wanted: Callable[[str], bool]
+) -> list[tuple[str, Path]]:
+    """What `extract` would give, with only the `wanted` files written; the others have the zip's own path.
+
+    Raises:
+        ArchiveRefused: as `extract` does.
+        OSError: the disk is full or broken.
+    """
+    with _open(path) as archive:
+        entries = plan(archive, limits=limits, compressed_bytes=path.stat().st_size)
+        left = LOOK_BYTES
+        found: list[tuple[str, Path]] = []
+        for entry in entries:
+            is_read = wanted(entry.name) and entry.info.file_size <= left
+            found.append((entry.name, target(entry.name) if is_read else path))
+            if is_read:
+                left -= _write(archive, entry, found[-1][1], left)
+    return found
 
 
 def plan(archive: zipfile.ZipFile, *, limits: ArchiveLimits, compressed_bytes: int) -> list[ArchiveEntry]:

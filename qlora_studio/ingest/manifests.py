@@ -91,28 +91,53 @@ def read_manifest(path: Path, name: str, *, mapping: Mapping[str, str] | None = 
     Args:
         path: where its bytes are.
         name: its own name; tells CSV from JSON Lines and gives the folder that file names are relative to.
-        mapping: field (`file`, `text`, `label`, `speaker`, `split`) to column, put over the guess.
+        mapping: field (`file`, `text`, `label`, `speaker`, `split`) to column, put over the guess; an empty
+            column takes the guess away.
 
     Raises:
         ManifestRefused: not UTF-8, too large, broken, or no column names the files.
     """
+    numbered, columns = _read(path, name)
+    wanted = {**guess_mapping(columns), **(mapping or {})}
+    chosen = {target: column for target, column in wanted.items() if column}
+    _check_mapping(chosen, columns, name)
+    folder = str(PurePosixPath(name).parent)
+    rows = [_row(number, record, chosen, folder) for number, record in numbered]
+    return Manifest(name=name, rows=rows, mapping=chosen, columns=columns)
+
+
+def columns_of(path: Path, name: str) -> list[str]:
+    """The columns of a table, for somebody to choose from.
+
+    Raises:
+        ManifestRefused: not UTF-8, too large or broken.
+    """
+    return _read(path, name)[1]
+
+
+def read_text(path: Path, name: str) -> str:
+    """A file's text.
+
+    Raises:
+        ManifestRefused: it is too large or isn't UTF-8.
+    """
     if path.stat().st_size > MAX_BYTES:
         raise ManifestRefused(f"{name} is larger than {MAX_BYTES >> 20} MB.")
     try:
-        content = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ManifestRefused(f"{name} isn't UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
+
+
+def _read(path: Path, name: str) -> tuple[list[tuple[int, dict[str, Any]]], list[str]]:
+    content = read_text(path, name)
     if name.lower().endswith(".jsonl"):
         numbered, columns = _read_jsonl(content, name)
     else:
         numbered, columns = _read_csv(content, name)
     if len(numbered) > MAX_ROWS:
         raise ManifestRefused(f"{name} has {len(numbered):,} rows; at most {MAX_ROWS:,} are read.")
-    chosen = {**guess_mapping(columns), **{k: v for k, v in (mapping or {}).items() if v}}
-    _check_mapping(chosen, columns, name)
-    folder = str(PurePosixPath(name).parent)
-    rows = [_row(number, record, chosen, folder) for number, record in numbered]
-    return Manifest(name=name, rows=rows, mapping=chosen, columns=columns)
+    return numbered, columns
 
 
 def _check_mapping(mapping: Mapping[str, str], columns: list[str], name: str) -> None:

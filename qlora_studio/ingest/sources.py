@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from qlora_studio.core.errors import StorageFull
 from qlora_studio.core.settings import Settings
-from qlora_studio.ingest import archives, staging
+from qlora_studio.ingest import archives, parquet, staging
 from qlora_studio.ingest.manifests import split_of
 from qlora_studio.ingest.matching import StagedFile, not_sound_reason
 from qlora_studio.ingest.names import clean_name, is_junk, staged_name
@@ -24,20 +24,38 @@ def from_upload(dataset_id: str, settings: Settings) -> list[StagedFile]:
     files: list[StagedFile] = []
     for item in received:
         path = staging.files_path(dataset_id) / staged_name(item.name)
-        if item.reason is not None:
-            files.append(StagedFile(item.name, None, item.reason))
-        elif not item.is_complete:
-            reason = f"Upload not finished: {item.received:,} bytes came. Add the file again."
+        if (reason := unusable_reason(item, path)) is not None:
             files.append(StagedFile(item.name, None, reason))
-        elif (kind := archives.kind_of(path)) is None:
+        elif archives.kind_of(path) is None:
             files.append(StagedFile(item.name, path))
-        elif kind == "zip" and item.name.lower().endswith(".zip"):
-            prefix = f"{PurePosixPath(item.name).stem}/" if n_zips > 1 else ""
-            files += _from_zip(item.name, path, taken, prefix, settings)
         else:
-            reason = f"Archive refused: {kind} under this name isn't read. Send a zip or the files."
-            files.append(StagedFile(item.name, None, reason))
-    return _without_top_folder(files)
+            files += _from_zip(item.name, path, taken, zip_prefix(item.name, n_zips), settings)
+    return without_top_folder(_unpacked(files, taken, settings))
+
+
+def unusable_reason(item: staging.Received, path: Path) -> str | None:
+    """Why a received file can't be used whatever it holds, or None."""
+    if item.reason is not None:
+        return item.reason
+    if not item.is_complete:
+        return f"Upload not finished: {item.received:,} bytes came. Add the file again."
+    kind = archives.kind_of(path)
+    if kind is None or (kind == "zip" and item.name.lower().endswith(".zip")):
+        return None
+    return f"Archive refused: {kind} under this name isn't read. Send a zip or the files."
+
+
+def zip_prefix(name: str, n_zips: int) -> str:
+    """The folder that a zip's files are shown in: its own when there are several zips."""
+    return f"{PurePosixPath(name).stem}/" if n_zips > 1 else ""
+
+
+def archive_limits(settings: Settings) -> archives.ArchiveLimits:
+    return archives.ArchiveLimits(
+        max_total_bytes=settings.max_upload_bytes,
+        max_file_bytes=settings.max_file_bytes,
+        max_entries=settings.max_archive_entries,
+    )
 
 
 def from_folder(dataset_id: str, folder: Path, roots: list[Path], settings: Settings) -> list[StagedFile]:
@@ -53,30 +71,43 @@ def from_folder(dataset_id: str, folder: Path, roots: list[Path], settings: Sett
     taken = _fresh_folder(dataset_id)
     left = min(settings.max_upload_bytes, staging.free_bytes())
     files: list[StagedFile] = []
-    for number, path in enumerate(_walk(real)):
+    for number, path in enumerate(walk(real)):
         if number >= settings.max_archive_entries:
             raise SourceRefused(f"The folder holds more than {settings.max_archive_entries:,} files.")
         name = clean_name(str(path.relative_to(real)))
         if (reason := not_sound_reason(name)) is not None:
             files.append(StagedFile(name, None, reason))
             continue
-        file, count = _copied(path, name, roots, taken, left)
+        file, count = copied(path, name, roots, taken, left)
         left -= count
         files.append(file)
-    return files
+    return _unpacked(files, taken, settings)
+
+
+def _unpacked(files: list[StagedFile], taken: Path, settings: Settings) -> list[StagedFile]:
+    """Parquet files taken apart; everything else as it is."""
+    left = min(settings.max_upload_bytes, staging.free_bytes())
+    unpacked: list[StagedFile] = []
+    for file in files:
+        if file.path is None or not parquet.is_parquet(file.path, file.name):
+            unpacked.append(file)
+            continue
+        try:
+            inside = parquet.unpack(file.path, file.name, taken, max_bytes=left, settings=settings)
+        except parquet.ParquetRefused as refusal:
+            unpacked.append(StagedFile(file.name, None, f"Parquet refused: {refusal}"))
+            continue
+        left -= sum(f.path.stat().st_size for f in inside if f.path is not None)
+        unpacked += inside
+    return unpacked
 
 
 def _from_zip(zip_name: str, path: Path, taken: Path, prefix: str, settings: Settings) -> list[StagedFile]:
-    limits = archives.ArchiveLimits(
-        max_total_bytes=settings.max_upload_bytes,
-        max_file_bytes=settings.max_file_bytes,
-        max_entries=settings.max_archive_entries,
-    )
     try:
         written = archives.extract(
             path,
             lambda name: taken / staged_name(prefix + name),
-            limits=limits,
+            limits=archive_limits(settings),
             free_bytes=staging.free_bytes(),
         )
     except archives.ArchiveRefused as refusal:
@@ -84,7 +115,7 @@ def _from_zip(zip_name: str, path: Path, taken: Path, prefix: str, settings: Set
     return [StagedFile(prefix + name, destination) for name, destination in written]
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def walk(root: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(root, followlinks=False):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         links = [f for f in folders if (Path(folder) / f).is_symlink()]  # listed, but not gone into
@@ -93,7 +124,7 @@ def _walk(root: Path) -> Iterator[Path]:
                 yield Path(folder) / name
 
 
-def _copied(path: Path, name: str, roots: list[Path], taken: Path, left: int) -> tuple[StagedFile, int]:
+def copied(path: Path, name: str, roots: list[Path], taken: Path, left: int) -> tuple[StagedFile, int]:
     """Copy one file through an open descriptor, so that it can't be swapped between check and use."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -134,7 +165,7 @@ def _fresh_folder(dataset_id: str) -> Path:
     return taken
 
 
-def _without_top_folder(files: list[StagedFile]) -> list[StagedFile]:
+def without_top_folder(files: list[StagedFile]) -> list[StagedFile]:
     """A folder dropped as a whole shows the files in it, not its own name; a split's folder stays."""
     tops = {f.name.partition("/")[0] for f in files if not is_junk(f.name)}
     if len(tops) != 1 or any("/" not in f.name for f in files) or split_of(next(iter(tops))):

@@ -163,3 +163,39 @@ def test_one_account_keeps_so_many_bytes(client, monkeypatch):
     assert post(client, kind="upload").status_code == 413
     assert client.delete(f"/datasets/{second}").status_code == 204
     assert client.put(f"/datasets/{first}/files/d.wav", content=b"x").status_code == 201
+
+
+def test_a_mapping_can_be_looked_at_before_it_is_used(client, api, user, stranger):
+    made = post(client, kind="upload").json()["id"]
+    look = f"/datasets/{made}/mapping-preview"
+    assert client.post(look, json={}).status_code == 409
+    client.put(f"/datasets/{made}/files/metadata.csv", content=b"clip,words\na.wav,=cmd()\nb.wav,two\n")
+    client.put(f"/datasets/{made}/files/a.wav", content=sounds.wav(0.2))
+    seen = client.post(look, json={}).json()
+    assert (seen["guessed"], seen["columns"]) == ({"file": "clip"}, ["clip", "words"])
+    assert "no column for the text" in seen["refusal"]
+    seen = client.post(look, json={"mapping": {"text": "words"}}).json()
+    assert (seen["n_matched"], seen["reasons"]) == (1, [{"name": "Missing file", "n": 1}])
+    assert seen["rows"][0] == {
+        "file": "a.wav", "text": "=cmd()", "label": None, "speaker": None, "split": None, "reason": None,
+    }  # fmt: skip
+    for mapping in ({"nonsense": "words"}, {"label_from": "moon"}):
+        assert client.post(look, json={"mapping": mapping}).status_code == 422
+    api.dependency_overrides[current_user] = lambda: stranger
+    assert client.post(look, json={}).status_code == 404
+    api.dependency_overrides[current_user] = lambda: user
+    assert client.get(f"/datasets/{made}").json()["mapping"] == {}, "looking changes nothing"
+    client.patch(f"/datasets/{made}", json={"mapping": {"text": "words"}})
+    client.post(f"/datasets/{made}/ingest")
+    assert client.post(look, json={}).status_code == 409
+
+
+def test_a_server_folder_can_wait_for_a_look(client, launched, tmp_path, monkeypatch):
+    sounds.write(tmp_path / "set", {"drum_a.wav": sounds.wav(0.1), "loop_b.wav": sounds.wav(0.2)})
+    monkeypatch.setenv("QLORA_STUDIO_DATASET_ROOTS", str(tmp_path))
+    get_settings.cache_clear()
+    made = post(client, kind="folder", path=str(tmp_path / "set"), review=True).json()
+    assert (made["status"], launched) == ("awaiting_files", [])
+    assert client.post(f"/datasets/{made['id']}/mapping-preview", json={}).json()["n_matched"] == 2
+    assert client.put(f"/datasets/{made['id']}/files/x.wav", content=b"x").status_code == 409
+    assert client.post(f"/datasets/{made['id']}/ingest").json()["status"] == "processing"
