@@ -13,6 +13,9 @@ def main() -> None:
     """Run at a lower priority than the pages and the training."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m qlora_studio.ingest DATASET_ID")
+    # Plain requests only, and nothing told to anybody: set before the Hub's library reads them.
+    for name in ("HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        os.environ.setdefault(name, "1")
     with contextlib.suppress(OSError):
         os.nice(5)
     set_up_logging(get_settings().log_level)

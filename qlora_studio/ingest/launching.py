@@ -10,6 +10,7 @@ from qlora_studio.contracts.enums import DatasetStatus
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
 from qlora_studio.db.models import Dataset
+from qlora_studio.ingest.credentials import scrubbed
 from qlora_studio.storage import layout
 
 _log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def launch(dataset_id: str) -> None:
     log_path = layout.data_path() / "logs" / "ingest.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     environment = {
-        **os.environ,
+        **scrubbed(os.environ),
         "QLORA_STUDIO_DATA": str(settings.data_path),
         "QLORA_STUDIO_DATABASE_URL": settings.database_url,
         "QLORA_STUDIO_DATASET_ROOTS": settings.dataset_roots,

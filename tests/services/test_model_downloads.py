@@ -1,9 +1,5 @@
 """Downloads against a Hub of our own on loopback."""
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,67 +11,9 @@ from qlora_studio.services import model_intake, models
 from qlora_studio.services.model_schemas import ModelCreate
 from qlora_studio.storage import layout
 from tests.modelfiles.build import whisper_folder
+from tests.services.hub import COMMIT, Hub, hub
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(BaseHTTPRequestHandler):
-    """The few answers that the Hub's client asks for. `repos` maps an id to a folder or an error."""
-
-    repos: dict[str, Path | int]
-    seen_authorization: list[str]
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self._answer(with_body=False)
-
-    def do_GET(self) -> None:
-        self._answer(with_body=True)
-
-    def _answer(self, *, with_body: bool) -> None:
-        if self.headers.get("authorization"):
-            self.seen_authorization.append(self.headers["authorization"])
-        parts = self.path.split("?")[0].strip("/").split("/")
-        repo = "/".join(parts[2:4] if parts[0] == "api" else parts[0:2])
-        entry = self.repos.get(repo)
-        if entry is None or isinstance(entry, int):
-            self._send(
-                entry or 401, b"{}", {"X-Error-Code": "RepoNotFound"} if entry is None else {}, with_body
-            )
-        elif parts[0] == "api":
-            files = [{"rfilename": p.name, "size": p.stat().st_size} for p in entry.iterdir()]
-            self._send(
-                200, json.dumps({"id": repo, "sha": COMMIT, "siblings": files}).encode(), {}, with_body
-            )
-        else:
-            path = entry / parts[-1]
-            data = path.read_bytes()
-            self._send(200, data, {"X-Repo-Commit": COMMIT, "ETag": f'"{path.name}"'}, with_body)
-
-    def _send(self, status: int, body: bytes, headers: dict[str, str], with_body: bool) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    Hub.repos, Hub.seen_authorization = {}, []
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("HF_TOKEN", "hf_thisistheserversownsecrettoken")
-    monkeypatch.setenv("QLORA_STUDIO_HUB_WAIT_S", "0.01")
-    yield Hub
-    server.shutdown()
-    server.server_close()
-    thread.join()
+__all__ = ["hub"]
 
 
 def download(session: Session, user: User, repo_id: str) -> BaseAudioModel:
