@@ -81,7 +81,7 @@ def preset_values(training_type: str = "qlora", *, family: str = "") -> dict[str
         values |= {
             "optimization.learning_rate": "0.003",
             "optimization.batch_size": "4",
-            "optimization.epochs": "10",
+            "optimization.epochs": "8",
         }
     elif family:
         values |= {"optimization.learning_rate": "0.002", "optimization.epochs": "10"}

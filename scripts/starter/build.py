@@ -93,11 +93,18 @@ _AGAIN = _FIRST.model_copy(update={"learning_rate": 8e-4, "max_steps": 1_000, "w
 STAGES = (
     # Short clips and few machine voices until it writes; without any masking, which would cost it steps.
     Stage("first", _FIRST, max_duration_s=5.0, espeak_every=2),
-    # Then everything, twice: each time the learning rate falls to nothing, and what is left is kept.
+    # Then everything, three times: each time the learning rate falls to nothing, and what is left is kept.
     Stage("second", _AGAIN, max_duration_s=6.0, espeak_every=1, config=_FORGETFUL),
     Stage(
         "third",
         _AGAIN.model_copy(update={"seed": 2027}),
+        max_duration_s=6.0,
+        espeak_every=1,
+        config=_FORGETFUL,
+    ),
+    Stage(
+        "fourth",
+        _AGAIN.model_copy(update={"seed": 2028, "max_steps": 3_000}),
         max_duration_s=6.0,
         espeak_every=1,
         config=_FORGETFUL,

@@ -28,7 +28,7 @@ from qlora_studio.contracts.spec import (
 )
 from qlora_studio.examples.catalog import example_dataset_path, starter_model_path
 
-RECIPE = OptimizationSpec(learning_rate=3e-3, batch_size=4, epochs=10, warmup_ratio=0.1, seed=0)
+RECIPE = OptimizationSpec(learning_rate=3e-3, batch_size=4, epochs=8, warmup_ratio=0.1, seed=0)
 
 
 @dataclass(frozen=True)
