@@ -1,19 +1,20 @@
 """REST: one clip, its sound and its waveform."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from qlora_studio.api.lists import Page
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.audio.peaks import to_pairs
 from qlora_studio.contracts.enums import ClipStatus, Split
+from qlora_studio.contracts.spec import AugmentationSpec, Strict
 from qlora_studio.db import engine
-from qlora_studio.db.models import Clip, ClipFinding
-from qlora_studio.services import clips
+from qlora_studio.db.models import Clip, ClipFinding, User
+from qlora_studio.services import clips, rendering
 from qlora_studio.services.clips import ClipUpdate
 
 router = APIRouter(tags=["Clips"])
@@ -27,6 +28,25 @@ class FindingPublic(BaseModel):
     check: str
     detail: str
     group: str | None
+
+
+_GUARDED = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+}
+_AS_A_DOWNLOAD = _GUARDED | {"Content-Disposition": "attachment"}
+_PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}, 304: {}}
+_SOUND: dict[int | str, dict[str, Any]] = {200: {"content": {"audio/wav": {}}}}
+
+Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class AugmentationTrial(Strict):
+    """A way to vary a clip, and which of its variations."""
+
+    augmentation: AugmentationSpec
+    seed: Number = 0
+    epoch: Number = 0
 
 
 class ClipPublic(BaseModel):
@@ -91,12 +111,41 @@ def get_audio(clip_id: str, user: CurrentUser) -> FileResponse:
         media_type=media_type,
         filename=name,
         content_disposition_type="attachment",
-        headers={
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "private, max-age=600",
-            "Content-Security-Policy": "sandbox; default-src 'none'",
-        },
+        headers=_GUARDED | {"Cache-Control": "private, max-age=600"},
     )
+
+
+@router.get("/clips/{clip_id}/spectrogram", responses=_PICTURE)
+def get_spectrogram(clip_id: str, user: CurrentUser, request: Request) -> Response:
+    """Return a mel spectrogram as a PNG, of the first ten minutes. An `ETag` saves the second look."""
+    recording = _recording(clip_id, user)
+    tag = f'"{recording.sha256[:32]}-{rendering.DRAWN_AS}"'
+    headers = {"ETag": tag, "Cache-Control": "private, max-age=86400"}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    content = rendering.spectrogram(recording)
+    return Response(content, media_type="image/png", headers=headers | _AS_A_DOWNLOAD)
+
+
+@router.get("/clips/{clip_id}/augmented", responses=_SOUND)
+def get_augmented(clip_id: str, user: CurrentUser, seed: Number = 0, epoch: Number = 0) -> Response:
+    """Return the clip as training hears it with the dataset's augmentation: WAV at 16 kHz, 40 s at most."""
+    content = rendering.varied(_recording(clip_id, user), seed=seed, epoch=epoch)
+    return Response(content, media_type="audio/wav", headers=_AS_A_DOWNLOAD)
+
+
+@router.post("/clips/{clip_id}/augmented", responses=_SOUND)
+def try_augmentation(clip_id: str, body: AugmentationTrial, user: CurrentUser) -> Response:
+    """Return the clip as training would hear it with another augmentation. Nothing is stored."""
+    content = rendering.varied(
+        _recording(clip_id, user), augmentation=body.augmentation, seed=body.seed, epoch=body.epoch
+    )
+    return Response(content, media_type="audio/wav", headers=_AS_A_DOWNLOAD)
+
+
+def _recording(clip_id: str, user: User) -> rendering.Recording:
+    with engine.read() as session:
+        return rendering.get_recording(session, actor=user, clip_id=clip_id)
 
 
 @router.get("/clips/{clip_id}/peaks")

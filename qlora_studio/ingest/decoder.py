@@ -9,25 +9,20 @@ has made it crash or hang, so that such a file costs nobody but itself.
 """
 
 import base64
-import contextlib
-import ctypes
 import json
-import os
-import resource
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-MEMORY_BYTES = 2 << 30
+from qlora_studio.audio import sandbox
+
 BYTES_FIELDS = ("peaks", "fingerprint")
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Serve until standard input ends."""
-    _restrict()
+    sandbox.restrict()
     from qlora_studio.audio.decode import Unusable, inspect
 
     _answer({"ready": True})
@@ -49,18 +44,6 @@ def main() -> None:
 def _answer(content: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(content) + "\n")
     sys.stdout.flush()
-
-
-def _restrict() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 if __name__ == "__main__":

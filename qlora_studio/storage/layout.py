@@ -4,6 +4,7 @@ studio.db                     the database
 secret.key                    made at first start, mode 0600
 blobs/ab/abcdef…              originals of clips by SHA-256, shared between datasets
 staging/<dataset id>/         files received, before they are taken in
+spectrograms/abcdef….png      pictures of originals by SHA-256; may be deleted at any time
 models/<model id>/            weights that were uploaded or downloaded
 runs/<job id>/                one training run: clips.jsonl, config.yaml, checkpoints/, adapter/, metrics/
 runs/<job id>/attempt-N/      one attempt: spec.json, events.jsonl, worker.log, stop.json, result.json,
@@ -24,6 +25,11 @@ def blob_path(sha256: str) -> Path:
     if len(sha256) != 64 or any(c not in "0123456789abcdef" for c in sha256):
         raise ValueError("not a SHA-256")
     return data_path() / "blobs" / sha256[:2] / sha256
+
+
+def spectrogram_path(sha256: str) -> Path:
+    """The picture of the original with this hash, made on demand."""
+    return data_path() / "spectrograms" / f"{blob_path(sha256).name}.png"
 
 
 def staging_path(dataset_id: str) -> Path:

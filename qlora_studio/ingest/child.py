@@ -1,0 +1,83 @@
+"""Children that do what may crash, hang, or eat memory, and are asked by lines of JSON."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import Any
+
+START_LIMIT_S = 120.0  # a busy machine
+
+
+class Child:
+    """A process that answers each line of JSON by a line of JSON, ready for its first.
+
+    Args:
+        command: its command line; it says `{"ready": true}` once.
+        max_answer_bytes: a longer answer is taken for nonsense.
+
+    Raises:
+        OSError, ValueError: it can't be started, or says something else first.
+    """
+
+    def __init__(self, command: Sequence[str], *, max_answer_bytes: int = 1 << 20) -> None:
+        self._max_answer_bytes = max_answer_bytes
+        self._unread = b""
+        self.is_alive = True
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+        try:
+            if not json.loads(self.read_line(START_LIMIT_S)).get("ready"):
+                raise ValueError("not the program that was meant")
+        except BaseException:
+            self.end()
+            raise
+
+    def is_there(self) -> bool:
+        """Whether it can take another file: nobody has killed it since the last one."""
+        return self.is_alive and self._process.poll() is None
+
+    def ask(self, request: dict[str, Any]) -> None:
+        os.write(self._process.stdin.fileno(), json.dumps(request).encode() + b"\n")  # type: ignore[union-attr]
+
+    def read_line(self, limit_s: float) -> bytes:
+        """The next line of its answers. TimeoutError after `limit_s`, OSError if it has ended."""
+        deadline = time.monotonic() + limit_s
+        descriptor = self._process.stdout.fileno()  # type: ignore[union-attr]
+        pieces = [self._unread]
+        while b"\n" not in pieces[-1]:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+                raise TimeoutError
+            pieces.append(os.read(descriptor, 65536))
+            if not pieces[-1] or sum(map(len, pieces)) > self._max_answer_bytes:
+                raise OSError("the child ended")
+        line, _, self._unread = b"".join(pieces).partition(b"\n")
+        return line
+
+    def how_it_ended(self) -> str:
+        """For people, after a moment in which it may end."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        code = self._process.returncode
+        if code is None or code == -signal.SIGKILL:
+            return "it was killed"
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+    def end(self) -> None:
+        self.is_alive = False
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
