@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from qlora_studio.commands import adapters, dataset_content, datasets, doctor, jobs, models, training
+from qlora_studio.commands import (
+    adapters,
+    credentials,
+    dataset_content,
+    datasets,
+    doctor,
+    jobs,
+    models,
+    training,
+)
 
 app = typer.Typer(
     help="Fine-tune audio models in 4 bits: bring recordings, train an adapter, watch it learn.",
@@ -21,6 +30,7 @@ datasets.app.command("split")(dataset_content.split)
 datasets.app.command("versions")(dataset_content.list_versions)
 datasets.app.command("restore")(dataset_content.restore)
 datasets.app.command("export")(dataset_content.export)
+app.add_typer(credentials.app, name="credential")
 app.add_typer(models.app, name="model")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(adapters.app, name="adapters")

@@ -14,17 +14,28 @@ Answers are models that keep fields they do not know, so that an older client re
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel, ConfigDict
 
+from qlora_studio.client_answers import (
+    Adapter,
+    Answer,
+    Check,
+    Credential,
+    Dataset,
+    Exclusion,
+    Job,
+    JobEvent,
+    MappingPreview,
+    Model,
+    Report,
+    Version,
+)
 from qlora_studio.contracts.enums import (
     TERMINAL_STATUSES,
     DatasetStatus,
-    JobStatus,
     ModelStatus,
     StopMode,
     Task,
@@ -45,124 +56,7 @@ class ApiError(Exception):
         self.errors = dict(errors)
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-
-class Dataset(_Answer):
-    id: str
-    name: str
-    task: Task
-    status: DatasetStatus
-    n_clips: int
-    n_excluded: int
-    duration_s: float
-    size_bytes: int
-    version: int
-    content_hash: str
-    error: str | None = None
-
-
-class QualityCheck(_Answer):
-    """What one check of the quality report found."""
-
-    key: str
-    title: str
-    n_clips: int
-    n_to_leave_out: int
-    n_left_out: int
-    clip_ids: list[str]
-
-
-class Report(_Answer):
-    version: int
-    is_current: bool
-    n_clips: int
-    n_flagged: int
-    checks: list[QualityCheck]
-
-
-class Exclusion(_Answer):
-    id: str
-    check: str
-    n_clips: int
-    n_left_out: int
-
-
-class Version(_Answer):
-    number: int
-    content_hash: str
-    n_clips: int
-    duration_s: float
-    summary: str
-    created_at: datetime
-
-
-class Model(_Answer):
-    id: str
-    name: str
-    task: Task
-    architecture: str
-    status: ModelStatus
-    n_parameters: int
-    size_bytes: int
-    sample_rate: int
-    lora_targets: list[str]
-    error: str | None = None
-
-
-class Progress(_Answer):
-    step: int
-    total_steps: int
-    epoch: float
-    percent: float
-    eta_s: float | None = None
-
-
-class Job(_Answer):
-    id: str
-    name: str
-    status: JobStatus
-    progress: Progress
-    metrics: dict[str, dict[str, Any]]
-    attempt: int
-    adapter_id: str | None = None
-    reason: str | None = None
-    message: str | None = None
-    created_at: datetime
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-
-
-class Check(_Answer):
-    """The answer of a check: whether the job could start, what it needs, and how to repeat it."""
-
-    ok: bool
-    errors: list[dict[str, str]]
-    warnings: list[str]
-    forecast: dict[str, Any]
-    command: str
-    yaml: str
-
-
-class Adapter(_Answer):
-    id: str
-    name: str
-    base_model_id: str
-    job_id: str | None = None
-    metrics: dict[str, Any]
-    size_bytes: int
-
-
-class JobEvent(_Answer):
-    """One server-sent event: `type` is status, progress, metric, sample or log."""
-
-    id: str
-    type: str
-    data: dict[str, Any]
-
-
-A = TypeVar("A", bound=_Answer)
+A = TypeVar("A", bound=Answer)
 
 
 class Studio:
@@ -211,10 +105,15 @@ class Studio:
     # -- datasets
 
     def add_dataset(
-        self, source: Mapping[str, Any], *, name: str = "Dataset", task: Task = Task.SPEECH_TO_TEXT
+        self,
+        source: Mapping[str, Any],
+        *,
+        name: str = "Dataset",
+        task: Task = Task.SPEECH_TO_TEXT,
+        mapping: Mapping[str, str] | None = None,
     ) -> Dataset:
         """Make a dataset; one to upload into waits for `upload_file` and `ingest`."""
-        body = {"name": name, "task": task.value, "source": dict(source)}
+        body = {"name": name, "task": task.value, "source": dict(source), "mapping": dict(mapping or {})}
         return Dataset.model_validate(self._send("POST", "/datasets", json=body))
 
     def upload_file(self, dataset_id: str, path: Path, *, filename: str = "") -> None:
@@ -225,6 +124,28 @@ class Studio:
     def ingest(self, dataset_id: str) -> Dataset:
         """Begin taking in what was uploaded."""
         return Dataset.model_validate(self._send("POST", f"/datasets/{dataset_id}/ingest"))
+
+    def preview_mapping(self, dataset_id: str, mapping: Mapping[str, str] | None = None) -> MappingPreview:
+        """How the files that are here would be read, before they are."""
+        body = {"mapping": dict(mapping)} if mapping is not None else {}
+        answer = self._send("POST", f"/datasets/{dataset_id}/mapping-preview", json=body)
+        return MappingPreview.model_validate(answer)
+
+    def cancel_dataset(self, dataset_id: str) -> Dataset:
+        """Stop fetching or taking in; `ingest` starts it again."""
+        return Dataset.model_validate(self._send("POST", f"/datasets/{dataset_id}/cancel"))
+
+    def add_credential(self, kind: str, name: str, **secrets: str) -> Credential:
+        """Keep a key: `key` and `secret` for s3, `service_account` for gs, `token` for hub."""
+        body = {"kind": kind, "name": name, **secrets}
+        return Credential.model_validate(self._send("POST", "/credentials", json=body))
+
+    def list_credentials(self) -> list[Credential]:
+        """Your credentials, without what they hold."""
+        return [Credential.model_validate(item) for item in self._send("GET", "/credentials")["items"]]
+
+    def delete_credential(self, credential_id: str) -> None:
+        self._send("DELETE", f"/credentials/{credential_id}")
 
     def get_dataset(self, dataset_id: str) -> Dataset:
         return Dataset.model_validate(self._send("GET", f"/datasets/{dataset_id}"))

@@ -130,3 +130,20 @@ def test_a_dataset_is_judged_cleaned_split_and_taken_out(
 
 def _first_clip(studio: Studio, dataset_id: str) -> str:
     return studio._send("GET", f"/datasets/{dataset_id}/clips")["items"][0]["id"]
+
+
+def test_a_mapping_is_looked_at_and_credentials_come_and_go(studio: Studio, tmp_path: Path) -> None:
+    made = studio.add_dataset({"kind": "upload"}, mapping={"text": "words"})
+    (tmp_path / "metadata.csv").write_text("clip,words\na.wav,one\n")
+    (tmp_path / "a.wav").write_bytes(sounds.wav(0.1))
+    for name in ("metadata.csv", "a.wav"):
+        studio.upload_file(made.id, tmp_path / name)
+    seen = studio.preview_mapping(made.id)
+    assert (seen.mapping, seen.n_matched, seen.n_unmatched) == ({"file": "clip", "text": "words"}, 1, 0)
+    assert "no column" in (studio.preview_mapping(made.id, {"text": "nope"}).refusal or "")
+    with pytest.raises(ApiError, match="Nothing is under way"):
+        studio.cancel_dataset(made.id)
+    credential = studio.add_credential("hub", "mine", token="hf_secret")
+    assert [c.name for c in studio.list_credentials()] == ["mine"]
+    studio.delete_credential(credential.id)
+    assert studio.list_credentials() == []

@@ -22,30 +22,54 @@ from qlora_studio.commands.console import (
 )
 from qlora_studio.commands.models import is_folder
 from qlora_studio.contracts.enums import DatasetStatus, Task
-from qlora_studio.core.errors import InvalidInput
+from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Dataset, User
 from qlora_studio.ingest import launching
-from qlora_studio.services import datasets
+from qlora_studio.services import credentials, datasets
 
 EXAMPLE = "example"
+HUB_ADDRESS = "https://huggingface.co/datasets/"
 _POLL_S = 0.5
+_TELL_S = 3.0
 app = typer.Typer(help="Datasets: add, list.", no_args_is_help=True)
 
 
 @app.command("add")
 @command
 def add(
-    source: Annotated[str, typer.Argument(help="A folder with recordings, or “example”.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A folder, an https:// or s3:// or gs:// address, a Hub id (owner/name), “example”."
+        ),
+    ],
     *,
     name: Annotated[str, typer.Option(help="The name to show.")] = "",
     description: Annotated[str, typer.Option(help="What is in it.")] = "",
     task: Annotated[Task, typer.Option(help="What it is for.")] = Task.SPEECH_TO_TEXT,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Field and column, such as text=sentence; fields: file, text, label, speaker, split."
+        ),
+    ] = None,
+    label_from: Annotated[str, typer.Option(help="Where labels are: folder, prefix or none.")] = "",
+    credential: Annotated[str, typer.Option(help="Name or id of a credential, for clouds and the Hub.")] = "",
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit on the Hub.")] = "",
+    endpoint: Annotated[str, typer.Option(help="An S3 server besides Amazon's.")] = "",
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Take a folder of recordings in, and say what could not be used."""
-    dataset = add_dataset(find_actor(user), source, name=name, description=description, task=task)
+    """Take recordings in from a folder, the web, a cloud or the Hub, and say what could not be used."""
+    actor = find_actor(user)
+    options = {"revision": revision, "endpoint_url": endpoint}
+    if credential:
+        options["credential_id"] = find_credential(actor, credential)
+    mapping = read_mapping(column or [], label_from)
+    dataset = add_dataset(
+        actor, source, name=name, description=description, task=task, mapping=mapping, **options
+    )
     if as_json:
         print_json(public(dataset))
     elif dataset.status == DatasetStatus.READY:
@@ -81,30 +105,92 @@ def list_(
 
 
 def add_dataset(
-    actor: User, source: str, *, name: str = "", description: str = "", task: Task = Task.SPEECH_TO_TEXT
+    actor: User,
+    source: str,
+    *,
+    name: str = "",
+    description: str = "",
+    task: Task = Task.SPEECH_TO_TEXT,
+    mapping: dict[str, str] | None = None,
+    **options: str,
 ) -> Dataset:
-    """Add a dataset from a folder or the examples, and wait until it is ready or in error."""
-    with db.write() as session:
-        if source == EXAMPLE:
+    """Add a dataset from wherever `source` names, and wait until it is ready or in error.
+
+    Args:
+        options: more of `DatasetSource`, such as `revision`; empty ones are left out.
+    """
+    if source == EXAMPLE:
+        with db.write() as session:
             dataset = datasets.add_example(session, actor=actor)
-        elif is_folder(source):
-            folder = Path(source).expanduser().resolve()
-            allow_root("dataset", str(folder))
-            form = datasets.DatasetCreate(
-                name=name or folder.name,
-                description=description,
-                task=task,
-                source=datasets.DatasetSource(kind="folder", path=str(folder)),
-            )
-            dataset = datasets.create(session, actor=actor, form=form)
-        else:
-            raise InvalidInput(f"“{source}” is not a folder.")
+        return wait_for(actor, dataset.id)
+    given, default_name = read_source(source)
+    form = datasets.DatasetCreate(
+        name=name or default_name[:120] or "Dataset",
+        description=description,
+        task=task,
+        mapping=mapping or {},
+        source=datasets.DatasetSource.model_validate(given | {k: v for k, v in options.items() if v}),
+    )
+    with db.write() as session:
+        dataset = datasets.create(session, actor=actor, form=form)
     return wait_for(actor, dataset.id)
+
+
+def read_source(source: str) -> tuple[dict[str, str], str]:
+    """What an argument means as a source, and a name for the dataset.
+
+    Raises:
+        InvalidInput: it is nothing that datasets come from.
+    """
+    last = source.partition("?")[0].rstrip("/").rpartition("/")[2]
+    if source.startswith(("s3://", "gs://")):
+        return {"kind": "cloud", "url": source}, last
+    if source.startswith(HUB_ADDRESS):
+        return {"kind": "hub", "repo_id": source}, last
+    if source.startswith(("https://", "http://")):
+        return {"kind": "url", "url": source}, last
+    if is_folder(source):
+        folder = Path(source).expanduser().resolve()
+        allow_root("dataset", str(folder))
+        return {"kind": "folder", "path": str(folder)}, folder.name
+    if source.count("/") == 1:
+        return {"kind": "hub", "repo_id": source}, last
+    raise InvalidInput(f"“{source}” is no folder, no address and no Hugging Face id (owner/name).")
+
+
+def read_mapping(columns: list[str], label_from: str) -> dict[str, str]:
+    """A mapping from options such as `text=sentence`.
+
+    Raises:
+        InvalidInput: one of them has no `=`.
+    """
+    mapping = {"label_from": label_from} if label_from else {}
+    for given in columns:
+        name, equals, column = given.partition("=")
+        if not equals:
+            raise InvalidInput(f"“{given}” isn't field=column, such as text=sentence.")
+        mapping[name.strip()] = column.strip()
+    return mapping
+
+
+def find_credential(actor: User, wanted: str) -> str:
+    """The id of a credential by its id or name.
+
+    Raises:
+        NotFound: the actor has none of that name, or several.
+    """
+    with db.read() as session:
+        found = [c.id for c in credentials.list_credentials(session, actor=actor) if wanted in (c.id, c.name)]
+    if len(found) != 1:
+        raise NotFound(
+            f"There {'are several credentials' if found else 'is no credential'} called “{wanted}”."
+        )
+    return found[0]
 
 
 def wait_for(actor: User, dataset_id: str) -> Dataset:
     """Wait until a dataset is taken in; tells how far it is."""
-    told = 0
+    told_at = time.monotonic()
     while True:
         if launching.wait(dataset_id, _POLL_S):
             time.sleep(_POLL_S / 5)  # ended, or another process takes it in
@@ -112,9 +198,10 @@ def wait_for(actor: User, dataset_id: str) -> Dataset:
             dataset = datasets.get_dataset(session, actor=actor, dataset_id=dataset_id)
         if dataset.status != DatasetStatus.PROCESSING:
             return dataset
-        if dataset.progress_total and dataset.progress_done >= told + 100:
-            told = dataset.progress_done
-            say(f"Taking in clips: {told:,} of {dataset.progress_total:,}")
+        activity = datasets.describe_progress(dataset)
+        if activity and time.monotonic() >= told_at + _TELL_S:
+            told_at = time.monotonic()
+            say(activity)
 
 
 def public(dataset: Dataset) -> dict[str, object]:

@@ -62,7 +62,7 @@ def _the_servers_own_keys(monkeypatch, tmp_path):
 @pytest.fixture
 def s3(monkeypatch, data_folder) -> Iterator[Any]:
     """A client of an S3 server here; `s3.seen` are the Authorization headers that came."""
-    from moto.server import DomainDispatcherApplication, create_backend_app
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
     seen: list[str] = []
     app = DomainDispatcherApplication(create_backend_app)

@@ -1,0 +1,148 @@
+"""What the client gives back. Fields that it does not know are kept, for servers newer than it is."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, Task
+
+
+class Answer(BaseModel):
+    """Base of every answer."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Dataset(Answer):
+    id: str
+    name: str
+    task: Task
+    status: DatasetStatus
+    n_clips: int
+    n_excluded: int
+    duration_s: float
+    size_bytes: int
+    version: int
+    content_hash: str
+    error: str | None = None
+
+
+class QualityCheck(Answer):
+    """What one check of the quality report found."""
+
+    key: str
+    title: str
+    n_clips: int
+    n_to_leave_out: int
+    n_left_out: int
+    clip_ids: list[str]
+
+
+class Report(Answer):
+    version: int
+    is_current: bool
+    n_clips: int
+    n_flagged: int
+    checks: list[QualityCheck]
+
+
+class Exclusion(Answer):
+    id: str
+    check: str
+    n_clips: int
+    n_left_out: int
+
+
+class Version(Answer):
+    number: int
+    content_hash: str
+    n_clips: int
+    duration_s: float
+    summary: str
+    created_at: datetime
+
+
+class Credential(Answer):
+    """A key to a cloud or the Hub, without what it holds. `kind` is s3, gs or hub."""
+
+    id: str
+    name: str
+    kind: str
+    created_at: datetime
+
+
+class MappingPreview(Answer):
+    """How files would be read: `rows` are the first clips, `refusal` says why nothing would be taken in."""
+
+    columns: list[str]
+    guessed: dict[str, str]
+    mapping: dict[str, str]
+    rows: list[dict[str, Any]]
+    n_matched: int
+    n_unmatched: int
+    refusal: str | None = None
+
+
+class Model(Answer):
+    id: str
+    name: str
+    task: Task
+    architecture: str
+    status: ModelStatus
+    n_parameters: int
+    size_bytes: int
+    sample_rate: int
+    lora_targets: list[str]
+    error: str | None = None
+
+
+class Progress(Answer):
+    step: int
+    total_steps: int
+    epoch: float
+    percent: float
+    eta_s: float | None = None
+
+
+class Job(Answer):
+    id: str
+    name: str
+    status: JobStatus
+    progress: Progress
+    metrics: dict[str, dict[str, Any]]
+    attempt: int
+    adapter_id: str | None = None
+    reason: str | None = None
+    message: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Check(Answer):
+    """The answer of a check: whether the job could start, what it needs, and how to repeat it."""
+
+    ok: bool
+    errors: list[dict[str, str]]
+    warnings: list[str]
+    forecast: dict[str, Any]
+    command: str
+    yaml: str
+
+
+class Adapter(Answer):
+    id: str
+    name: str
+    base_model_id: str
+    job_id: str | None = None
+    metrics: dict[str, Any]
+    size_bytes: int
+
+
+class JobEvent(Answer):
+    """One server-sent event: `type` is status, progress, metric, sample or log."""
+
+    id: str
+    type: str
+    data: dict[str, Any]
