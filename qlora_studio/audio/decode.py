@@ -25,6 +25,7 @@ _CLIPPED_RUN = 3  # samples side by side at full scale; one alone is a peak that
 _FULL_SCALE = 0.999
 _ABSURD = 1e6  # of full scale; 16-bit numbers stored as floats reach 32768
 _LARGEST = {"PCM_U8": 127 / 128, "PCM_S8": 127 / 128, "ULAW": 32124 / 32768, "ALAW": 32256 / 32768}
+_UNKNOWN_LENGTH = 1 << 62  # libsndfile's word for a FLAC that was written to a pipe
 _STREAMED_SIZES = frozenset({0, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFF000, 0xFFFFF000})
 
 
@@ -130,6 +131,8 @@ def _check_header(sound: Any, max_clip_s: float) -> None:
         raise Unusable(f"Format: {sound.format} isn't one that is read here. Use WAV, FLAC, Ogg or MP3.")
     if not MIN_RATE <= rate <= MAX_RATE:
         raise Unusable(f"Sample rate: {rate} Hz is outside {MIN_RATE} Hz to {MAX_RATE // 1000} kHz.")
+    if frames >= _UNKNOWN_LENGTH:
+        raise Unusable("Format: its header doesn't say how long it is. Save it again as WAV or FLAC.")
     if frames == 0:
         raise Unusable("Empty recording: the header is right, but there are no samples.")
     if frames / rate > max_clip_s:

@@ -38,11 +38,27 @@ def zipped(entries: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def lying_header(content: bytes) -> bytes:
-    """A WAV whose header promises a thousand times what follows."""
+def lying_header(content: bytes, promised: int | None = None) -> bytes:
+    """A WAV whose header promises so many bytes of sound, or a thousand times what follows."""
     at = content.index(b"data") + 4
     (size,) = struct.unpack("<I", content[at : at + 4])
-    return content[:at] + struct.pack("<I", size * 1000) + content[at + 4 :]
+    return content[:at] + struct.pack("<I", promised or size * 1000) + content[at + 4 :]
+
+
+def flac_promising(content: bytes, n_frames: int) -> bytes:
+    """A FLAC whose header promises another number of frames; 0 stands for unknown."""
+    at = 8 + 13  # the last 36 bits before the checksum of the first block
+    high = bytes([(content[at] & 0xF0) | (n_frames >> 32)])
+    return content[:at] + high + (n_frames & 0xFFFFFFFF).to_bytes(4, "big") + content[at + 5 :]
+
+
+def quiet_flac(hours: float, *, rate: int = 1000) -> bytes:
+    """Hours of nothing in a few kilobytes."""
+    buffer = io.BytesIO()
+    with sf.SoundFile(buffer, "w", rate, 1, format="FLAC", subtype="PCM_16") as sound:
+        for _ in range(round(hours)):
+            sound.write(np.zeros(3600 * rate, dtype=np.int16))
+    return buffer.getvalue()
 
 
 def bad_files() -> dict[str, tuple[bytes, str]]:
@@ -51,12 +67,23 @@ def bad_files() -> dict[str, tuple[bytes, str]]:
     with_nan = tone(0.5)
     with_nan[100] = np.nan
     flac = encoded(tone(2.0), format="FLAC")
+    mp3 = encoded(tone(3.0), format="MP3")
     return {
         "empty.wav": (b"", "Empty file"),
         "no-samples.wav": (encoded(np.zeros((0, 1), dtype=np.float32)), "Empty recording"),
         "truncated.wav": (good[: len(good) // 3], "Truncated"),
         "truncated.flac": (flac[: len(flac) // 2], "Damaged"),
         "lying.wav": (lying_header(good), "Truncated"),
+        "promising.flac": (flac_promising(flac, 3 * 3600 * RATE), "Damaged"),
+        "six-hours-promised.flac": (flac_promising(flac, 6 * 3600 * RATE), "Too long"),
+        "six-hours-long.flac": (quiet_flac(6), "Too long"),
+        "piped.flac": (flac_promising(flac, 0), "Format: its header doesn't say how long"),
+        "six-hours.wav": (lying_header(good, 6 * 3600 * RATE * 2), "Truncated"),
+        "no-chunks.wav": (b"RIFF\x24\0\0\0WAVE", "Damaged"),
+        "no-channels.wav": (good[:22] + b"\0\0" + good[24:], "Damaged"),
+        "many-channels.wav": (good[:22] + b"\xff\xff" + good[24:], "Damaged"),
+        "truncated.ogg": (encoded(tone(0.2), format="OGG")[:2000], "Damaged"),
+        "truncated.mp3": (mp3[: len(mp3) // 2], "Truncated"),
         "text.wav": (b"this is a text, not a sound\n" * 20, "Not audio: it holds text"),
         "page.wav": (b"<!DOCTYPE html><script>alert(1)</script>", "Not audio: it is a web page"),
         "drawing.mp3": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "Not audio: it is a web page"),
