@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     max_clip_s: float = 4 * 3600.0
     max_datasets_per_user: int = Field(default=1000, ge=1)
     max_bytes_per_user: int = Field(default=2**40, ge=1)
-    url_ports: str = "80,443"
+    url_ports: str = Field(default="80,443", pattern=r"^\s*\d{1,5}\s*(,\s*\d{1,5}\s*)*$")
     s3_endpoints: str = ""
     fetch_idle_s: float = Field(default=30.0, gt=0)
     fetch_total_s: float = Field(default=6 * 3600.0, gt=0)

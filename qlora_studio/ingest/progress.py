@@ -51,5 +51,6 @@ class FetchProgress:
                 raise DatasetGone
             if dataset.status is not DatasetStatus.PROCESSING:
                 raise Cancelled
-            dataset.source = {**dataset.source, "fetched": {"bytes": self.done, "total": self.total}}
+            done = self.done if self.total is None else min(self.done, self.total)  # tries count twice
+            dataset.source = {**dataset.source, "fetched": {"bytes": done, "total": self.total}}
             session.add(dataset)

@@ -106,18 +106,16 @@ def adopt(dataset_id: str, name: str, path: Path) -> None:
         os.fsync(file.fileno())
         size = os.fstat(file.fileno()).st_size
     os.replace(path, data)
-    _write_note(data, {"name": name, "size": size, "is_complete": True})
+    note = {"name": name, "size": size, "is_complete": True}
+    atomic.write_text(data.with_name(data.name + ".json"), json.dumps(note))
 
 
 def refuse(dataset_id: str, name: str, reason: str) -> None:
     """Note a file that can't be used, so that it is listed with its reason."""
     data = files_path(dataset_id) / staged_name(name)
     data.parent.mkdir(parents=True, exist_ok=True)
-    _write_note(data, {"name": name, "size": None, "is_complete": False, "reason": reason})
-
-
-def _write_note(data: Path, content: dict[str, object]) -> None:
-    atomic.write_text(data.with_name(data.name + ".json"), json.dumps(content))
+    note = {"name": name, "size": None, "is_complete": False, "reason": reason}
+    data.with_name(data.name + ".json").write_text(json.dumps(note))  # not worth a sync: it is told anew
 
 
 def discard(dataset_id: str) -> None:
