@@ -1,5 +1,6 @@
 """Clips of a dataset: list, hear, correct, leave out."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from sqlmodel import Session, col, select
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.core.errors import Conflict, Forbidden, NotFound
+from qlora_studio.db import search
 from qlora_studio.db.models import Clip, ClipFinding, Dataset, User
 from qlora_studio.ingest import totals
 from qlora_studio.services import audit
@@ -27,6 +29,7 @@ _SORTS: dict[str, Any] = {
     "status": col(Clip.status),
     "loudness_db": col(Clip.loudness_db),
 }
+_counts = search.KnownCounts()
 _MAGIC = {
     b"RIFF": "audio/wav",
     b"RF64": "audio/wav",
@@ -76,12 +79,10 @@ def list_clips(
         NotFound: the dataset isn't the actor's.
         InvalidInput: `sort` isn't a column that can be sorted by.
     """
-    get_dataset(session, actor=actor, dataset_id=dataset_id)
-    where = [col(Clip.dataset_id) == dataset_id]
-    if query.strip():
-        columns = (Clip.filename, Clip.text, Clip.label, Clip.speaker)
-        hits = [col(column).icontains(query.strip(), autoescape=True) for column in columns]
-        where.append(hits[0] | hits[1] | hits[2] | hits[3])
+    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
+    chosen = {"query": query.strip(), "split": split, "status": status, "label": label, "check": check}
+    chosen = {name: value for name, value in chosen.items() if value not in (None, "")}
+    where: list[Any] = [col(Clip.dataset_id) == dataset_id]
     if split is not None:
         where += [col(Clip.split) == split, col(Clip.status) != ClipStatus.REJECTED]
     if status is not None:
@@ -92,9 +93,35 @@ def list_clips(
     if check is not None:
         is_finding = (col(ClipFinding.clip_id) == col(Clip.id)) & (col(ClipFinding.check) == check)
         sorts, found = _SORTS | {"group": col(ClipFinding.group)}, found.join(ClipFinding, is_finding)
-    total = session.exec(found.with_only_columns(func.count()).where(*where)).one()
-    rows = found.where(*where).order_by(*order_by(sort, sorts, tie=col(Clip.position)), col(Clip.id))
+    hits = search.find_clips(session, dataset_id=dataset_id, words=chosen["query"]) if query.strip() else None
+    total = _count(session, dataset, chosen, hits, found.where(*where))
+    if hits is not None:
+        where.append(hits.condition)
+        if hits.are_few:
+            sorts = {name: search.unindexed(column) for name, column in sorts.items()}
+    tie = col(Clip.position).desc() if sort.startswith("-") else col(Clip.position)
+    rows = found.where(*where).order_by(*order_by(sort, sorts, tie=tie))
     return list(session.exec(rows.offset((page - 1) * page_size).limit(page_size))), total
+
+
+def _count(
+    session: Session, dataset: Dataset, chosen: Mapping[str, Any], hits: search.Hits | None, found: Any
+) -> int:
+    """How many clips match: known, or counted once for each content and choice."""
+    is_ready = dataset.status is DatasetStatus.READY
+    if hits is not None and hits.n is not None and len(chosen) == 1:
+        return hits.n
+    if is_ready and set(chosen) <= {"status"}:
+        kept = {
+            ClipStatus.OK: dataset.n_clips,
+            ClipStatus.EXCLUDED: dataset.n_excluded,
+            ClipStatus.REJECTED: dataset.n_rejected,
+        }
+        return kept[chosen["status"]] if chosen else sum(kept.values())
+    content = (dataset.id, dataset.content_hash, dataset.report_key, dataset.n_rejected)
+    key = (*content, *sorted(chosen.items())) if is_ready else None
+    counted = found.where(hits.exact) if hits is not None else found
+    return _counts.get(key, lambda: session.exec(counted.with_only_columns(func.count())).one())
 
 
 def get_clip(session: Session, *, actor: User, clip_id: str) -> Clip:

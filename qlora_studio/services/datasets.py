@@ -11,7 +11,7 @@ from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split,
 from qlora_studio.contracts.spec import AugmentationSpec, ClipItem, Strict
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
-from qlora_studio.db import engine
+from qlora_studio.db import engine, search
 from qlora_studio.db.models import Adapter, Clip, Dataset, Job, User
 from qlora_studio.examples import catalog
 from qlora_studio.ingest import blobs, history, launching, staging
@@ -21,6 +21,7 @@ from qlora_studio.storage import layout
 
 _NOT_THERE = "There is no such dataset."
 _SWEEP_AT_ONCE = 500
+_counts = search.KnownCounts()
 _SORTS: dict[str, Any] = {
     "name": func.lower(col(Dataset.name)),
     "task": col(Dataset.task),
@@ -132,17 +133,29 @@ def list_datasets(
     Raises:
         InvalidInput: `sort` isn't a column that can be sorted by.
     """
-    where = [col(Dataset.owner_id) == actor.id]
-    if query.strip():
-        pattern = f"%{_escaped(query.strip())}%"
-        name_matches = col(Dataset.name).ilike(pattern, escape="\\")
-        where.append(name_matches | col(Dataset.description).ilike(pattern, escape="\\"))
+    words = query.strip()
+    hits = search.find_datasets(session, owner_id=actor.id, words=words) if words else None
+    are_few = hits is not None and hits.are_few
+    owner = search.unindexed(Dataset.owner_id) if are_few else col(Dataset.owner_id)
+    where: list[Any] = [owner == actor.id]
     if status is not None:
         where.append(col(Dataset.status) == status)
     if task is not None:
         where.append(col(Dataset.task) == task)
-    total = session.exec(select(func.count()).select_from(Dataset).where(*where)).one()
-    rows = select(Dataset).where(*where).order_by(*order_by(sort, _SORTS, tie=col(Dataset.id)))
+    if hits is None:
+        total = search.count_datasets(session, owner_id=actor.id, status=status, task=task)
+    elif hits.n is not None and status is None and task is None:
+        total = hits.n
+    else:
+        state = search.state_of_datasets(session, owner_id=actor.id)
+        key = (actor.id, state, words, status, task) if state is not None else None
+        counted = select(func.count()).select_from(Dataset).where(*where, hits.exact)
+        total = _counts.get(key, lambda: session.exec(counted).one())
+    if hits is not None:
+        where.append(hits.condition)
+    sorts = {name: search.unindexed(column) for name, column in _SORTS.items()} if are_few else _SORTS
+    tie = col(Dataset.id).desc() if sort.startswith("-") else col(Dataset.id)
+    rows = select(Dataset).where(*where).order_by(*order_by(sort, sorts, tie=tie))
     return list(session.exec(rows.offset((page - 1) * page_size).limit(page_size))), total
 
 
@@ -328,10 +341,6 @@ def order_by(sort: str, columns: dict[str, Any], *, tie: Any) -> list[Any]:
         message = f"Sort by one of {', '.join(columns)}, with - in front for descending."
         raise InvalidInput(message, fields={"sort": message})
     return [column.desc() if sort.startswith("-") else column.asc(), tie]
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _start(session: Session, dataset: Dataset) -> None:

@@ -4,13 +4,16 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, Text
+from sqlalchemy import Index, Text, text
 from sqlmodel import Field, SQLModel
 
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split, Task
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.ids import new_id
 from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type
+
+DATASET_SORTS = ("created_at", "updated_at", "n_clips", "duration_s", "size_bytes", "status", "task")
+CLIP_SORTS = ("filename", "duration_s", "loudness_db", "label", "split", "status")
 
 
 class Dataset(SQLModel, table=True):
@@ -20,10 +23,14 @@ class Dataset(SQLModel, table=True):
     """
 
     __tablename__ = "dataset"
+    __table_args__ = (
+        *(Index(f"ix_dataset_by_{name}", "owner_id", name, "id") for name in DATASET_SORTS),
+        Index("ix_dataset_by_name", "owner_id", text("lower(name)"), "id"),
+    )
 
     id: str = Field(default_factory=lambda: new_id("ds"), primary_key=True, max_length=32)
-    owner_id: str = Field(foreign_key="user.id", index=True, max_length=32)
-    name: str = Field(max_length=120, index=True)
+    owner_id: str = Field(foreign_key="user.id", max_length=32)
+    name: str = Field(max_length=120)
     description: str = Field(default="", max_length=2000)
     task: Task = Field(sa_type=enum_type(Task))  # type: ignore[arg-type]
     status: DatasetStatus = Field(default=DatasetStatus.AWAITING_FILES, sa_type=enum_type(DatasetStatus))  # type: ignore[arg-type]
@@ -42,7 +49,7 @@ class Dataset(SQLModel, table=True):
     checks: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     augmentation: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     report_key: str = Field(default="", max_length=64)  # of the content and the limits that findings are of
-    created_at: datetime = Field(default_factory=utc_now, index=True, sa_type=UtcDateTime)
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
@@ -57,6 +64,9 @@ class Clip(SQLModel, table=True):
     __table_args__ = (
         Index("ix_clip_dataset_position", "dataset_id", "position"),
         Index("ix_clip_dataset_status_split", "dataset_id", "status", "split"),
+        *(Index(f"ix_clip_by_{name}", "dataset_id", name, "position") for name in CLIP_SORTS),
+        # elsewhere an index can't hold a long text
+        Index("ix_clip_by_text", "dataset_id", "text", "position").ddl_if(dialect="sqlite"),
     )
 
     id: str = Field(default_factory=lambda: new_id("clip"), primary_key=True, max_length=32)
@@ -71,7 +81,7 @@ class Clip(SQLModel, table=True):
     peak: float = Field(default=0.0)  # of full scale, 0 to 1
     loudness_db: float | None = Field(default=None)  # RMS, dB of full scale; None for silence
     text: str | None = Field(default=None, sa_type=Text)
-    label: str | None = Field(default=None, max_length=200, index=True)
+    label: str | None = Field(default=None, max_length=200)
     speaker: str | None = Field(default=None, max_length=200)
     split: Split = Field(default=Split.TRAIN, sa_type=enum_type(Split))  # type: ignore[arg-type]
     status: ClipStatus = Field(default=ClipStatus.OK, sa_type=enum_type(ClipStatus))  # type: ignore[arg-type]
