@@ -65,16 +65,16 @@ def inspect(path: Path, *, max_clip_s: float) -> ClipFacts:
     Raises:
         Unusable: it is empty, not audio, truncated, too long or short, or holds values that aren't numbers.
     """
+    size = path.stat().st_size
+    if size == 0:
+        raise Unusable("Empty file: it holds no bytes.")
     with path.open("rb") as file:
-        if path.stat().st_size == 0:
-            raise Unusable("Empty file: it holds no bytes.")
-        _refuse_truncated_wav(file, path.stat().st_size)
-        file.seek(0)
-        try:
-            with sf.SoundFile(file) as sound:
-                return _measure(sound, max_clip_s)
-        except sf.SoundFileError as error:
-            raise Unusable(_not_audio(path, error)) from error
+        _refuse_truncated_wav(file, size)
+    try:
+        with sf.SoundFile(path) as sound:  # by path: reading through Python costs half as much again
+            return _measure(sound, max_clip_s)
+    except sf.SoundFileError as error:
+        raise Unusable(_not_audio(path, error)) from error
 
 
 def _measure(sound: Any, max_clip_s: float) -> ClipFacts:

@@ -1,6 +1,6 @@
 """Settings by environment (`QLORA_STUDIO_*`) or a `.env` file beside the project."""
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from pydantic import Field
@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     fetch_slowest_bytes_s: float = Field(default=1000.0, ge=0)
     stop_grace_s: float = 25.0
 
-    @property
+    @cached_property
     def data_path(self) -> Path:
         """The one folder that holds everything, absolute."""
         return self.data.expanduser().resolve()

@@ -23,6 +23,7 @@ _RULES = 1  # raise when the checks themselves change, so that kept findings are
 _TRIES = 3
 _COLUMNS = [getattr(Clip, name) for name in CheckedClip._fields]
 _computing = threading.Lock()  # one report at a time in a process: opening many tabs costs one core
+_last_groups: dict[bytes, list[list[str]]] = {}
 _log = logging.getLogger(__name__)
 
 
@@ -108,6 +109,13 @@ def _write(dataset_id: str, key: str, found: list[quality.Finding]) -> bool:
 
 
 def _find_similar(items: quality.Fingerprints) -> list[list[str]]:
+    """Groups of the same sound. The last answer is kept: taking in asks for the splits and for the report."""
     from qlora_studio.audio.fingerprint import find_groups  # only where sounds are compared
 
-    return find_groups(items)
+    items = list(items)
+    key = hashlib.sha256(b"".join(name.encode() + content for name, content in items)).digest()
+    if key not in _last_groups:
+        groups = find_groups(items)
+        _last_groups.clear()
+        _last_groups[key] = groups
+    return _last_groups[key]
