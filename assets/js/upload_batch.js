@@ -1,73 +1,143 @@
 // A batch of files on its way to a dataset: three at once, resumed after a dropped connection, processed at the end.
-// It belongs to the tab, not to a page, and tells whoever shows it by the event "changed".
+// It belongs to the tab, not to a page, and tells whoever shows it by the event "changed". What was chosen is noted in
+// the browser, so that after a reload it is known what is missing.
 const AT_ONCE = 3;
-const MOST_TRIES = 12;
+const MOST_TRIES = 12; // of a server that answers with an error; a connection is tried again for as long as it takes
+const LONGEST_WAIT_S = 15;
+const STALLED_MS = 30_000; // without a byte: the connection is dead, though nobody said so
+const ANSWER_MS = 180_000; // once all has left: what is still under way arrives, and is written down
+const MOST_NOTED = 20_000;
 const SPEED_WINDOW_MS = 4000;
 const JUNK = /(^|\/)(\.|thumbs\.db$|desktop\.ini$|__MACOSX\/)/i;
+const UNREACHABLE = "The server can't be reached. Trying again.";
+const LOST = "Connection lost.";
+const TEXT = /\.(csv|tsv|jsonl|txt)$/i;
 export const drafts = new Map();
 export const byDataset = new Map();
 
 export const size = (n) => (n < 1e3 ? `${n} B` : n < 1e6 ? `${(n / 1e3).toFixed(0)} kB` : n < 1e9 ? `${(n / 1e6).toFixed(1)} MB` : `${(n / 1e9).toFixed(2)} GB`);
 export const span = (s) => (s < 60 ? `${Math.max(1, Math.ceil(s))} s` : s < 3600 ? `${Math.ceil(s / 60)} min` : `${Math.floor(s / 3600)} h ${Math.round((s % 3600) / 60)} min`);
 export const files = (n) => `${n.toLocaleString("en")} ${n === 1 ? "file" : "files"}`;
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-async function problem(response) {
-  const body = await response.json().catch(() => ({}));
-  return body.detail || body.title || `The server answered ${response.status}.`;
+// Waits, but no longer than until the network is back.
+function pause(ms) {
+  return new Promise((done) => {
+    const end = () => {
+      clearTimeout(timer);
+      removeEventListener("online", end);
+      done();
+    };
+    const timer = setTimeout(end, ms);
+    addEventListener("online", end);
+  });
 }
+
+const isReadable = (file) => file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+
+// What was chosen for a dataset in this browser: name -> [size, when it was changed last].
+const notes = {
+  key: (id) => `studio-upload-${id}`,
+  read(id) {
+    try {
+      return new Map(JSON.parse(localStorage.getItem(this.key(id)) || "[]"));
+    } catch {
+      return new Map();
+    }
+  },
+  write(id, chosen) {
+    try {
+      if (chosen.size && chosen.size <= MOST_NOTED) localStorage.setItem(this.key(id), JSON.stringify([...chosen]));
+      else localStorage.removeItem(this.key(id));
+    } catch {
+      /* no room, or not allowed: then a reload only knows what the server holds */
+    }
+  },
+};
 
 export class Batch extends EventTarget {
   items = [];
   names = new Map();
   held = new Map(); // what the server has from before: name -> {received, size, is_complete}
+  expected = new Map(); // chosen before a reload, as in `notes`
+  isReplacing = false; // what the server has was found wanting: send all that is chosen, whatever it has
   datasetId = "";
   goesOn = false; // process by itself once everything is sent
   note = "";
   samples = [];
   #n = 0;
+  #isAsked = false; // what the server holds
 
   add(chosen) {
     for (const { file, name } of chosen) {
       if (JUNK.test(name)) continue;
       const old = this.names.get(name);
-      if (old && old.state !== "failed" && old.state !== "cancelled") continue;
-      const before = this.held.get(name);
-      const isHere = before?.is_complete && before.size === file.size;
-      const from = before && !before.is_complete && before.size === file.size ? before.received : 0;
+      if (old && old.state !== "failed") continue;
       const item = old || { id: ++this.#n, name };
-      Object.assign(item, { file, state: isHere ? "done" : "waiting", sent: isHere ? file.size : from, from, tries: 0, message: "" });
+      Object.assign(item, { file, state: "waiting", sent: 0, from: 0, tries: 0, message: "" });
+      if (this.#isAsked) this.#compare(item);
       if (!old) {
         this.items.push(item);
         this.names.set(name, item);
       }
     }
+    if (this.expected.size && !this.missing().length) this.goesOn = true; // what was cut off is whole again
+    this.#note();
     this.changed();
     this.pump();
   }
 
+  // A file that the server has from before: go on with it if it is the same, else have it forgotten first.
+  #compare(item) {
+    if (!this.held.has(item.name)) return;
+    const [size, changedAt] = this.expected.get(item.name) ?? [item.file.size, item.file.lastModified];
+    const isSame = !this.isReplacing && size === item.file.size && changedAt === item.file.lastModified;
+    const isGuess = !this.expected.has(item.name) && TEXT.test(item.name); // same size says little of a text
+    if (isSame && !isGuess) this.#takeUp(item);
+    else item.isInTheWay = true;
+  }
+
+  // Begin where the server's copy of a file ends; one that is there whole isn't sent again.
+  #takeUp(item) {
+    const before = this.held.get(item.name);
+    const isSame = before && before.size === item.file.size;
+    if (isSame && before.is_complete) Object.assign(item, { state: "done", sent: item.file.size, message: "" });
+    else item.from = item.sent = isSame && before.received < item.file.size ? before.received : 0;
+  }
+
   async start(datasetId) {
     this.datasetId = datasetId;
-    await this.ask();
-    for (const item of this.items) {
-      const before = this.held.get(item.name);
-      if (before && !before.is_complete && before.size === item.file.size) item.from = item.sent = before.received;
-    }
+    this.expected = notes.read(datasetId);
+    for (let tries = 0; (await this.ask()) === null; tries++) await pause(1000 * Math.min(LONGEST_WAIT_S, 2 ** tries));
+    this.#isAsked = true;
+    for (const item of this.items) this.#compare(item);
+    this.#note();
     this.pump();
   }
 
-  // What the server holds; false if it can't be reached.
+  // Files that were chosen before a reload and aren't here, nor chosen again: [[name, [size, …]], …].
+  missing() {
+    const isHere = ([name, [size]]) => this.names.has(name) || (this.held.get(name)?.is_complete && this.held.get(name).size === size);
+    return [...this.expected].filter((noted) => !isHere(noted));
+  }
+
+  #note() {
+    const chosen = this.items.map((item) => [item.name, [item.file.size, item.file.lastModified]]);
+    if (this.#isAsked) notes.write(this.datasetId, new Map([...this.expected, ...chosen]));
+  }
+
+  // Learn what the server holds: true, false if it doesn't say, null if it can't be reached.
   async ask() {
     try {
       const response = await fetch(`/api/v1/datasets/${this.datasetId}/files`);
-      if (!response.ok) throw new Error(await problem(response));
+      if (!response.ok) throw new Error((await response.json().catch(() => ({}))).detail || `The server answered ${response.status}.`);
       const { items } = await response.json();
       this.held = new Map(items.map((item) => [item.filename, item]));
       this.note = "";
       return true;
     } catch (error) {
-      this.note = error instanceof TypeError ? "The server can't be reached. Trying again." : error.message;
-      return false;
+      const isLost = error instanceof TypeError;
+      this.note = isLost ? UNREACHABLE : error.message;
+      return isLost ? null : false;
     } finally {
       this.changed();
     }
@@ -82,7 +152,7 @@ export class Batch extends EventTarget {
   }
 
   pump() {
-    if (!this.datasetId) return;
+    if (!this.#isAsked) return;
     let free = AT_ONCE - this.count("sending");
     for (const item of this.items) {
       if (free <= 0) break;
@@ -92,38 +162,62 @@ export class Batch extends EventTarget {
       this.#send(item);
     }
     this.changed();
-    if (!this.isBusy && this.goesOn && this.count("failed") === 0 && this.count("done") > 0) this.process();
+    if (!this.isBusy && this.goesOn && !this.isStarting && this.count("failed") === 0 && this.count("done") > 0) this.process();
   }
 
   async #send(item) {
     while (item.state === "sending") {
-      const answer = await this.#put(item);
+      const answer = item.isInTheWay ? await this.#clear(item) : await this.#put(item);
       if (item.state !== "sending") break;
-      if (answer.status === 201) {
+      if (answer.status === 204) continue;
+      if (item.sent > item.from) item.tries = 0;
+      const isRetried = answer.status === 0 || ([408, 409, 429, 500, 502, 503, 504].includes(answer.status) && item.tries < MOST_TRIES);
+      if (answer.status === 201 && answer.body.received === item.file.size) {
         Object.assign(item, { state: "done", sent: item.file.size, message: "" });
       } else if (answer.status === 409 && Number.isInteger(answer.body.received)) {
         item.from = item.sent = answer.body.received >= item.file.size ? 0 : answer.body.received;
         item.tries++;
-      } else if ([0, 408, 409, 429, 500, 502, 503, 504].includes(answer.status) && item.tries < MOST_TRIES) {
+      } else if (isRetried) {
         await this.#again(item, answer);
       } else {
         item.state = "failed";
         item.canRetry = ![413, 422].includes(answer.status);
-        item.message = answer.body.detail || (answer.status ? `The server answered ${answer.status}.` : "The connection is lost.");
+        item.message = answer.body.detail || `The server answered ${answer.status}.`;
       }
     }
     this.pump();
   }
 
+  // Wait, longer each time, until the server tells what it holds; go on from there.
   async #again(item, answer) {
-    const wait = Math.min(15, 2 ** item.tries++);
-    item.message = `${answer.status ? answer.body.detail || "The server is busy." : "Connection lost."} Trying again in ${wait} s`;
-    this.changed();
-    await pause(wait * 1000);
-    if (item.state !== "sending" || !(await this.ask())) return;
-    const before = this.held.get(item.name);
-    item.from = item.sent = before && before.size === item.file.size && before.received < item.file.size ? before.received : 0;
+    let reason = answer.status ? answer.body.detail || "The server is busy." : LOST;
+    do {
+      const wait = Math.min(LONGEST_WAIT_S, 2 ** item.tries++);
+      item.message = `${navigator.onLine ? reason : "Offline."} Trying again in ${wait} s`;
+      this.changed();
+      await pause(wait * 1000);
+      if (item.state !== "sending") return;
+      reason = LOST;
+    } while ((await this.ask()) === null);
     item.message = "";
+    if (await isReadable(item.file)) {
+      if (!item.isInTheWay) this.#takeUp(item);
+    } else {
+      Object.assign(item, { state: "failed", canRetry: false, message: "It was changed or moved on this computer. Remove it, and choose it again." });
+    }
+  }
+
+  // Another file of this name came earlier.
+  async #clear(item) {
+    const answer = await this.#delete(item.name);
+    item.isInTheWay = answer.status !== 204;
+    return answer;
+  }
+
+  async #delete(name) {
+    const path = name.split("/").map(encodeURIComponent).join("/");
+    const response = await fetch(`/api/v1/datasets/${this.datasetId}/files/${path}`, { method: "DELETE" }).catch(() => null);
+    return { status: response?.status ?? 0, body: (await response?.json().catch(() => null)) || {} };
   }
 
   #put(item) {
@@ -134,11 +228,16 @@ export class Batch extends EventTarget {
       const total = item.file.size;
       if (item.from > 0) request.setRequestHeader("Content-Range", `bytes ${item.from}-${total - 1}/${total}`);
       request.setRequestHeader("Content-Type", "application/octet-stream");
+      item.sent = item.from;
+      let patience = setTimeout(() => request.abort(), STALLED_MS);
       request.upload.onprogress = (event) => {
+        clearTimeout(patience);
+        patience = setTimeout(() => request.abort(), event.loaded < event.total ? STALLED_MS : ANSWER_MS);
         item.sent = Math.min(total, item.from + event.loaded);
         this.changed();
       };
       request.onloadend = () => {
+        clearTimeout(patience);
         let body = {};
         try {
           body = JSON.parse(request.responseText || "{}");
@@ -152,24 +251,31 @@ export class Batch extends EventTarget {
     });
   }
 
-  cancel(item) {
-    const wasSent = item.sent > 0 && this.datasetId;
-    item.state = "cancelled";
-    item.request?.abort();
-    this.items = this.items.filter((other) => other !== item);
-    this.names.delete(item.name);
-    if (wasSent) this.forget(item.name);
+  // Let files go, all that aren't there yet unless others are named.
+  cancel(left = this.items.filter((item) => item.state !== "done")) {
+    if (left.length > 1) this.goesOn = false;
+    const gone = new Set(left);
+    this.items = this.items.filter((item) => !gone.has(item));
+    for (const item of left) {
+      const wasSent = item.state === "sending" || item.sent > 0;
+      item.state = "cancelled";
+      item.request?.abort();
+      this.names.delete(item.name);
+      this.expected.delete(item.name);
+      if (wasSent && this.#isAsked) this.forget(item.name);
+    }
+    this.#note();
     this.pump();
   }
 
   async forget(name) {
-    const path = name.split("/").map(encodeURIComponent).join("/");
-    for (let i = 0; i < 5; i++) {
-      const response = await fetch(`/api/v1/datasets/${this.datasetId}/files/${path}`, { method: "DELETE" }).catch(() => null);
-      if (response && response.status !== 409) break;
-      await pause(500); // the server hasn't noticed yet that the sender has gone
+    for (let tries = 0; tries < MOST_TRIES; tries++) {
+      if (![0, 409].includes((await this.#delete(name)).status)) break;
+      await pause(500 * Math.min(LONGEST_WAIT_S, 2 ** tries)); // it hasn't noticed yet that the sender has gone
     }
     this.held.delete(name);
+    this.expected.delete(name);
+    this.#note();
     this.changed();
   }
 
@@ -178,16 +284,36 @@ export class Batch extends EventTarget {
     this.pump();
   }
 
+  // Hand everything over. Where there are columns to look at, whoever shows this batch does that first.
   async process() {
     this.goesOn = false;
     this.isStarting = true;
-    this.changed();
-    const response = await fetch(`/api/v1/datasets/${this.datasetId}/ingest`, { method: "POST" }).catch(() => null);
+    const answer = await this.#post("mapping-preview", {});
+    const isLookedAt = answer.ok && answer.body.is_choice;
+    const started = isLookedAt ? answer : await this.#post("ingest");
     this.isStarting = false;
-    if (response?.ok) byDataset.delete(this.datasetId);
-    this.note = response?.ok ? "" : response ? await problem(response) : "The server can't be reached. Try again.";
-    this.isProcessing = Boolean(response?.ok);
+    this.note = started.ok ? "" : started.body.detail || started.body.title || "That didn't work. Try again.";
+    if (started.ok) {
+      byDataset.delete(this.datasetId); // what is shown next asks the server what it holds
+      notes.write(this.datasetId, new Map());
+      this.isProcessing = !isLookedAt;
+      if (isLookedAt) this.dispatchEvent(new Event("review"));
+    }
     this.changed();
+  }
+
+  // Asks until the server is reached.
+  async #post(what, body) {
+    const headers = body ? { "Content-Type": "application/json" } : {};
+    const options = { method: "POST", headers, body: body && JSON.stringify(body) };
+    for (let tries = 0; ; tries++) {
+      this.changed();
+      const response = await fetch(`/api/v1/datasets/${this.datasetId}/${what}`, options).catch(() => null);
+      if (response) return { ok: response.ok, body: (await response.json().catch(() => null)) || {} };
+      this.note = UNREACHABLE;
+      this.changed();
+      await pause(1000 * Math.min(LONGEST_WAIT_S, 2 ** tries));
+    }
   }
 
   changed() {

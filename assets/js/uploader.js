@@ -1,6 +1,8 @@
 // <studio-uploader dataset-id="ds_…">: sends files to the REST API with progress, cancel, retry and resume.
 // Without a dataset id it only gathers files; its hidden field `draft` names the batch, and the page that opens as
 // /datasets/ds_…?draft=<name> sends it. Uploads belong to the tab, not to the page: they go on while one looks around.
+// With `replaces`, what the server has was found wanting. Once all is sent and there are columns to look at, it says
+// "Review".
 import { Batch, byDataset, drafts, files, size, span } from "./upload_batch.js";
 
 const MOST_ROWS = 200;
@@ -45,6 +47,7 @@ class StudioUploader extends HTMLElement {
   static observedAttributes = ["dataset-id"];
   #rows = new Map();
   #onChange = () => this.#later();
+  #onReview = () => this.dispatchEvent(new Event("Review"));
 
   connectedCallback() {
     if (!this.firstChild) this.#build();
@@ -52,7 +55,12 @@ class StudioUploader extends HTMLElement {
   }
 
   disconnectedCallback() {
+    this.#detach();
+  }
+
+  #detach() {
     this.batch?.removeEventListener("changed", this.#onChange);
+    this.batch?.removeEventListener("review", this.#onReview);
   }
 
   attributeChangedCallback(_, before, after) {
@@ -60,10 +68,11 @@ class StudioUploader extends HTMLElement {
   }
 
   #attach() {
-    this.batch?.removeEventListener("changed", this.#onChange);
+    this.#detach();
     const id = this.getAttribute("dataset-id") || "";
     this.batch = id ? this.#batchOf(id) : this.#draft();
     this.batch.addEventListener("changed", this.#onChange);
+    this.batch.addEventListener("review", this.#onReview);
     this.list.replaceChildren();
     this.#rows.clear();
     this.#render();
@@ -84,6 +93,7 @@ class StudioUploader extends HTMLElement {
     const name = new URLSearchParams(location.search).get("draft");
     batch = drafts.get(name) || new Batch();
     batch.goesOn = drafts.delete(name) && batch.items.length > 0;
+    batch.isReplacing = this.hasAttribute("replaces");
     byDataset.set(id, batch);
     batch.start(id);
     return batch;
@@ -108,6 +118,11 @@ class StudioUploader extends HTMLElement {
     pickFolder.webkitdirectory = true;
     const buttons = element("div", "up-buttons");
     buttons.append(action("Choose files", () => pick.click()), action("Choose a folder", () => pickFolder.click()));
+    this.goOn = element("div", "up-go-on");
+    this.goOnText = element("p");
+    // A folder was chosen as a folder, and has to be again: only so do its files have their names.
+    const again = () => (this.batch.missing().some(([name]) => name.includes("/")) ? pickFolder : pick).click();
+    this.goOn.append(this.goOnText, action("Go on", again, { "data-primary": "" }));
     this.zone.append(buttons, pick, pickFolder);
     this.field = element("input");
     this.field.type = "hidden";
@@ -116,7 +131,8 @@ class StudioUploader extends HTMLElement {
     this.totalText = element("span");
     this.totalMore = element("span", "up-state");
     this.go = action("Process", () => this.batch.process(), { "data-primary": "" });
-    this.total.append(this.totalText, this.totalMore, this.go);
+    this.stop = action("Cancel upload", () => this.batch.cancel());
+    this.total.append(this.totalText, this.totalMore, this.stop, this.go);
     this.live = element("div", "sr-only");
     this.live.setAttribute("role", "status");
     this.bar = element("div", "up-bar up-total-bar");
@@ -128,7 +144,7 @@ class StudioUploader extends HTMLElement {
     this.list = element("ul", "up-rows");
     this.list.setAttribute("aria-label", "Files");
     this.list.tabIndex = 0;
-    this.append(this.zone, this.field, this.note, this.total, this.bar, this.live, this.list);
+    this.append(this.goOn, this.zone, this.field, this.note, this.total, this.bar, this.live, this.list);
     this.#dropZone();
   }
 
@@ -163,8 +179,18 @@ class StudioUploader extends HTMLElement {
     this.note.hidden = !batch.note;
     this.note.textContent = batch.note;
     this.zone.hidden = Boolean(batch.isProcessing);
+    this.#renderGoOn(batch);
     this.#renderTotal(batch, all, sent, older);
     this.#renderRows(batch, older);
+  }
+
+  #renderGoOn(batch) {
+    const missing = batch.isBusy ? [] : batch.missing();
+    this.goOn.hidden = missing.length === 0;
+    if (!missing.length) return;
+    const bytes = missing.reduce((sum, [name, [whole]]) => sum + Math.max(0, whole - (batch.held.get(name)?.received ?? 0)), 0);
+    const kind = missing.some(([name]) => name.includes("/")) ? "folder" : "files";
+    this.goOnText.textContent = `The upload was cut off: ${files(batch.expected.size - missing.length)} of ${batch.expected.size.toLocaleString("en")} are here, ${size(bytes)} are missing. Choose the same ${kind} again: what is here isn't sent twice.`;
   }
 
   #renderTotal(batch, all, sent, older) {
@@ -181,9 +207,10 @@ class StudioUploader extends HTMLElement {
     const speed = batch.isBusy ? batch.speed(sent) : 0;
     const left = speed > 0 ? `, ${size(speed)}/s, ${span((all - sent) / speed)} left` : "";
     this.totalMore.textContent = batch.isBusy ? `${size(sent)} of ${size(all)}${left}` : "";
+    this.stop.hidden = !batch.isBusy;
     this.go.hidden = !batch.datasetId || batch.isBusy || batch.isProcessing || ready === 0;
     this.go.disabled = Boolean(batch.isStarting);
-    this.go.textContent = `Process ${files(ready)}`;
+    this.go.textContent = batch.isStarting ? "Looking at them …" : `Process ${files(ready)}`;
     const spoken = batch.datasetId && n && !batch.isBusy ? `${files(ready)} received` : "";
     if (this.live.textContent !== spoken) this.live.textContent = spoken;
   }
@@ -219,7 +246,7 @@ class StudioUploader extends HTMLElement {
     if (row.text.textContent !== text) row.text.textContent = text;
     const actions = [];
     if (item.state === "failed" && item.canRetry) actions.push(["Retry", () => batch.retry(item)]);
-    if (item.state !== "done") actions.push([isSending ? "Cancel" : "Remove", () => batch.cancel(item)]);
+    if (item.state !== "done") actions.push([isSending ? "Cancel" : "Remove", () => batch.cancel([item])]);
     this.#buttons(row, item.state + item.canRetry, actions, item.name);
   }
 

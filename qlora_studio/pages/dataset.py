@@ -10,10 +10,10 @@ from qlora_studio.components.forms import number_field, select_field, text_field
 from qlora_studio.components.library import edit_dialogs, header_actions, page_of_one
 from qlora_studio.components.player import player
 from qlora_studio.components.shell import studio_page
-from qlora_studio.components.status import badge, progress_bar, status_badge
-from qlora_studio.components.surfaces import card, grid, notice, page_header, stat_card
+from qlora_studio.components.status import badge, status_badge
+from qlora_studio.components.surfaces import card, grid, page_header, stat_card
 from qlora_studio.components.tables import Column, data_table, menu_item, menu_separator, row_menu
-from qlora_studio.components.uploader import uploader
+from qlora_studio.pages import dataset_intake
 from qlora_studio.pages.datasets import DELETED_WITH_IT
 from qlora_studio.state.dataset import DatasetState
 from qlora_studio.state.dataset_rows import ClipRow, ReasonRow
@@ -28,7 +28,7 @@ _STATUSES = [("ok", "Usable"), ("excluded", "Excluded"), ("rejected", "Rejected"
     section="datasets",
     crumbs=[("Datasets", "/datasets")],
     here=DatasetState.dataset.name,
-    on_load=[DatasetState.load, DatasetState.watch],
+    on_load=[DatasetState.load, DatasetState.watch, *dataset_intake.LOADS],
 )
 def dataset() -> rx.Component:
     """What is shown depends on how far the dataset is."""
@@ -50,9 +50,9 @@ def _loaded() -> rx.Component:
         ),
         rx.match(
             shown.status,
-            ("awaiting_files", card(uploader(shown.id), title="Recordings")),
-            ("processing", _processing()),
-            ("error", _failed()),
+            ("awaiting_files", dataset_intake.awaiting()),
+            ("processing", dataset_intake.processing()),
+            ("error", dataset_intake.failed()),
             _numbers(),
         ),
         rx.cond(
@@ -61,33 +61,6 @@ def _loaded() -> rx.Component:
             rx.fragment(),
         ),
         _dialogs(),
-    )
-
-
-def _processing() -> rx.Component:
-    shown = DatasetState.dataset
-    return card(
-        progress_bar(shown.percent, label="Processing", active=True),
-        rx.el.div(
-            rx.el.span(shown.progress, role="status"),
-            rx.el.span(shown.speed, class_name="text-muted-foreground"),
-            class_name="flex flex-wrap justify-between gap-2 mt-3 text-[13px] tabular",
-        ),
-        title="Processing the recordings",
-        description="Each one is decoded and measured. This goes on if you close the page.",
-        class_name="running-border",
-    )
-
-
-def _failed() -> rx.Component:
-    shown = DatasetState.dataset
-    again = button("Start again", icon="rotate-cw", size="sm", on_click=DatasetState.start_again)
-    more = card(uploader(shown.id), title="Add or replace files", class_name="mt-4")
-    return rx.fragment(
-        notice(
-            shown.error, tone="danger", icon="circle-x", action=rx.cond(shown.is_upload, rx.fragment(), again)
-        ),
-        rx.cond(shown.is_upload, more, rx.fragment()),
     )
 
 

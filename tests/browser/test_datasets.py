@@ -45,6 +45,7 @@ def test_from_files_to_clips_that_can_be_heard(page: Page, server: Server, recor
     assert axe_violations(page) == []
     page.get_by_label("Name").fill("Call centre")
     page.get_by_role("button", name="Create and upload").click()
+    page.get_by_role("button", name="Use this").click(timeout=60_000)
     expect(page.get_by_text("What could not be used")).to_be_visible(timeout=60_000)
     for kind in ("Missing file", "Not audio"):
         expect(page.get_by_text(kind, exact=True)).to_be_visible()
@@ -81,6 +82,7 @@ def test_a_dropped_connection_is_taken_up_again(page: Page, server: Server, reco
 
     page.route("**/api/v1/datasets/*/files/*", drop_some)
     make(page, server, "Train tunnel", recordings)
+    page.get_by_role("button", name="Use this").click(timeout=60_000)
     expect(page.get_by_text("What could not be used")).to_be_visible(timeout=60_000)
     expect(page.get_by_text("5 clips")).to_be_visible()
     assert failures < 0
