@@ -5,7 +5,6 @@ person has, by triggers (migration 0003). Other databases, and texts of one or t
 ILIKE; counts are counted then.
 """
 
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,25 +21,6 @@ _DATASETS_OF_ONE = 1 << 32
 
 _CLIPS = "clip_search MATCH :words AND rowid BETWEEN :first AND :last"
 _DATASETS = "dataset_search MATCH :words AND rowid BETWEEN :first AND :last"
-
-
-class KnownCounts:
-    """Counts that stay true as long as what was counted does, by a key that names it."""
-
-    def __init__(self, most: int = 10_000) -> None:
-        self._most = most
-        self._counts: dict[Hashable, int] = {}
-
-    def get(self, key: Hashable | None, count: Callable[[], int]) -> int:
-        """Return the count of `key`, counted if it isn't known; None is never known."""
-        if key in self._counts:
-            return self._counts[key]
-        n = count()
-        if key is not None:
-            while len(self._counts) >= self._most:
-                self._counts.pop(next(iter(self._counts)), None)
-            self._counts[key] = n
-        return n
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from sqlmodel import Session, col, delete, select
 
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus
 from qlora_studio.core.errors import StorageFull
+from qlora_studio.core.known import Known
 from qlora_studio.db import engine
 from qlora_studio.db.models import Clip, ClipFinding, Dataset, Exclusion
 from qlora_studio.ingest import quality
@@ -24,6 +25,7 @@ _TRIES = 3
 _COLUMNS = [getattr(Clip, name) for name in CheckedClip._fields]
 _computing = threading.Lock()  # one report at a time in a process: opening many tabs costs one core
 _last_groups: dict[bytes, list[list[str]]] = {}
+_similar = Known[list[list[str]]](50)
 _log = logging.getLogger(__name__)
 
 
@@ -65,8 +67,8 @@ def bring_up_to_date(dataset_id: str) -> bool:
 
 def similar_sounds(session: Session, dataset_id: str) -> dict[str, str]:
     """Names of groups by SHA-256, of a dataset's recordings that sound the same in different bytes."""
-    clips = [clip for clip in read_clips(session, dataset_id) if clip.status is not ClipStatus.REJECTED]
-    return {sha256: str(group) for sha256, group in quality.similar_groups(clips, _find_similar).items()}
+    groups = quality.similar_groups(read_clips(session, dataset_id), _find_similar)
+    return {sha256: str(group) for sha256, group in groups.items()}
 
 
 def read_clips(session: Session, dataset_id: str) -> list[CheckedClip]:
@@ -109,13 +111,9 @@ def _write(dataset_id: str, key: str, found: list[quality.Finding]) -> bool:
 
 
 def _find_similar(items: quality.Fingerprints) -> list[list[str]]:
-    """Groups of the same sound. The last answer is kept: taking in asks for the splits and for the report."""
+    """Compare sounds, once for each set of recordings: an edit of words or splits changes no sound."""
     from qlora_studio.audio.fingerprint import find_groups  # only where sounds are compared
 
-    items = list(items)
-    key = hashlib.sha256(b"".join(name.encode() + content for name, content in items)).digest()
-    if key not in _last_groups:
-        groups = find_groups(items)
-        _last_groups.clear()
-        _last_groups[key] = groups
-    return _last_groups[key]
+    known = sorted(items)
+    key = hashlib.sha256("".join(sha256 for sha256, _ in known).encode()).hexdigest()
+    return _similar.get(key, lambda: find_groups(known))

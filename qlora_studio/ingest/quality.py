@@ -153,7 +153,7 @@ def find_all(
         find_similar: groups ids by how their fingerprints sound.
     """
     used = [clip for clip in clips if clip.status is ClipStatus.OK]
-    similar = similar_groups(used, find_similar)
+    similar = similar_groups(clips, find_similar)
     yield from _unusable(clips)
     yield from _single(used, limits)
     if task in _SPOKEN:
@@ -164,7 +164,8 @@ def find_all(
         yield from (Finding(c.id, "missing_label", "") for c in used if not c.label)
         yield from _rare_classes(used, limits)
     yield from _together("duplicate_audio", used, lambda c: c.sha256)
-    yield from _together("near_duplicate", used, lambda c: similar.get(c.sha256))
+    different = _with_different_bytes(used, similar)
+    yield from _together("near_duplicate", used, lambda c: different.get(c.sha256))
     yield from _leaks(
         "speaker_in_splits", used, lambda c: c.speaker, lambda c, s: f"{c.speaker} is in {s} too"
     )
@@ -270,12 +271,18 @@ def _leaks(
             yield Finding(clip.id, check, say(clip, first[key].value)[:300], _name(key))
 
 
-def similar_groups(used: Iterable[CheckedClip], find_similar: Similar) -> dict[str, int]:
-    """Group number by SHA-256, of recordings that sound the same in different bytes."""
-    prints = {c.sha256: c.fingerprint for c in used if c.fingerprint is not None and c.sha256}
+def similar_groups(clips: Iterable[CheckedClip], find_similar: Similar) -> dict[str, int]:
+    """Group number by SHA-256, of recordings that sound the same in different bytes, left out or not."""
+    prints = {c.sha256: c.fingerprint for c in clips if c.fingerprint is not None and c.sha256}
     groups = find_similar(prints.items()) if prints else []
     several = (group for group in groups if len(group) > 1)
     return {sha256: number for number, group in enumerate(several, 1) for sha256 in group}
+
+
+def _with_different_bytes(used: Iterable[CheckedClip], similar: dict[str, int]) -> dict[str, int]:
+    """Those of the groups that still hold different recordings among the clips in use."""
+    sizes = Counter(similar[sha256] for sha256 in {clip.sha256 for clip in used} if sha256 in similar)
+    return {sha256: group for sha256, group in similar.items() if sizes[group] > 1}
 
 
 def _name(key: Any) -> str:

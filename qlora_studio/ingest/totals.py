@@ -154,7 +154,7 @@ def _contents(
     wanted = None if ids is None else set(ids)
     if wanted is not None and len(wanted) <= _FEW:
         query = query.where(col(Clip.id).in_(wanted))
-    for clip_id, duration_s, *values in session.exec(query):
+    for clip_id, duration_s, *values in session.exec(query.order_by(col(Clip.position))):  # as they lie there
         if wanted is None or clip_id in wanted:
             yield clip_id, dict(zip(CONTENT, map(_plain, values), strict=True)), duration_s
 

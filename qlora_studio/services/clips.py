@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.core.errors import Conflict, Forbidden, NotFound
+from qlora_studio.core.known import Known
 from qlora_studio.db import search
 from qlora_studio.db.models import Clip, ClipFinding, Dataset, User
 from qlora_studio.ingest import totals
@@ -29,7 +30,7 @@ _SORTS: dict[str, Any] = {
     "status": col(Clip.status),
     "loudness_db": col(Clip.loudness_db),
 }
-_counts = search.KnownCounts()
+_counts = Known[int](10_000)
 _MAGIC = {
     b"RIFF": "audio/wav",
     b"RF64": "audio/wav",

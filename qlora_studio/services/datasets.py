@@ -11,6 +11,7 @@ from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split,
 from qlora_studio.contracts.spec import AugmentationSpec, ClipItem, Strict
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from qlora_studio.core.known import Known
 from qlora_studio.db import engine, search
 from qlora_studio.db.models import Adapter, Clip, Dataset, Job, User
 from qlora_studio.examples import catalog
@@ -21,7 +22,7 @@ from qlora_studio.storage import layout
 
 _NOT_THERE = "There is no such dataset."
 _SWEEP_AT_ONCE = 500
-_counts = search.KnownCounts()
+_counts = Known[int](10_000)
 _SORTS: dict[str, Any] = {
     "name": func.lower(col(Dataset.name)),
     "task": col(Dataset.task),

@@ -118,16 +118,6 @@ def test_datasets_are_found_in_their_owners_place_and_counted_anew_after_each_ch
     assert len(states) == 6, "another one after each change but that of somebody else"
 
 
-def test_known_counts_are_counted_once_and_forgotten_in_turn():
-    counts, asked = search.KnownCounts(most=2), []
-
-    def count() -> int:
-        asked.append(1)
-        return len(asked)
-
-    assert [counts.get(key, count) for key in ("a", "a", "b", "c", "a", None, None)] == [1, 1, 2, 3, 4, 5, 6]
-
-
 def test_datasets_are_counted_by_status_and_task(user, stranger):
     def counts(session, **filters) -> int:
         return search.count_datasets(session, owner_id=user.id, **filters)

@@ -117,6 +117,12 @@ def test_the_same_sound_in_other_bytes_is_a_group_and_a_leak_over_splits():
     assert [print_ for _, print_ in asked] == [b"\0", b"\1", b"\2"], "without a fingerprint nothing is asked"
 
 
+def test_the_same_sound_is_a_group_only_while_its_recordings_differ():
+    clips = [clip(0, fingerprint=b"a"), clip(1, fingerprint=b"b", **OUT), clip(2, sha256=f"{0:064d}")]
+    result = found(clips, find_similar=lambda items: [[f"{0:064d}", f"{1:064d}"]])
+    assert result == {"duplicate_audio": ["c0", "c2"]}, "what is left out is no reason to leave out another"
+
+
 def test_a_speaker_in_two_splits_is_named_where_it_flatters():
     speakers = ["ada", "ada", "bob", None, None]
     splits = [Split.VALIDATION, Split.TRAIN, Split.TEST, Split.TRAIN, Split.TEST]

@@ -3,8 +3,10 @@
 import pytest
 from sqlmodel import select
 
+from qlora_studio.audio import fingerprint
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StorageFull
+from qlora_studio.core.known import Known
 from qlora_studio.db import engine
 from qlora_studio.db.models import Clip, ClipFinding, Dataset, Exclusion
 from qlora_studio.ingest import findings, pipeline
@@ -193,6 +195,24 @@ def test_a_report_of_another_content_leaves_nothing_out(user, mixed):
     edit(user, clip_id, split=Split.TEST)
     with pytest.raises(Conflict, match="changed meanwhile"):
         leave_out(user, mixed.id, check="duplicate_audio")
+
+
+def test_sounds_are_compared_once_however_often_words_change(user, mixed, monkeypatch):
+    asked = []
+
+    def find_groups(items):
+        asked.append(items)
+        return []
+
+    monkeypatch.setattr(fingerprint, "find_groups", find_groups)
+    monkeypatch.setattr(findings, "_similar", Known(5))
+    with engine.write() as session:
+        clip = session.exec(select(Clip).where(Clip.filename == "a.wav")).one()
+        clip.fingerprint = b"1234"
+    for words in ("one", "two", "three"):
+        edit(user, clip.id, text=words)
+        assert report_of(user, mixed.id).is_current
+    assert len(asked) == 1
 
 
 def test_the_lock_is_free_while_the_report_is_computed(user, mixed, monkeypatch):
