@@ -1,5 +1,6 @@
 // <studio-player src seconds peaks label>: a waveform to hear. `peaks` is base64 of unsigned bytes, low and high in
 // turn (0 is -1, 255 is +1). Click or drag seeks; Space or Enter plays, arrows seek, Home and End jump, L loops.
+// With `post`, the sound is the answer to that body, fetched at once and drawn from what it holds.
 (() => {
   if (customElements.get("studio-player")) return;
   const PLAY = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7 4.5v15l12-7.5z"/></svg>';
@@ -7,11 +8,28 @@
   const time = (s) => (s < 60 ? `${s.toFixed(1)} s` : `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`);
   let playing = null;
 
+  // Low and high of each stretch, as the server's peaks: unsigned bytes in turn.
+  function peaksOf(samples, bars = 100) {
+    const peaks = new Uint8Array(2 * bars);
+    for (let i = 0; i < bars; i++) {
+      let low = 0;
+      let high = 0;
+      for (let j = Math.floor((i * samples.length) / bars); j < Math.floor(((i + 1) * samples.length) / bars); j++) {
+        low = Math.min(low, samples[j]);
+        high = Math.max(high, samples[j]);
+      }
+      peaks[2 * i] = Math.round((low + 1) * 127.5);
+      peaks[2 * i + 1] = Math.round((high + 1) * 127.5);
+    }
+    return peaks;
+  }
+
   class StudioPlayer extends HTMLElement {
-    static observedAttributes = ["src", "peaks", "seconds"];
+    static observedAttributes = ["src", "peaks", "seconds", "post"];
 
     connectedCallback() {
       if (!this.firstChild) this.#build();
+      if (this.hasAttribute("post")) this.#order();
       this.#resize = new ResizeObserver(() => this.#draw());
       this.#resize.observe(this.wave);
       this.#theme = new MutationObserver(() => this.#draw());
@@ -26,7 +44,8 @@
 
     attributeChangedCallback(name, before, after) {
       if (before === after || !this.wave) return;
-      if (name === "src") this.#stop();
+      if (name === "src" || name === "post") this.#stop();
+      if (this.hasAttribute("post") && (name === "src" || name === "post")) this.#order();
       this.#label();
       this.#draw();
     }
@@ -35,6 +54,42 @@
     #theme;
     #frame = 0;
     #wanted = 0; // seconds; where to begin once the sound is there
+
+    // Ask for the sound once per change, however many attributes change at once.
+    #order() {
+      URL.revokeObjectURL(this.made);
+      this.made = ""; // what was made for other settings is not to be heard under these
+      if (this.ordered) return;
+      this.ordered = true;
+      queueMicrotask(() => {
+        this.ordered = false;
+        this.#fetch();
+      });
+    }
+
+    async #fetch() {
+      const body = this.getAttribute("post");
+      const src = this.getAttribute("src");
+      const isCurrent = () => this.isConnected && this.getAttribute("post") === body && this.getAttribute("src") === src;
+      this.setAttribute("aria-busy", "true");
+      try {
+        const answer = await fetch(src, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+        if (!isCurrent()) return;
+        if (!answer.ok) throw new Error((await answer.json()).detail);
+        const bytes = await answer.arrayBuffer();
+        const sound = await new OfflineAudioContext(1, 1, 16000).decodeAudioData(bytes.slice(0));
+        if (!isCurrent()) return;
+        this.made = URL.createObjectURL(new Blob([bytes], { type: "audio/wav" }));
+        this.broken = "";
+        this.decodedFrom = this.getAttribute("peaks") || "";
+        this.decoded = peaksOf(sound.getChannelData(0));
+      } catch (error) {
+        if (isCurrent()) this.broken = error.message || "This could not be made. Try again.";
+      }
+      this.removeAttribute("aria-busy");
+      this.#label();
+      this.#draw();
+    }
 
     get duration() {
       const known = Number(this.getAttribute("seconds")) || 0;
@@ -91,8 +146,9 @@
     play() {
       if (playing && playing !== this) playing.audio?.pause();
       playing = this;
+      if (this.hasAttribute("post") && !this.made) return;
       if (!this.audio) {
-        this.audio = new Audio(this.getAttribute("src"));
+        this.audio = new Audio(this.made || this.getAttribute("src"));
         this.audio.loop = this.hasAttribute("data-loop");
         for (const name of ["play", "pause", "ended", "loadedmetadata"]) this.audio.addEventListener(name, () => this.#changed(name));
         this.audio.addEventListener("error", () => this.#failed());

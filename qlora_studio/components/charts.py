@@ -1,4 +1,4 @@
-"""Curves of a job, drawn by plotly in the browser from what the state sends.
+"""Curves of a job and bars of a dataset, drawn by plotly in the browser from what the state sends.
 
 The figure (axes, traces, hover, template) is built here, with plotly's Python, when the page is compiled; at
 run time only points travel. Its colours are the names of our tokens, which the browser fills in, so that one
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import reflex as rx
 
 _LIBRARY = rx.asset("live_chart.jsx", shared=True).importable_path
+_BARS = rx.asset("bar_chart.jsx", shared=True).importable_path
 _PLOTLY = "plotly.js-basic-dist-min@3.7.0"
 
 Kind = Literal["number", "percent", "bytes", "rate"]
@@ -65,6 +66,70 @@ class ChartControls(rx.NoSSRComponent):
     library = _LIBRARY
     tag = "ChartControls"
     lib_dependencies: list[str] = [_PLOTLY]
+
+
+class BarChart(rx.NoSSRComponent):
+    """Bars that come from the state whole; they are few."""
+
+    library = _BARS
+    tag = "BarChart"
+    lib_dependencies: list[str] = [_PLOTLY]
+
+    figure: rx.Var[dict[str, Any]]
+    bars: rx.Var[dict[str, list[Any]]]
+    lines: rx.Var[list[float]]
+    label: rx.Var[str]
+    height: rx.Var[int]
+
+
+def bar_chart(
+    *, label: Any, bars: Any, lines: Any = None, unit: str = "", lying: bool = False, height: Any = 220
+) -> rx.Component:
+    """A histogram, or (`lying`) a ranking with names at the left.
+
+    Args:
+        label: what it shows, in a sentence, for screen readers.
+        bars: Var of plotly's `x`, `y`, `width` and `customdata` (what the hover says before the count). Names
+            in it must be escaped: plotly reads markup.
+        lines: Var of places on the x axis that are marked.
+        unit: stands at the x axis.
+    """
+    figure = build_bars(unit=unit, lying=lying)
+    return BarChart.create(
+        figure=figure, bars=bars, lines=[] if lines is None else lines, label=label, height=height
+    )
+
+
+@lru_cache(maxsize=8)
+def build_bars(*, unit: str, lying: bool) -> dict[str, Any]:
+    """Return a figure without bars, as plain JSON values."""
+    import plotly.graph_objects as go
+
+    count = "x" if lying else "y"
+    bars = go.Bar(
+        orientation="h" if lying else "v",
+        marker={"color": "var(--chart-1)"},
+        hovertemplate=f"%{{customdata}}: %{{{count}:,}} clips<extra></extra>",
+    )
+    fixed = {"fixedrange": True}
+    layout: dict[str, Any] = {
+        "template": _template(),
+        "showlegend": False,
+        "hovermode": "closest",
+        "dragmode": False,
+        "bargap": 0.25 if lying else 0.04,
+    }
+    if lying:
+        layout |= {
+            "xaxis": {**fixed, "showgrid": True, "rangemode": "tozero"},
+            "yaxis": {**fixed, "autorange": "reversed", "showgrid": False, "type": "category", "nticks": 0},
+        }
+    else:
+        layout |= {
+            "xaxis": {**fixed, "ticksuffix": f" {unit}" if unit else "", "tickformat": "~g"},
+            "yaxis": {**fixed, "rangemode": "tozero"},
+        }
+    return go.Figure(data=[bars], layout=layout).to_plotly_json()
 
 
 def chart_controls() -> rx.Component:

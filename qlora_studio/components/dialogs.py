@@ -4,7 +4,7 @@ from typing import Any
 
 import reflex as rx
 
-from qlora_studio.components.buttons import button, icon_button
+from qlora_studio.components.buttons import Variant, button, icon_button
 from qlora_studio.components.forms import text_field
 
 
@@ -21,6 +21,7 @@ def confirm_dialog(
     typed_name: Any = None,
     expected_name: Any = None,
     on_type: Any = None,
+    variant: Variant = "danger",
 ) -> rx.Component:
     """Ask before something that cannot be undone.
 
@@ -29,6 +30,7 @@ def confirm_dialog(
         users: a Var of strings: what depends on the thing. Shown when not empty.
         typed_name, expected_name, on_type: with these, confirming needs the name typed (`typed_name` is the
             state's Var that `on_type` sets).
+        variant: of the button that does it; red unless said otherwise.
     """
     extra: list[Any] = []
     if users is not None:
@@ -58,7 +60,7 @@ def confirm_dialog(
                 button("Cancel", on_click=on_cancel),
                 button(
                     confirm_label,
-                    variant="danger",
+                    variant=variant,
                     on_click=on_confirm,
                     loading=sending,
                     **({"disabled": disabled} if typed_name is not None else {}),

@@ -48,7 +48,7 @@ def error_text(name: str, error: Any) -> rx.Component:
     line = rx.el.p(
         rx.icon("circle-alert", size=13, class_name="shrink-0", aria_hidden="true"),
         rx.el.span(error),
-        id=f"{name}-error",
+        id=name + "-error",
         role="alert",
         class_name="flex items-center gap-1.5 text-xs text-danger",
     )
@@ -109,6 +109,29 @@ def number_field(
     return field(label, control, name=name, help=help, error=error)
 
 
+def compact_number(label: Any, *, name: Any, unit: Any, hint: Any, error: Any, **props: Any) -> rx.Component:
+    """A number in a line with its label and its unit; `hint` says its bounds."""
+    props.setdefault("step", "any")
+    return rx.el.div(
+        rx.el.label(
+            rx.el.span(label, class_name="text-xs text-muted-foreground"),
+            rx.el.input(
+                type="number",
+                input_mode="decimal",
+                name=name,
+                title=hint,
+                aria_invalid=error != "",
+                class_name=_CONTROL + "!w-[84px] h-8 !px-2 tabular text-right",
+                **props,
+            ),
+            rx.el.span(unit, class_name="text-xs text-muted-foreground"),
+            class_name="flex flex-wrap items-center gap-2",
+        ),
+        error_text(name, error),
+        class_name="min-w-0",
+    )
+
+
 def textarea_field(
     label: Any,
     *,
@@ -149,15 +172,17 @@ def select_input(
     options: Sequence[tuple[str, str]] | Any,
     error: Any = "",
     class_name: str = "",
+    first: Any = None,
     **props: Any,
 ) -> rx.Component:
-    """The select of `select_field` without a label; give it an `aria_label`."""
+    """The select of `select_field` without a label; give it an `aria_label`. `first` is an option before all."""
     if isinstance(options, rx.Var):
         items = rx.foreach(options, lambda option: rx.el.option(option[1], value=option[0]))
     else:
         items = rx.fragment(*(rx.el.option(text, value=value) for value, text in options))
     return rx.el.div(
         rx.el.select(
+            *([first] if first is not None else []),
             items,
             class_name=_CONTROL + f"h-9 appearance-none pr-9 {class_name}",
             **_described(name, error),
@@ -219,6 +244,67 @@ def checkbox_field(label: Any, *, name: str, help: Any = None, **props: Any) -> 
         ),
         html_for=name,
         class_name="flex items-start gap-2.5 cursor-pointer",
+    )
+
+
+def switch_field(label: Any, *, name: str, help: Any, checked: Any, on_change: Any) -> rx.Component:
+    """A switch with its label and a sentence; it acts at once."""
+    return rx.el.label(
+        rx.el.span(
+            rx.el.span(label, class_name="text-[15px] font-semibold block leading-6"),
+            rx.el.span(help, id=f"{name}-help", class_name="text-[13px] text-muted-foreground block"),
+            class_name="min-w-0",
+        ),
+        rx.el.input(
+            type="checkbox",
+            role="switch",
+            id=name,
+            checked=checked,
+            on_change=on_change,
+            aria_label=label,
+            aria_describedby=f"{name}-help",
+            class_name="switch shrink-0",
+        ),
+        html_for=name,
+        class_name="flex items-start justify-between gap-4 cursor-pointer",
+    )
+
+
+def slider_field(
+    label: Any, *, name: str, unit: str, min: str, max: str, step: str, value: Any, on_change: Any, error: Any
+) -> rx.Component:
+    """A number to drag or to type; both say the same. `on_change` gets text once the hand has paused."""
+    same = {"min": min, "max": max, "step": step}
+    return rx.el.div(
+        rx.el.label(label, html_for=name, class_name="text-[13px] sm:w-48 shrink-0"),
+        rx.el.div(
+            rx.debounce_input(
+                rx.el.input(
+                    type="range",
+                    value=value,
+                    on_change=on_change,
+                    aria_label=label,
+                    class_name="flex-1 min-w-0 accent-[var(--primary)]",
+                    **same,
+                ),
+                debounce_timeout=150,
+            ),
+            rx.debounce_input(
+                rx.el.input(
+                    type="text",
+                    input_mode="decimal",
+                    value=value,
+                    on_change=on_change,
+                    class_name=_CONTROL + "!w-[72px] h-8 !px-2 tabular text-right",
+                    **_described(name, error),
+                ),
+                debounce_timeout=400,
+            ),
+            rx.el.span(unit, class_name="w-6 text-xs text-muted-foreground"),
+            class_name="flex items-center gap-2 flex-1 min-w-0",
+        ),
+        error_text(name, error),
+        class_name="flex flex-col sm:flex-row sm:flex-wrap sm:items-center gap-x-3 gap-y-1 min-w-0",
     )
 
 

@@ -4,7 +4,7 @@
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 
 let plotly;
-const loadPlotly = () =>
+export const loadPlotly = () =>
   (plotly ??= import("plotly.js-basic-dist-min").then((module) => module.default ?? module));
 
 // Smoothing and scale are one choice for all charts of the page.
@@ -46,7 +46,7 @@ function paint(token) {
   const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data;
   return `rgba(${r},${g},${b},${a / 255})`;
 }
-function withColours(value) {
+export function withColours(value) {
   if (typeof value === "string") return resolveColour(value);
   if (Array.isArray(value)) return typeof value[0] === "object" ? value.map(withColours) : value;
   if (value && typeof value === "object")

@@ -65,3 +65,18 @@ def player(clip_id: Any, *, duration_s: Any, peaks: Any, label: Any) -> rx.Compo
         "label": label,
     }
     return _StudioPlayer.create(custom_attrs=attributes)
+
+
+def varied_player(clip_id: Any, *, trial: Any, duration_s: Any, label: Any) -> rx.Component:
+    """A player of a clip as training would hear it: fetched and drawn anew whenever `trial` changes.
+
+    Args:
+        trial: the body of `POST /clips/{id}/augmented`, as JSON.
+    """
+    attributes = {
+        "src": rx.Var.create("/api/v1/clips/") + clip_id + "/augmented",
+        "post": trial,
+        "seconds": duration_s,
+        "label": label,
+    }
+    return _StudioPlayer.create(custom_attrs=attributes)

@@ -24,7 +24,7 @@ def card(
                     rx.el.h2(title, class_name="text-[15px] font-semibold leading-6"),
                     *(
                         [rx.el.p(description, class_name="text-[13px] text-muted-foreground mt-0.5")]
-                        if description
+                        if description is not None
                         else []
                     ),
                     class_name="min-w-0",

@@ -21,7 +21,7 @@ class Column:
         cell: makes the cell's content from a row Var.
         sort: the name that `sort_by` gets; None if it cannot be sorted.
         align: text left, numbers right.
-        hide_below: hidden on screens narrower than this Tailwind breakpoint (but shown in cards).
+        shown_if: a bool Var; without it the column is always there.
     """
 
     label: str
@@ -29,6 +29,11 @@ class Column:
     sort: str | None = None
     align: Literal["left", "right"] = "left"
     width: str = ""
+    shown_if: Any = None
+
+
+Options = Sequence[tuple[str, str]] | rx.Var[list[list[str]]]
+Filter = tuple[str, str, Options]
 
 
 def data_table(
@@ -40,10 +45,11 @@ def data_table(
     label: str,
     row_key: Callable[[Any], Any] = lambda row: row.id,
     row_menu: Callable[[Any], Any] | None = None,
-    filters: Sequence[tuple[str, str, Sequence[tuple[str, str]]]] = (),
-    search_placeholder: str = "Search",
+    filters: Sequence[Filter] = (),
+    search_placeholder: str | None = "Search",
     actions: Any = None,
     on_retry: Any = None,
+    details: tuple[Any, Callable[[Any], Any]] | None = None,
 ) -> rx.Component:
     """A searchable list over a state that mixes in `TableState`.
 
@@ -52,7 +58,10 @@ def data_table(
         empty: what is shown when there is nothing at all (not when a filter hides everything).
         label: the table's name for screen readers.
         row_menu: makes the menu of a row, see `row_menu`.
-        filters: (name, label, options) with options as (value, label) pairs.
+        filters: (name, label, options) with options as (value, label) pairs, or a Var of such lists; a filter
+            whose Var is empty isn't shown.
+        search_placeholder: None for a list without search and filters.
+        details: a Var that holds the key of the row whose details are open, and what makes them.
     """
     full = rx.el.div(
         rx.el.table(
@@ -60,7 +69,7 @@ def data_table(
                 rx.el.tr(*(_heading(state, c) for c in columns), *([_menu_heading()] if row_menu else []))
             ),
             rx.el.tbody(
-                rx.foreach(rows, lambda row: _row(row, columns, row_key, row_menu)),
+                rx.foreach(rows, lambda row: _row(row, columns, row_key, row_menu, details)),
                 class_name="divide-y divide-border",
             ),
             aria_label=label,
@@ -83,10 +92,11 @@ def data_table(
         full=full,
         on_retry=on_retry,
     )
+    has_toolbar = search_placeholder is not None
     return rx.el.section(
-        _toolbar(state, label, filters, search_placeholder, actions),
+        *([_toolbar(state, label, filters, search_placeholder, actions)] if has_toolbar else []),
         body,
-        _pager(state),
+        pager(state),
         class_name="bg-card border border-border rounded-[10px] shadow-card overflow-hidden",
     )
 
@@ -95,7 +105,7 @@ def _heading(state: Any, column: Column) -> rx.Component:
     side = "text-right" if column.align == "right" else "text-left"
     base = f"sticky top-0 bg-card border-b border-border px-4 h-10 font-medium text-muted-foreground whitespace-nowrap {side} {column.width}"
     if column.sort is None:
-        return rx.el.th(column.label, scope="col", class_name=base)
+        return _if_shown(column, rx.el.th(column.label, scope="col", class_name=base))
     up, down = state.sort == column.sort, state.sort == f"-{column.sort}"
     arrow = rx.cond(
         up,
@@ -106,7 +116,7 @@ def _heading(state: Any, column: Column) -> rx.Component:
             rx.icon("arrow-up-down", size=13, class_name="opacity-40", aria_hidden="true"),
         ),
     )
-    return rx.el.th(
+    heading = rx.el.th(
         rx.el.button(
             column.label,
             arrow,
@@ -118,6 +128,11 @@ def _heading(state: Any, column: Column) -> rx.Component:
         aria_sort=rx.cond(up, "ascending", rx.cond(down, "descending", "none")),
         class_name=base,
     )
+    return _if_shown(column, heading)
+
+
+def _if_shown(column: Column, cell: rx.Component) -> rx.Component:
+    return cell if column.shown_if is None else rx.cond(column.shown_if, cell, rx.fragment())
 
 
 def _menu_heading() -> rx.Component:
@@ -129,44 +144,47 @@ def _menu_heading() -> rx.Component:
 
 
 def _row(
-    row: Any, columns: Sequence[Column], row_key: Callable[[Any], Any], row_menu: Callable[[Any], Any] | None
+    row: Any,
+    columns: Sequence[Column],
+    row_key: Callable[[Any], Any],
+    row_menu: Callable[[Any], Any] | None,
+    details: tuple[Any, Callable[[Any], Any]] | None,
 ) -> rx.Component:
     cells = [
-        rx.el.td(
-            column.cell(row),
-            data_label=column.label,
-            class_name="px-4 h-12 align-middle max-w-[340px] "
-            + ("text-right tabular whitespace-nowrap" if column.align == "right" else "truncate"),
+        _if_shown(
+            column,
+            rx.el.td(
+                column.cell(row),
+                data_label=column.label,
+                class_name="px-4 h-12 align-middle max-w-[340px] "
+                + ("text-right tabular whitespace-nowrap" if column.align == "right" else "truncate"),
+            ),
         )
         for column in columns
     ]
     if row_menu is not None:
         cells.append(rx.el.td(row_menu(row), class_name="row-menu px-2 text-right"))
-    return rx.el.tr(*cells, key=row_key(row), class_name="hover:bg-muted/60 transition-colors duration-100")
+    key = row_key(row)
+    line = rx.el.tr(*cells, key=key, class_name="hover:bg-muted/60 transition-colors duration-100")
+    if details is None:
+        return line
+    opened, make = details
+    below = rx.el.tr(rx.el.td(make(row), col_span=len(cells), class_name="row-details p-0"))
+    return rx.fragment(line, rx.cond(opened == key, below, rx.fragment()), key=key)
 
 
 def _toolbar(
     state: Any,
     label: str,
-    filters: Sequence[tuple[str, str, Sequence[tuple[str, str]]]],
-    placeholder: str,
+    filters: Sequence[Filter],
+    placeholder: str | None,
     actions: Any,
 ) -> rx.Component:
     search = search_input(
         f"Search {label.lower()}", value=state.query, on_change=state.search, placeholder=placeholder
     )
-    selects = [
-        select_input(
-            name=f"filter-{name}",
-            options=[("", f"All {text.lower()}"), *options],
-            value=state.filters.get(name, ""),
-            on_change=lambda value, name=name: state.filter_by(name, value),
-            aria_label=f"Filter by {text.lower()}",
-            class_name="text-[13px]",
-        )
-        for name, text, options in filters
-    ]
-    chips = [_chip(state, name, text, dict(options)) for name, text, options in filters]
+    selects = [_filter(state, name, text, options) for name, text, options in filters]
+    chips = [_chip(state, name, text, options) for name, text, options in filters]
     return rx.el.div(
         rx.el.div(
             search,
@@ -183,9 +201,30 @@ def _toolbar(
     )
 
 
-def _chip(state: Any, name: str, text: str, options: dict[str, str]) -> rx.Component:
+def _filter(state: Any, name: str, text: str, options: Options) -> rx.Component:
+    every = rx.el.option(f"All {text.lower()}", value="")
+    made = rx.el.div(
+        select_input(
+            name=f"filter-{name}",
+            options=options,
+            first=every,
+            value=state.filters.get(name, ""),
+            on_change=lambda value: state.filter_by(name, value),
+            aria_label=f"Filter by {text.lower()}",
+            class_name="text-[13px]",
+        ),
+        class_name="max-w-full sm:max-w-[180px]",
+    )
+    return rx.cond(options.length() > 0, made, rx.fragment()) if isinstance(options, rx.Var) else made
+
+
+def _chip(state: Any, name: str, text: str, options: Options) -> rx.Component:
     value = state.filters.get(name, "")
-    shown = rx.match(value, *((k, v) for k, v in options.items()), value)
+    shown: Any
+    if isinstance(options, rx.Var):
+        shown = rx.foreach(options, lambda option: rx.cond(option[0] == value, option[1], ""))
+    else:
+        shown = rx.match(value, *options, value)
     return rx.cond(
         value != "",
         rx.el.button(
@@ -201,7 +240,8 @@ def _chip(state: Any, name: str, text: str, options: dict[str, str]) -> rx.Compo
     )
 
 
-def _pager(state: Any) -> rx.Component:
+def pager(state: Any) -> rx.Component:
+    """Which rows are shown, and the way to the others, over a `TableState`."""
     return rx.cond(
         state.total > 10,
         rx.el.nav(

@@ -30,6 +30,7 @@ from qlora_studio.storage.exports import Entry, stream_zip
 _LABELS = ("text", "label", "speaker")
 _COLUMNS = ("file_name", *_LABELS, "split", "duration_s", "sample_rate", "sha256")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_ROW_BYTES = 200  # of a table's row, without its words
 _AT_ONCE = 500  # rows of a table sent at a time
 _SUFFIXES = {
     b"RIFF": ".wav",
@@ -70,6 +71,15 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What a download would hold, and about how many bytes it would have."""
+
+    version: int
+    n_clips: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class _Content:
     dataset: Dataset
     number: int
@@ -103,6 +113,24 @@ def recipe(session: Session, *, actor: User, dataset_id: str, version: int | Non
     number = dataset.version if version is None else version
     history.contents_since(session, dataset, number)
     return _recipe(dataset, number)
+
+
+def estimate(
+    session: Session, *, actor: User, dataset_id: str, format: ExportFormat, version: int | None = None
+) -> Estimate:
+    """Return what `stream` would give, without making it.
+
+    Raises:
+        NotFound: the dataset isn't the actor's, or there is no such version.
+        Conflict: it isn't ready.
+    """
+    dataset = _ready(session, actor, dataset_id)
+    number = dataset.version if version is None else version
+    clips = history.clips_at(session, dataset, number)
+    size_bytes = sum(_ROW_BYTES + len(clip.text or "") for clip in clips)
+    if format is ExportFormat.AUDIOFOLDER:
+        size_bytes += sum(clip.size_bytes for clip in clips)
+    return Estimate(number, len(clips), size_bytes)
 
 
 def _ready(session: Session, actor: User, dataset_id: str) -> Dataset:

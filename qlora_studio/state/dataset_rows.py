@@ -1,12 +1,14 @@
 """What the page of a dataset shows, formatted."""
 
 import base64
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split
-from qlora_studio.db.models.dataset import Clip, Dataset
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split, Task
+from qlora_studio.db.models.dataset import Clip, ClipFinding, Dataset
+from qlora_studio.ingest.quality import BY_KEY
 from qlora_studio.state import formats
 from qlora_studio.state.datasets import TASK_LABELS
 
@@ -21,6 +23,7 @@ class DatasetView:
     name: str = ""
     description: str = ""
     task: str = ""
+    is_classes: bool = False
     status: str = ""
     error: str = ""
     is_upload: bool = False
@@ -60,6 +63,15 @@ class ReasonRow:
 
 
 @dataclass(frozen=True)
+class FindingRow:
+    """What a check of the quality report says of a clip."""
+
+    check: str = ""
+    title: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class ClipRow:
     """One clip, formatted; `peaks` is base64 of low and high bytes in turn."""
 
@@ -68,16 +80,17 @@ class ClipRow:
     text: str = ""
     label: str = ""
     speaker: str = ""
-    words: str = ""
     split: str = ""
-    split_label: str = ""
     status: str = ""
     reason: str = ""
     duration: str = ""
     duration_s: str = ""
-    rate: str = ""
+    format: str = ""
+    size: str = ""
+    peak: str = ""
     loudness: str = ""
     peaks: str = ""
+    findings: list[FindingRow] = field(default_factory=list)
 
 
 _LABEL_SOURCES = {
@@ -100,6 +113,7 @@ def view_of(dataset: Dataset, counts: dict[Split, tuple[int, float]]) -> Dataset
         name=dataset.name,
         description=dataset.description,
         task=TASK_LABELS[dataset.task],
+        is_classes=dataset.task is Task.AUDIO_CLASSIFICATION,
         status=dataset.status.value,
         error=dataset.error or "",
         is_upload=dataset.source.get("kind") == "upload",
@@ -137,8 +151,8 @@ def reason_rows(reasons: list[tuple[str, int]]) -> list[ReasonRow]:
     return [ReasonRow(kind=kind, count=formats.count(n)) for kind, n in reasons]
 
 
-def clip_row(clip: Clip) -> ClipRow:
-    """Format a clip."""
+def clip_row(clip: Clip, findings: Sequence[ClipFinding] = ()) -> ClipRow:
+    """Format a clip, with what the checks say of it."""
     is_used = clip.status is not ClipStatus.REJECTED
     return ClipRow(
         id=clip.id,
@@ -146,17 +160,31 @@ def clip_row(clip: Clip) -> ClipRow:
         text=clip.text or "",
         label=clip.label or "",
         speaker=clip.speaker or "",
-        words=clip.text or clip.label or "",
         split=clip.split.value if is_used else "",
-        split_label=clip.split.value.capitalize() if is_used else "",
         status=clip.status.value,
         reason=clip.reason or "",
         duration=formats.duration(clip.duration_s) if is_used else "–",
         duration_s=f"{clip.duration_s:.3f}",
-        rate=f"{clip.sample_rate / 1000:g} kHz" if clip.sample_rate else "",
-        loudness=f"{clip.loudness_db:.0f} dB" if clip.loudness_db is not None else "",
+        format=_format(clip),
+        size=formats.size(clip.size_bytes),
+        peak=formats.percent(clip.peak, 0),
+        loudness=f"{clip.loudness_db:.0f} dB" if clip.loudness_db is not None else "silent",
         peaks=peaks_text(clip.peaks),
+        findings=[finding_row(finding) for finding in findings],
     )
+
+
+def finding_row(finding: ClipFinding) -> FindingRow:
+    """Format what a check says of a clip."""
+    known = BY_KEY.get(finding.check)
+    return FindingRow(finding.check, known.title if known else finding.check, finding.detail)
+
+
+def _format(clip: Clip) -> str:
+    if not clip.sample_rate:
+        return ""
+    channels = {1: "mono", 2: "stereo"}.get(clip.channels, f"{clip.channels} channels")
+    return f"{clip.sample_rate / 1000:g} kHz, {channels}"
 
 
 def peaks_text(peaks: bytes | None, n_bars: int = N_BARS) -> str:

@@ -8,7 +8,6 @@ import pytest
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split, Task
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db.models import Clip, Dataset
-from qlora_studio.state.dataset import _ratios
 from qlora_studio.state.dataset_form import _create
 from qlora_studio.state.dataset_rows import clip_row, peaks_text, view_of
 
@@ -44,13 +43,6 @@ def test_a_rejected_clip_shows_its_reason_and_no_sound():
     clip = Clip(dataset_id="ds", position=0, filename="x", status=ClipStatus.REJECTED, reason="Empty file: x")
     row = clip_row(clip)
     assert (row.duration, row.split, row.peaks, row.reason) == ("–", "", "", "Empty file: x")
-
-
-def test_percent_become_ratios():
-    ratios, seed = _ratios({"validation": "20", "test": "10", "seed": "3"})
-    assert (ratios[Split.TRAIN], ratios[Split.VALIDATION], seed) == (pytest.approx(0.7), 0.2, 3)
-    with pytest.raises(InvalidInput):
-        _ratios({"validation": "many"})
 
 
 def test_the_form_names_the_wrong_field(user):
