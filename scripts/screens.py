@@ -61,6 +61,46 @@ def _open_account(page: Page) -> None:
     page.click("[title='Your account']")
 
 
+def _press(name: str) -> Callable[[Page], None]:
+    return lambda page: page.get_by_role("button", name=name).first.click()
+
+
+def _preview_split(page: Page) -> None:
+    page.get_by_role("button", name="Change").click()
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("table", name="Preview").wait_for()
+
+
+def _correct(page: Page) -> None:
+    page.get_by_role("button", name="Words of").first.dblclick()
+
+
+def _look_closely(page: Page) -> None:
+    page.locator("button[aria-expanded]").first.click()
+    page.wait_for_function("() => document.querySelector('figure img')?.naturalWidth > 0")
+
+
+def _vary(page: Page) -> None:
+    for part in ("Noise", "Time masks"):
+        page.get_by_role("switch", name=part).click()
+    page.get_by_role("button", name="Another draw").click()
+
+
+def _submit(page: Page) -> None:
+    page.click("#content button[type=submit]")
+
+
+def _add_key(page: Page) -> None:
+    page.get_by_role("button", name="Add a key").click()
+    page.get_by_role("dialog").wait_for()
+
+
+def _look_at_columns(page: Page) -> None:
+    page.get_by_role("button", name="Process").click()
+    page.get_by_label("Words", exact=True).select_option("said")
+    page.get_by_role("table", name="First clips").wait_for()
+
+
 PAGES = [
     Screen("login", "/login", signed_out=True),
     Screen("signup", "/signup", signed_out=True),
@@ -72,7 +112,24 @@ PAGES = [
     Screen("datasets", "/datasets"),
     Screen("datasets-nothing-found", "/datasets?query=zzzz"),
     Screen("datasets-new", "/datasets/new"),
+    Screen("datasets-new-url", "/datasets/new?source=url", act=_submit),
+    Screen("datasets-new-cloud", "/datasets/new?source=cloud"),
+    Screen("datasets-new-key", "/datasets/new?source=cloud", act=_add_key),
+    Screen("datasets-new-hub", "/datasets/new?source=hub"),
+    Screen("datasets-new-folder", "/datasets/new?source=folder"),
+    Screen("dataset-files", "/datasets/{waiting_id}"),
+    Screen("dataset-columns", "/datasets/{waiting_id}", act=_look_at_columns),
     Screen("dataset", "/datasets/{dataset_id}"),
+    Screen("dataset-split", "/datasets/{dataset_id}", act=_preview_split),
+    Screen("dataset-export", "/datasets/{dataset_id}", act=_press("Export")),
+    Screen("dataset-clips", "/datasets/{dataset_id}?tab=clips&page_size=10"),
+    Screen("dataset-clips-editing", "/datasets/{dataset_id}?tab=clips&page_size=10", act=_correct),
+    Screen("dataset-clips-details", "/datasets/{dataset_id}?tab=clips&page_size=10", act=_look_closely),
+    Screen("dataset-clips-check", "/datasets/{dataset_id}?tab=clips&check=near_duplicate"),
+    Screen("dataset-quality", "/datasets/{dataset_id}?tab=quality"),
+    Screen("dataset-versions", "/datasets/{dataset_id}?tab=versions"),
+    Screen("dataset-versions-same", "/datasets/{dataset_id}?tab=versions&earlier=1&later=1"),
+    Screen("dataset-augment", "/datasets/{dataset_id}?tab=augment", act=_vary),
     Screen("models", "/models"),
     Screen("models-new", "/models/new"),
     Screen("model", "/models/{model_id}"),
@@ -98,7 +155,8 @@ def find_ids(base: str, token: str) -> dict[str, str]:
             answer = client.get(f"/{kind}s")
             items = answer.json()["items"] if answer.status_code == 200 else []
             for item in reversed(items):  # the newest comes last and stays
-                ids["running_id" if item.get("status") == "running" else f"{kind}_id"] = item["id"]
+                states = {"running": "running_id", "awaiting_files": "waiting_id"}
+                ids[states.get(item.get("status", ""), f"{kind}_id")] = item["id"]
     return ids
 
 
@@ -113,10 +171,11 @@ def fill_account(server: Server, token: str, model_path: str) -> None:
 
     with db.read() as session:
         actor = session.exec(select(User)).one()
-    with db.write() as session:
-        datasets.add_example(session, actor=actor)
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=f"{server.base}/api/v1", headers=headers, timeout=60) as client:
+        _send_files(client)
+        with db.write() as session:
+            datasets.add_example(session, actor=actor)
         if model_path:
             source = {"kind": "path", "path": model_path}
             body = {"name": "Whisper tiny", "task": "speech-to-text", "source": source}
@@ -135,10 +194,21 @@ def fill_account(server: Server, token: str, model_path: str) -> None:
         )
 
 
+def _send_files(client: httpx.Client) -> None:
+    """A dataset whose columns have still to be looked at: nothing tells which of them are the words."""
+    dataset_id = client.post("/datasets", json={"name": "Call centre, March"}).json()["id"]
+    sentence = "I would like to change the address of delivery number {}"
+    rows = [f"calls/{n:04}.wav,{sentence.format(n)},agent {n % 3}" for n in range(14)]
+    files = {f"calls/{n:04}.wav": b"RIFF" for n in range(12)}
+    files["list.csv"] = "\n".join(["clip,said,who", *rows]).encode()
+    for name, content in files.items():
+        client.put(f"/datasets/{dataset_id}/files/{name}", content=content).raise_for_status()
+
+
 def _wait_until_ready(client: httpx.Client) -> None:
     def is_ready() -> bool:
         things = [*client.get("/datasets").json()["items"], *client.get("/models").json()["items"]]
-        return all(t["status"] in {"ready", "error"} for t in things)
+        return all(t["status"] in {"ready", "error", "awaiting_files"} for t in things)
 
     _wait_for(is_ready)
 

@@ -190,7 +190,8 @@ class StudioUploader extends HTMLElement {
     if (!missing.length) return;
     const bytes = missing.reduce((sum, [name, [whole]]) => sum + Math.max(0, whole - (batch.held.get(name)?.received ?? 0)), 0);
     const kind = missing.some(([name]) => name.includes("/")) ? "folder" : "files";
-    this.goOnText.textContent = `The upload was cut off: ${files(batch.expected.size - missing.length)} of ${batch.expected.size.toLocaleString("en")} are here, ${size(bytes)} are missing. Choose the same ${kind} again: what is here isn't sent twice.`;
+    const n = batch.expected.size - missing.length;
+    this.goOnText.textContent = `The upload was cut off: ${n.toLocaleString("en")} of ${files(batch.expected.size)} ${n === 1 ? "is" : "are"} here, ${size(bytes)} are missing. Choose the same ${kind} again: what is here isn't sent twice.`;
   }
 
   #renderTotal(batch, all, sent, older) {

@@ -100,7 +100,11 @@ def failed() -> rx.Component:
     )
     page = rx.fragment(
         notice(shown.error, tone="danger", icon="circle-x"),
-        rx.el.div(rx.cond(is_upload, rx.fragment(), again), columns, class_name="flex flex-wrap gap-2 mt-3"),
+        rx.el.div(
+            rx.cond(is_upload, rx.fragment(), again),
+            rx.cond(shown.has_files, columns, rx.fragment()),
+            class_name="flex flex-wrap gap-2 mt-3",
+        ),
         rx.cond(
             mapping.trouble != "",
             rx.el.div(notice(mapping.trouble, tone="warning", icon="info"), class_name="mt-3"),
@@ -120,11 +124,10 @@ def mapping_panel() -> rx.Component:
     state = DatasetMappingState
     shown = state.shown
     return card(
-        _summary(),
         rx.cond(
             shown.refusal != "",
-            rx.el.div(notice(shown.refusal, tone="warning", icon="triangle-alert"), class_name="mt-4"),
-            rx.fragment(),
+            notice(shown.refusal, tone="warning", icon="triangle-alert"),
+            _summary(),
         ),
         rx.cond(shown.has_columns | shown.has_label_from, _selects(), rx.fragment()),
         rx.cond(state.rows.length() > 0, _rows(), rx.fragment()),
@@ -165,7 +168,7 @@ def _summary() -> rx.Component:
             rx.cond(
                 shown.labels_from != "",
                 rx.el.span(
-                    "Labels come from ", rx.el.strong(shown.labels_from, class_name="font-medium break-all")
+                    "Labels come from ", rx.el.strong(shown.labels_from, class_name="font-medium break-words")
                 ),
                 rx.fragment(),
             ),
@@ -250,10 +253,11 @@ def _rows() -> rx.Component:
 
 def _row(row: MappedRow) -> rx.Component:
     def cell(label: str, text: rx.Var, class_name: str = "") -> rx.Component:
+        there = f"px-3 py-2 align-top {class_name}"
         return rx.el.td(
             rx.cond(text != "", text, rx.el.span("–", class_name="text-muted-foreground")),
             data_label=label,
-            class_name=f"px-3 py-2 align-top {class_name}",
+            class_name=rx.cond(text != "", there, f"{there} max-sm:!hidden"),
         )
 
     name = rx.el.td(

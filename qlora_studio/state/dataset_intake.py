@@ -16,6 +16,7 @@ from qlora_studio.services import datasets
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.dataset_mapping import DatasetMappingState
+from qlora_studio.state.datasets import fetched_text
 from qlora_studio.state.library import LOOK_EVERY_S
 from qlora_studio.state.watching import Watch
 
@@ -32,13 +33,17 @@ _FROM = {
 
 @dataclass(frozen=True)
 class IntakeView:
-    """How far a dataset is on its way in, formatted. `percent` is -1 while nobody knows the end."""
+    """How far a dataset is on its way in, formatted. `percent` is -1 while nobody knows the end.
+
+    `has_files`: all of them are here, so that their columns can be looked at.
+    """
 
     id: str = ""
     status: str = ""
     kind: str = ""
     origin: str = ""
     error: str = ""
+    has_files: bool = False
     is_fetching: bool = False
     percent: int = 0
     progress: str = ""
@@ -134,22 +139,22 @@ def intake_view(dataset: Dataset, pace: Pace) -> IntakeView:
         kind=kind,
         origin=_FROM.get(kind, ""),
         error=dataset.error or "",
+        has_files=kind in ("upload", "folder") or 0 < (fetched.get("total") or 0) <= fetched.get("bytes", 0),
         is_fetching=is_fetching,
     )
     if not is_busy:
         return view
-    if is_fetching:
-        return _fetching(view, int(fetched.get("bytes") or 0), fetched.get("total"), pace)
-    return _reading(view, dataset, pace)
+    return _fetching(view, dataset, pace) if is_fetching else _reading(view, dataset, pace)
 
 
-def _fetching(view: IntakeView, done: int, total: int | None, pace: Pace) -> IntakeView:
+def _fetching(view: IntakeView, dataset: Dataset, pace: Pace) -> IntakeView:
+    fetched = dataset.source.get("fetched") or {}
+    done, total = int(fetched.get("bytes") or 0), fetched.get("total")
     speed = pace.per_second(done, time.monotonic())
-    so_far = formats.size(done)
     return replace(
         view,
         percent=100 * done // total if total else -1,
-        progress=f"{so_far} of {formats.size(total)}" if total else so_far if done else "Asking for it",
+        progress=fetched_text(dataset) or "Asking for it",
         pace=_pace(f"{formats.size(speed)}/s", speed, (total or done) - done),
     )
 

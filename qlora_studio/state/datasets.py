@@ -49,7 +49,6 @@ def _page(actor: User, wanted: dict[str, Any]) -> tuple[list[DatasetRow], int]:
 
 def _row(dataset: Dataset) -> DatasetRow:
     added = formats.when(dataset.created_at)
-    is_busy = dataset.status is DatasetStatus.PROCESSING and dataset.progress_total > 0
     return DatasetRow(
         id=dataset.id,
         name=dataset.name,
@@ -60,8 +59,25 @@ def _row(dataset: Dataset) -> DatasetRow:
         size=formats.size(dataset.size_bytes),
         added=added.relative,
         added_exact=added.exact,
-        progress=f"{dataset.progress_done:,} of {dataset.progress_total:,}" if is_busy else "",
+        progress=_progress(dataset),
     )
+
+
+def _progress(dataset: Dataset) -> str:
+    if dataset.status is not DatasetStatus.PROCESSING:
+        return ""
+    if dataset.progress_total:
+        return f"{dataset.progress_done:,} of {dataset.progress_total:,}"
+    return fetched_text(dataset)
+
+
+def fetched_text(dataset: Dataset) -> str:
+    """`4.0 MB of 96.0 MB` of what comes from elsewhere; nothing before the first byte."""
+    fetched = dataset.source.get("fetched") or {}
+    done, total = int(fetched.get("bytes") or 0), fetched.get("total")
+    if total:
+        return f"{formats.size(done)} of {formats.size(total)}"
+    return formats.size(done) if done else ""
 
 
 def users_of(actor: User, dataset_id: str) -> tuple[str, list[str]]:

@@ -168,7 +168,7 @@ def test_after_a_reload_the_same_files_go_on(
     page.on("dialog", lambda dialog: dialog.accept())  # "leave this page?"
     page.goto(page.url.partition("?")[0])
     wire.bytes_s = 0
-    notice = page.get_by_text("The upload was cut off: 1 file of 2 are here")
+    notice = page.get_by_text("The upload was cut off: 1 of 2 files is here")
     expect(notice).to_be_visible()
     assert axe_violations(page) == []
     with page.expect_request(lambda r: r.method == "PUT") as request, page.expect_file_chooser() as chooser:

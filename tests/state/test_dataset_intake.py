@@ -13,6 +13,7 @@ from qlora_studio.ingest import launching, staging
 from qlora_studio.state import dataset_intake
 from qlora_studio.state.dataset_intake import DatasetIntakeState, IntakeView, Pace, intake_view
 from qlora_studio.state.dataset_mapping import DatasetMappingState
+from qlora_studio.state.datasets import _progress
 from tests.state.calling import Opener, call
 
 TABLE = b"clip,said,who\na.wav,hello,ann\nb.wav,world,bob\ngone.wav,nothing,ann\n"
@@ -68,6 +69,7 @@ def test_bytes_while_they_come_and_clips_afterwards(monkeypatch: pytest.MonkeyPa
     at[0] = 102.0
     view = intake_view(row, pace)
     assert (view.is_fetching, view.percent, view.progress) == (True, 25, "2.0 MB of 8.0 MB")
+    assert (view.has_files, _progress(row)) == (False, "2.0 MB of 8.0 MB")
     assert view.pace == "1.0 MB/s, 6.0 s left"
     row.source = {"kind": "url", "fetched": {"bytes": 3_000_000, "total": None}}
     assert (intake_view(row, pace).percent, intake_view(row, pace).progress) == (-1, "3.0 MB")
@@ -77,8 +79,9 @@ def test_bytes_while_they_come_and_clips_afterwards(monkeypatch: pytest.MonkeyPa
     assert view.progress == "30 of 120 files, 95 s of audio"
     at[0], row.progress_done = 104.0, 90
     assert intake_view(row, pace).pace == "30 clips a second, 1.0 s left"
+    assert _progress(row) == "90 of 120"
     row.status = DatasetStatus.READY
-    assert intake_view(row, pace).progress == ""
+    assert (intake_view(row, pace).progress, _progress(row)) == ("", "")
 
 
 async def test_columns_are_shown_changed_and_used(
