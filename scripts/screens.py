@@ -76,7 +76,7 @@ def _correct(page: Page) -> None:
 
 
 def _look_closely(page: Page) -> None:
-    page.locator("button[aria-expanded]").first.click()
+    page.locator(".data-table button[aria-expanded]").first.click()
     page.wait_for_function("() => document.querySelector('figure img')?.naturalWidth > 0")
 
 

@@ -53,7 +53,7 @@ def tabs(items: Sequence[tuple[str, str, Any]], *, current: Any) -> rx.Component
             for key, label, href in items
         ),
         aria_label="Tabs",
-        class_name="flex gap-6 border-b border-border mb-5 overflow-x-auto",
+        class_name="flex gap-2.5 sm:gap-6 border-b border-border mb-5 overflow-x-auto",
     )
 
 

@@ -228,11 +228,11 @@ def _chip(state: Any, name: str, text: str, options: Options) -> rx.Component:
     return rx.cond(
         value != "",
         rx.el.button(
+            rx.el.span("Remove the filter ", class_name="sr-only"),
             rx.el.span(f"{text}: ", class_name="text-muted-foreground"),
             shown,
             rx.icon("x", size=12, aria_hidden="true"),
             type="button",
-            aria_label=f"Remove the filter {text.lower()}",
             on_click=state.filter_by(name, ""),
             class_name="inline-flex items-center gap-1 rounded-md bg-muted hover:bg-subtle px-2 py-1 text-xs font-medium cursor-pointer",
         ),
