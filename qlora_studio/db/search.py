@@ -42,6 +42,7 @@ class Hits:
 
 def find_clips(session: Session, *, dataset_id: str, words: str) -> Hits:
     """Return which clips of a dataset hold `words` in their name, text, label or speaker."""
+    words = _whole(words)
     columns = (Clip.filename, Clip.text, Clip.label, Clip.speaker)
     plain = or_(*(col(c).icontains(words, autoescape=True) for c in columns))
     place = _place(session, dataset_id) if _is_indexed(session, words) else None
@@ -56,6 +57,7 @@ def find_clips(session: Session, *, dataset_id: str, words: str) -> Hits:
 
 def find_datasets(session: Session, *, owner_id: str, words: str) -> Hits:
     """Return which of a person's datasets hold `words` in their name or description."""
+    words = _whole(words)
     plain = or_(*(col(c).icontains(words, autoescape=True) for c in (Dataset.name, Dataset.description)))
     place = _owner_place(session, owner_id) if _is_indexed(session, words) else None
     if place is None:
@@ -68,6 +70,11 @@ def find_datasets(session: Session, *, owner_id: str, words: str) -> Hits:
     ).bindparams(**values)
     exact = col(Dataset.id).in_(rows.columns(column("place")))
     return _hits(session, plain, exact, f"SELECT 1 FROM dataset_search WHERE {_DATASETS}", values)
+
+
+def _whole(words: str) -> str:
+    """The words with no NUL in them, at which SQLite would end the pattern and find everything."""
+    return words.replace("\0", "\ufffd")
 
 
 def state_of_datasets(session: Session, *, owner_id: str) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 import reflex as rx
 
 from qlora_studio.components.details import tabs
-from qlora_studio.components.library import edit_dialogs, header_actions, page_of_one
+from qlora_studio.components.resources import edit_dialogs, header_actions, page_of_one
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import status_badge
 from qlora_studio.components.surfaces import page_header

@@ -5,7 +5,7 @@ import reflex as rx
 from qlora_studio.components.buttons import link_button
 from qlora_studio.components.details import time_text
 from qlora_studio.components.dialogs import delete_row_dialog
-from qlora_studio.components.library import library_menu, no_datasets
+from qlora_studio.components.resources import no_datasets, resource_menu
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import status_badge
 from qlora_studio.components.surfaces import page_header
@@ -47,7 +47,7 @@ def datasets() -> rx.Component:
                 ),
             ],
             filters=[("status", "Statuses", _STATUSES), ("task", "Tasks", _TASKS)],
-            row_menu=lambda r: library_menu(DatasetsState, r, "dataset", train="Train on this"),
+            row_menu=lambda r: resource_menu(DatasetsState, r, "dataset", train="Train on this"),
             empty=no_datasets("No datasets yet", DatasetsState),
             on_retry=DatasetsState.load,
         ),

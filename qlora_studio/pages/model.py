@@ -4,7 +4,7 @@ import reflex as rx
 
 from qlora_studio.components.buttons import button, page_link
 from qlora_studio.components.details import detail_header, key_values, time_text
-from qlora_studio.components.library import edit_dialogs, header_actions, page_of_one
+from qlora_studio.components.resources import edit_dialogs, header_actions, page_of_one
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import progress_bar, status_badge
 from qlora_studio.components.surfaces import card, grid, notice, stat_card

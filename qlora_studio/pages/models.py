@@ -6,7 +6,7 @@ from qlora_studio.components.buttons import button, link_button
 from qlora_studio.components.details import time_text
 from qlora_studio.components.dialogs import delete_row_dialog
 from qlora_studio.components.forms import choice_card, form_section, text_field, textarea_field
-from qlora_studio.components.library import library_menu, no_models
+from qlora_studio.components.resources import no_models, resource_menu
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import badge, progress_bar, status_badge
 from qlora_studio.components.surfaces import card, notice, page_header
@@ -50,7 +50,7 @@ def models() -> rx.Component:
                 ),
             ],
             filters=[("status", "Statuses", _STATUSES), ("task", "Types", _TASKS)],
-            row_menu=lambda r: library_menu(ModelsState, r, "model", train="Train this model"),
+            row_menu=lambda r: resource_menu(ModelsState, r, "model", train="Train this model"),
             empty=no_models("No models yet", ModelsState),
             on_retry=ModelsState.load,
         ),

@@ -9,7 +9,7 @@ from qlora_studio.components.details import key_values
 from qlora_studio.components.dialogs import confirm_dialog
 from qlora_studio.components.feedback import skeleton
 from qlora_studio.components.forms import choice_card, search_input
-from qlora_studio.components.library import no_datasets, no_models
+from qlora_studio.components.resources import no_datasets, no_models
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.surfaces import card, notice, page_header
 from qlora_studio.components.wizard import stepper

@@ -17,7 +17,7 @@ from qlora_studio.state.auth import authorized
 from qlora_studio.state.dataset_rows import DatasetView, ReasonRow, reason_rows, view_of
 from qlora_studio.state.dataset_tabs import DatasetTab
 from qlora_studio.state.datasets import delete_dataset, users_of
-from qlora_studio.state.library import LOOK_EVERY_S, EditState
+from qlora_studio.state.resources import LOOK_EVERY_S, EditState
 from qlora_studio.state.watching import Watch
 
 _DONE = (DatasetStatus.READY, DatasetStatus.ERROR)

@@ -17,7 +17,7 @@ from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.dataset_mapping import DatasetMappingState
 from qlora_studio.state.datasets import fetched_text
-from qlora_studio.state.library import LOOK_EVERY_S
+from qlora_studio.state.resources import LOOK_EVERY_S
 from qlora_studio.state.watching import Watch
 
 _PACE_WINDOW_S = 6.0

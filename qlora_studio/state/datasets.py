@@ -13,7 +13,7 @@ from qlora_studio.db.models.user import User
 from qlora_studio.services import datasets
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
-from qlora_studio.state.library import LibraryState
+from qlora_studio.state.resources import ResourcesState
 from qlora_studio.state.tables import parsed
 
 TASK_LABELS = {
@@ -93,7 +93,7 @@ def delete_dataset(actor: User, dataset_id: str) -> None:
         datasets.delete(session, actor=actor, dataset_id=dataset_id)
 
 
-class DatasetsState(LibraryState, rx.State):
+class DatasetsState(ResourcesState, rx.State):
     """The list, its search and filters, and the dialog that deletes."""
 
     _path: ClassVar[str] = "/datasets"

@@ -12,7 +12,6 @@ from qlora_studio.db.models.user import User
 from qlora_studio.services import models
 from qlora_studio.services.model_schemas import ModelUpdate
 from qlora_studio.state.auth import authorized
-from qlora_studio.state.library import LOOK_EVERY_S, EditState
 from qlora_studio.state.model_rows import (
     LayerRow,
     ModelView,
@@ -25,6 +24,7 @@ from qlora_studio.state.model_rows import (
     preset_rows,
 )
 from qlora_studio.state.models import UNDER_WAY, delete_model, users_of
+from qlora_studio.state.resources import LOOK_EVERY_S, EditState
 from qlora_studio.state.watching import Watch
 
 

@@ -10,8 +10,8 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
 from qlora_studio.services import models
 from qlora_studio.state.auth import authorized
-from qlora_studio.state.library import LibraryState
 from qlora_studio.state.model_rows import ModelRow, model_row
+from qlora_studio.state.resources import ResourcesState
 from qlora_studio.state.tables import parsed
 
 UNDER_WAY = (ModelStatus.DOWNLOADING.value, ModelStatus.CHECKING.value)
@@ -38,7 +38,7 @@ def delete_model(actor: User, model_id: str) -> None:
         models.delete_model(session, actor=actor, model_id=model_id)
 
 
-class ModelsState(LibraryState, rx.State):
+class ModelsState(ResourcesState, rx.State):
     """The list, its search and filters, and the dialog that deletes."""
 
     _path: ClassVar[str] = "/models"

@@ -136,18 +136,20 @@ def test_datasets_are_counted_by_status_and_task(user, stranger):
         assert counts(session, status=DatasetStatus.READY, task=Task.TEXT_TO_AUDIO) == 0
 
 
-def test_the_words_are_never_a_query_language(user):
-    with db_engine.read() as session:
-        for words in (
-            '"',
-            "a OR b",
-            "NEAR(a b)",
-            "text:abc",
-            "*",
-            "-abc",
-            "(((",
-            "'; DROP TABLE clip; --",
-            "\0ab",
-        ):
-            search.find_datasets(session, owner_id=user.id, words=words)
-            search.find_clips(session, dataset_id="ds_none", words=words)
+ODD = ('"', "a OR b", "NEAR(a b)", "text:abc", "*", "-abc", "(((", "'; DROP TABLE clip; --")
+
+
+@pytest.mark.parametrize("words", [*ODD, "\0ab"])
+def test_the_words_are_never_a_query_language(user, words):
+    with db_engine.write() as session:
+        dataset = Dataset(owner_id=user.id, name="d", task=Task.SPEECH_TO_TEXT)
+        session.add(dataset)
+        session.flush()
+        texts = [*ODD, "a", "abc", "plain"]
+        clips = [
+            Clip(dataset_id=dataset.id, position=i, filename=str(i), text=t) for i, t in enumerate(texts)
+        ]
+        session.add_all(clips)
+        session.flush()
+        for answer in found(session, dataset.id, words):
+            assert answer == by_looking(clips, words)

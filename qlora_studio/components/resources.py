@@ -1,4 +1,4 @@
-"""What the pages of datasets and of models share, over the states of `state.library`.
+"""What the pages of datasets and of models share, over the states of `state.resources`.
 
 `what` is "dataset" or "model": its plural is the address of the list, and its name fills the sentences.
 """
@@ -41,7 +41,7 @@ def _add_ours(label: str, on_click: Any, state: Any) -> rx.Component:
     return button(label, icon="sparkles", variant="primary", loading=state.is_sending, on_click=on_click)
 
 
-def library_menu(state: Any, row: Any, what: str, *, train: str) -> rx.Component:
+def resource_menu(state: Any, row: Any, what: str, *, train: str) -> rx.Component:
     """The menu of a row: open, train (says `train`) once it is ready, delete."""
     start = menu_item(train, icon="play", on_click=rx.redirect(f"/training/new?{what}=" + row.id))
     return row_menu(

@@ -1,8 +1,8 @@
 """What datasets and models share: they take a while to be ready, and jobs and adapters are made with them.
 
-A list's state mixes in `LibraryState` and brings the functions that talk to its service:
+A list's state mixes in `ResourcesState` and brings the functions that talk to its service:
 
-    class DatasetsState(LibraryState, rx.State):
+    class DatasetsState(ResourcesState, rx.State):
         _path: ClassVar[str] = "/datasets"
         _under_way: ClassVar[tuple[str, ...]] = (DatasetStatus.PROCESSING,)
         rows: list[DatasetRow] = []
@@ -35,7 +35,7 @@ from qlora_studio.state.watching import Watch
 LOOK_EVERY_S = 0.7
 
 
-class LibraryState(DeletingState, TableState, mixin=True):
+class ResourcesState(DeletingState, TableState, mixin=True):
     """The list, kept fresh, and the dialog that deletes what nothing was made with."""
 
     _under_way: ClassVar[tuple[str, ...]] = ()  # statuses that change by themselves
