@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import Session
 
+from qlora_studio.db.engine import write
 from qlora_studio.db.models import Job, User
 from qlora_studio.services import jobs
 from tests.faults.harness import SupervisorProcess, kill_leftovers
@@ -36,8 +37,7 @@ def launch(session: Session, user: User) -> Callable[..., Job]:
         changes = {"max_steps": steps, "batch_size": 2}
         evaluation = {"every_steps": 20, "save_every_steps": 10}
         spec = make_spec(dataset, model, name=name, optimization=changes, evaluation=evaluation)
-        job = jobs.submit(session, actor=user, spec=spec)
-        session.commit()
-        return job
+        with write() as own:  # as a request does: the supervisor writes at the same time
+            return jobs.submit(own, actor=user, spec=spec)
 
     return run
