@@ -63,7 +63,7 @@ def progress_bar(
     percent: Any, *, label: Any = "Progress", active: Any = False, class_name: str = ""
 ) -> rx.Component:
     """A bar from 0 to 100. While `active`, light runs along it."""
-    fill = "progress-fill relative overflow-hidden h-full rounded-full bg-primary "
+    fill = "relative overflow-hidden h-full rounded-full bg-primary "
     moving = (
         rx.cond(active, fill + "progress-active", fill)
         if isinstance(active, rx.Var)
