@@ -1,6 +1,6 @@
 """P6: taking recordings in, against decoding and resampling them in a plain multiprocessing script.
 
-    python -m benchmarks.p6_ingest [--clips 1200] [--seconds 10] [--repeats 5] [--rate 44100] [--format all]
+    python -m benchmarks.p6_ingest [--clips 2400] [--seconds 10] [--repeats 5] [--rate 44100] [--format all]
 
 The plain script does what any use of the recordings needs, on as many processes as there are cores:
 libsndfile decodes, soxr makes 16 kHz of it; it keeps nothing. Ours decodes, hashes, measures, fingerprints,
@@ -146,7 +146,7 @@ def _timed(code: str, argument: str) -> float:
 def main() -> int:
     """Print the table; 0 when the floor holds."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--clips", type=int, default=1200)
+    parser.add_argument("--clips", type=int, default=2400)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rate", type=int, default=44_100)

@@ -22,7 +22,7 @@ MIN_OVERLAP = 0.65  # of the longer one's sounding moments
 
 _WINDOW = 768  # 0.17 s
 _HOP = 141  # 32 ms
-_SUMMED = 6  # moments in a row; as long a view as one window of 0.37 s would give, for half the work
+_SUMMED = 4  # windows in a row, at every other moment, and between these the mean: a view of 0.4 s
 _LAG = 4
 _ROUGH_RATE = 11_000  # down to here by averaging neighbours: cheap, and what folds under 2 kHz is faint
 _SOUND = 1e-4  # of the loudest moment's energy: -40 dB
@@ -54,29 +54,23 @@ class FingerprintMeter:
     def __init__(self, rate: int) -> None:
         self._left = int(rate * MAX_S) if rate >= MIN_RATE else 0
         self._each = max(1, rate // _ROUGH_RATE)
-        self._stream = (
-            soxr.ResampleStream(rate / self._each, RATE, 1, dtype="float32", quality="LQ")
-            if self._left
-            else None
-        )
+        self._rough_rate = rate / self._each
         self._pieces: list[NDArray[np.float32]] = []
 
     def add(self, samples: NDArray[np.float32]) -> None:
         """Take the next samples, shape (n,)."""
-        if self._stream is not None and self._left > 0:
-            count = (
-                min(len(samples), self._left) // self._each * self._each
-            )  # the rest is too short to matter
+        count = min(len(samples), self._left) // self._each * self._each  # the rest is too short to matter
+        if count > 0:
             rough = sum(samples[start : count : self._each] for start in range(self._each))
-            self._pieces.append(self._stream.resample_chunk(rough / np.float32(self._each)))
-            self._left -= len(samples)
+            self._pieces.append(rough / np.float32(self._each))
+        self._left -= len(samples)
 
     def to_bytes(self) -> bytes:
         """The fingerprint; empty if there is too little sound, or too slow a rate, to tell clips apart."""
-        if self._stream is None:
+        if not self._pieces:
             return b""
-        self._pieces.append(self._stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
-        return _compute(np.concatenate(self._pieces)).tobytes()
+        rough = np.concatenate(self._pieces)  # at once: in a stream, soxr takes three times as long
+        return _compute(soxr.resample(rough, self._rough_rate, RATE, quality="LQ")).tobytes()
 
 
 def compute(samples: NDArray[np.float32], rate: int) -> bytes:
@@ -105,16 +99,24 @@ def _band_energies(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Energy of each band at each moment, shape (moments, bands)."""
     silence = np.zeros(_WINDOW // 2, dtype=np.float32)
     padded = np.concatenate([silence, samples, silence])
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[:: 2 * _HOP]
     shape = np.hanning(_WINDOW).astype(np.float32)
-    energies = []
+    framed = np.empty((_AT_ONCE, _WINDOW), dtype=np.float32)
+    heard = np.empty((_AT_ONCE, _WINDOW // 2 + 1), dtype=np.complex64)
+    energies = np.zeros((len(frames) + _SUMMED - 1, _N_BANDS), dtype=np.float32)
     for start in range(0, len(frames), _AT_ONCE):
-        heard = np.fft.rfft(frames[start : start + _AT_ONCE] * shape)[:, _EDGES[0] : _EDGES[-1]]
-        power = heard.real**2 + heard.imag**2
-        energies.append(np.add.reduceat(power, _EDGES[:-1] - _EDGES[0], axis=1))
-    before, after = _SUMMED // 2 + 1, _SUMMED - _SUMMED // 2 - 1
-    sums = np.cumsum(np.pad(np.concatenate(energies), ((before, after), (0, 0))), axis=0, dtype=np.float64)
-    return (sums[_SUMMED:] - sums[:-_SUMMED]).astype(np.float32)
+        count = min(_AT_ONCE, len(frames) - start)
+        np.multiply(frames[start : start + count], shape, out=framed[:count])
+        np.fft.rfft(framed[:count], out=heard[:count])
+        power = np.ascontiguousarray(heard[:count, _EDGES[0] : _EDGES[-1]]).view(np.float32)
+        power *= power  # real and imaginary parts side by side, added with the band's others
+        at = start + _SUMMED // 2
+        np.add.reduceat(power, 2 * (_EDGES[:-1] - _EDGES[0]), axis=1, out=energies[at : at + count])
+    every_other = sum(energies[step : step + len(frames)] for step in range(_SUMMED))
+    moments = np.empty((2 * len(frames) - 1, _N_BANDS), dtype=np.float32)
+    moments[::2] = every_other
+    moments[1::2] = (every_other[1:] + every_other[:-1]) / 2
+    return moments
 
 
 def find_groups(items: Iterable[tuple[str, bytes]]) -> list[list[str]]:

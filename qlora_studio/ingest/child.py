@@ -8,20 +8,20 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 START_LIMIT_S = 120.0  # a busy machine
 
 
 class Child:
-    """A process that answers each line of JSON by a line of JSON, ready for its first.
+    """A process that answers each line of JSON by a line of JSON. It starts by itself; `wait` until it has.
 
     Args:
         command: its command line; it says `{"ready": true}` once.
         max_answer_bytes: a longer answer is taken for nonsense.
 
     Raises:
-        OSError, ValueError: it can't be started, or says something else first.
+        OSError: it can't be started.
     """
 
     def __init__(self, command: Sequence[str], *, max_answer_bytes: int = 1 << 20) -> None:
@@ -36,12 +36,20 @@ class Child:
             bufsize=0,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
+
+    def wait(self) -> Self:
+        """Return once it is ready for its first question.
+
+        Raises:
+            OSError, ValueError: it ended, or says something else first; it is gone then.
+        """
         try:
             if not json.loads(self.read_line(START_LIMIT_S)).get("ready"):
                 raise ValueError("not the program that was meant")
         except BaseException:
             self.end()
             raise
+        return self
 
     def is_there(self) -> bool:
         """Whether it can take another file: nobody has killed it since the last one."""

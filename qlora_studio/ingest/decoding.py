@@ -1,17 +1,19 @@
 """Decode many files at once in children that may crash.
 
-Each worker thread owns one child (`ingest.decoder`). A child that dies, hangs or answers nonsense is
-replaced, and its file gets a verdict like any other.
+A thread has a child (`ingest.decoder`) to itself while its files are decoded; with a thread more than
+children, one looks for the next files meanwhile. A child that dies, hangs or answers nonsense is replaced,
+and its file gets a verdict like any other.
 """
 
 import base64
 import contextlib
 import json
 import sys
-import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from qlora_studio.audio.decode import ClipFacts
@@ -27,52 +29,67 @@ Verdict = ClipFacts | str
 
 
 class DecoderPool:
-    """Decodes files for several threads: one child per thread, made at its first file.
+    """Decodes files for any number of threads in `n_children`, which start when it is entered.
 
     Args:
         max_clip_s: longest clip taken, in seconds.
+        n_children: files decoded at once.
         command: the child's command line.
         min_limit_s: time any file may take, in seconds; larger files get more.
     """
 
     def __init__(
-        self, *, max_clip_s: float, command: Sequence[str] = COMMAND, min_limit_s: float = MIN_LIMIT_S
+        self,
+        *,
+        max_clip_s: float,
+        n_children: int = 1,
+        command: Sequence[str] = COMMAND,
+        min_limit_s: float = MIN_LIMIT_S,
     ) -> None:
         self._max_clip_s = max_clip_s
+        self._n_children = n_children
         self._command = list(command)
         self._min_limit_s = min_limit_s
-        self._local = threading.local()
-        self._children: list[Child] = []
-        self._lock = threading.Lock()
+        self._free: SimpleQueue[_Place] = SimpleQueue()
+        self._places: list[_Place] = []
 
     def __enter__(self) -> "DecoderPool":
+        self._places = [_Place(Child(self._command)) for _ in range(self._n_children)]
+        for place in self._places:
+            self._free.put(place)
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
-            for child in self._children:
-                child.end()
+        for place in self._places:
+            place.child.end()
 
     def inspect(self, path: Path) -> Verdict:
         """Return the facts about a file, or the reason why it can't be used."""
-        return next(self.inspect_many([path]))
+        return self.inspect_many([path])[0]
 
-    def inspect_many(self, paths: Iterable[Path]) -> Iterator[Verdict]:
-        """Yield facts or reason of each file, in order. The child always has the next files waiting."""
-        waiting = deque(paths)
+    def inspect_many(self, paths: Sequence[Path]) -> list[Verdict]:
+        """Return facts or reason of each file, in order. The child always has the next files waiting."""
+        if not paths:
+            return []
+        place = self._free.get()
+        try:
+            return list(self._verdicts(place, deque(paths)))
+        finally:
+            self._free.put(place)
+
+    def _verdicts(self, place: "_Place", waiting: deque[Path]) -> Iterator[Verdict]:
         asked: deque[Path] = deque()
         while waiting or asked:
             if not asked:
-                child = self._child()
+                self._make_ready(place)
             with contextlib.suppress(BrokenPipeError):  # it has ended; which file did it, its answers show
                 while waiting and len(asked) < FILES_AHEAD:
                     asked.append(waiting.popleft())
-                    child.ask({"path": str(asked[-1]), "max_clip_s": self._max_clip_s})
-            verdict = self._verdict(child, asked.popleft())
-            if not child.is_alive:  # what it was asked besides goes to the next one
+                    place.child.ask({"path": str(asked[-1]), "max_clip_s": self._max_clip_s})
+            yield self._verdict(place.child, asked.popleft())
+            if not place.child.is_alive:  # what it was asked besides goes to the next one
                 waiting.extendleft(reversed(asked))
                 asked.clear()
-            yield verdict
 
     def _verdict(self, child: Child, path: Path) -> Verdict:
         limit_s = self._min_limit_s + path.stat().st_size / SLOWEST_BYTES_PER_S
@@ -80,30 +97,31 @@ class DecoderPool:
             answer = json.loads(child.read_line(limit_s))
             return str(answer["reason"]) if "reason" in answer else _facts(answer["facts"])
         except TimeoutError:
-            self._drop(child)
+            child.end()
             return f"Hangs the decoder: not done after {limit_s:.0f} s."
         except (OSError, ValueError, KeyError, TypeError):
             how = child.how_it_ended()
-            self._drop(child)
+            child.end()
             return f"Crashes the decoder ({how})."
 
-    def _child(self) -> Child:
-        child: Child | None = getattr(self._local, "child", None)
-        if child is None or not child.is_there():
-            try:
-                child = Child(self._command)
-            except (OSError, ValueError) as error:
-                raise RuntimeError("the decoder can't be started") from error
-            self._local.child = child
-            with self._lock:
-                self._children.append(child)
-        return child
+    def _make_ready(self, place: "_Place") -> None:
+        try:
+            if place.is_ready and not place.child.is_there():
+                place.child.end()
+                place.child, place.is_ready = Child(self._command), False
+            if not place.is_ready:
+                place.child.wait()
+                place.is_ready = True
+        except (OSError, ValueError) as error:
+            raise RuntimeError("the decoder can't be started") from error
 
-    def _drop(self, child: Child) -> None:
-        child.end()
-        with self._lock:
-            self._children.remove(child)
-        self._local.child = None
+
+@dataclass(slots=True)
+class _Place:
+    """A child, and whether it has said that it can begin."""
+
+    child: Child
+    is_ready: bool = False
 
 
 def _facts(values: dict[str, Any]) -> ClipFacts:

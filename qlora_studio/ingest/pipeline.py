@@ -10,7 +10,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -91,27 +91,33 @@ def _fetch(dataset: Dataset) -> bool:
 
 def _take_in(dataset: Dataset, kept: set[str]) -> None:
     """Do the whole work; `kept` is filled with the hashes of originals as they are stored."""
-    plan = match(_gather(dataset), task=dataset.task, mapping=dataset.mapping)
-    settings = get_settings()
-    with engine.write() as session:
-        old = session.exec(select(Clip.sha256).where(col(Clip.dataset_id) == dataset.id)).all()
-        session.exec(delete(Clip).where(col(Clip.dataset_id) == dataset.id))
-        row = _row(session, dataset.id)
-        row.progress_done, row.progress_total, row.duration_s = 0, len(plan.clips), 0.0
-    with DecoderPool(max_clip_s=settings.max_clip_s) as pool, ThreadPoolExecutor(_n_threads()) as threads:
-        examine = partial(examining.examine, dataset_id=dataset.id, pool=pool, kept=kept)
-        examined = chain.from_iterable(threads.map(examine, examining.cut(plan.clips)))
-        try:
-            _store(dataset.id, plan, examined)
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+    with DecoderPool(max_clip_s=get_settings().max_clip_s, n_children=_n_cores()) as pool:
+        plan = match(_gather(dataset), task=dataset.task, mapping=dataset.mapping)
+        old = _begin(dataset.id, len(plan.clips))
+        with ThreadPoolExecutor(_n_cores() + 1) as threads:
+            examine = partial(examining.examine, dataset_id=dataset.id, pool=pool, kept=kept)
+            examined = chain.from_iterable(threads.map(examine, examining.cut(plan.clips)))
+            try:
+                _store(dataset.id, examined)
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
     blobs.make_durable(kept)  # before the database says that the dataset is ready
     with engine.read() as session:
         sounds = findings.similar_sounds(session, dataset.id)
     with engine.write() as session:
         blobs.sweep(session, old)
         _finish(session, dataset.id, plan, sounds)
+
+
+def _begin(dataset_id: str, n_files: int) -> Sequence[str]:
+    """Remove the clips of an earlier start and return the hashes that they had."""
+    with engine.write() as session:
+        old = session.exec(select(Clip.sha256).where(col(Clip.dataset_id) == dataset_id)).all()
+        session.exec(delete(Clip).where(col(Clip.dataset_id) == dataset_id))
+        row = _row(session, dataset_id)
+        row.progress_done, row.progress_total, row.duration_s = 0, n_files, 0.0
+    return old
 
 
 def _gather(dataset: Dataset) -> list[StagedFile]:
@@ -124,7 +130,7 @@ def _gather(dataset: Dataset) -> list[StagedFile]:
     return sources.from_upload(dataset.id, settings)
 
 
-def _store(dataset_id: str, plan: Plan, examined: Iterable[Examined]) -> None:
+def _store(dataset_id: str, examined: Iterable[Examined]) -> None:
     batch: list[Examined] = []
     flushed_at = time.monotonic()
     for item in examined:
@@ -230,7 +236,7 @@ def _forget_clips(dataset_id: str) -> None:
         blobs.sweep(session, hashes)
 
 
-def _n_threads() -> int:
+def _n_cores() -> int:
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(8, n_cores)
 

@@ -58,9 +58,7 @@ def processing() -> rx.Component:
             shown.percent >= 0,
             progress_bar(shown.percent, label="Progress", active=True),
             rx.el.div(
-                rx.el.div(
-                    class_name="progress-active relative overflow-hidden h-full w-1/3 bg-primary"
-                ),
+                rx.el.div(class_name="progress-active relative overflow-hidden h-full w-1/3 bg-primary"),
                 class_name="h-1.5 w-full rounded-full bg-subtle overflow-hidden",
                 aria_hidden="true",
             ),

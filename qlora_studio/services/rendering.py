@@ -90,7 +90,7 @@ class Renderer:
                 break
             try:
                 if child is None or not child.is_there():
-                    child = Child(self._command, max_answer_bytes=_MAX_ANSWER_BYTES)
+                    child = Child(self._command, max_answer_bytes=_MAX_ANSWER_BYTES).wait()
             except (OSError, ValueError):
                 child = None
                 result.set_exception(StudioError("Pictures can't be made now. Try again in a moment."))

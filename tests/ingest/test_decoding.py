@@ -3,6 +3,7 @@
 import sys
 import textwrap
 
+import psutil
 import pytest
 
 from qlora_studio.audio.decode import ClipFacts
@@ -59,9 +60,9 @@ def test_a_child_that_was_killed_between_files_costs_no_file(tmp_path):
     (tmp_path / "a").write_bytes(b"x")
     with DecoderPool(max_clip_s=1, command=[sys.executable, "-c", MOODY_CHILD]) as pool:
         first = str(pool.inspect(tmp_path / "a"))
-        process = pool._children[0]._process
-        process.kill()
-        process.wait(10)
+        child = psutil.Process(int(first.removeprefix("seen by ")))
+        child.kill()
+        child.wait(10)
         second = str(pool.inspect(tmp_path / "a"))
     assert first.startswith("seen by")
     assert second.startswith("seen by")
