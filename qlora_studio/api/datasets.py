@@ -30,7 +30,7 @@ from qlora_studio.services.datasets import DatasetCreate, DatasetUpdate
 
 router = APIRouter(tags=["Datasets"])
 
-WRITE_BYTES = 1 << 20  # written to disk at a time, so that memory stays flat
+WRITE_BYTES = 4 << 20  # written to disk at a time, so that memory stays flat
 IDLE_LIMIT_S = 60.0
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
@@ -235,24 +235,37 @@ def forget_file(dataset_id: str, filename: str, user: CurrentTrainer) -> Respons
 
 
 async def _receive(receiver: staging.Receiver, request: Request) -> Response:
-    buffer = bytearray()
+    """Write a body as it comes: some pieces go to the disk while the next ones arrive."""
+    pieces: list[bytes] = []
+    n_bytes = 0
     await asyncio.to_thread(receiver.__enter__)
+    writing = asyncio.create_task(asyncio.sleep(0))
     try:
         async with asyncio.timeout(IDLE_LIMIT_S) as patience, aclosing(request.stream()) as stream:
             async for piece in stream:
-                buffer += piece
-                if len(buffer) >= WRITE_BYTES:
-                    full, buffer = buffer, bytearray()
-                    await asyncio.to_thread(receiver.write, full)
+                pieces.append(piece)
+                n_bytes += len(piece)
+                if n_bytes >= WRITE_BYTES:
+                    await writing
+                    writing = asyncio.create_task(asyncio.to_thread(_write, receiver, pieces))
+                    pieces, n_bytes = [], 0
                 patience.reschedule(asyncio.get_running_loop().time() + IDLE_LIMIT_S)
-        await asyncio.to_thread(receiver.write, buffer)
+        await writing
+        await asyncio.to_thread(_write, receiver, pieces)
         received = await asyncio.to_thread(receiver.finish)
     except (ClientDisconnect, TimeoutError):
-        await asyncio.to_thread(receiver.write, buffer)
+        await writing
+        await asyncio.to_thread(_write, receiver, pieces)
         raise
     finally:
+        await asyncio.gather(writing, return_exceptions=True)
         receiver.__exit__(None, None, None)
     return JSONResponse({"received": received}, 201)
+
+
+def _write(receiver: staging.Receiver, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        receiver.write(piece)
 
 
 def _check_room(user: User, dataset_id: str) -> int:
