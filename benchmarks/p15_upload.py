@@ -4,7 +4,8 @@
 
 Both run under granian in a process of their own, get the same bytes over loopback by one connection, and
 answer after the file is synced; each file is removed before the next is sent. Ours is the whole API behind
-its gate (sign-in, owner, caps, resumable staging); pages are left out. Prints the growth of each server's memory. Ends with 1 under the floor.
+its gate (sign-in, owner, caps, resumable staging); pages are left out. Prints the growth of each server's
+memory. Ends with 1 under the floor.
 """
 
 import argparse
