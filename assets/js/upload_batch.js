@@ -54,6 +54,12 @@ const notes = {
   },
 };
 
+function takenNames(names) {
+  const some = names.slice(0, 3).join(", ") + (names.length > 3 ? ", …" : "");
+  const were = names.length === 1 ? "1 other file was not added: its name is" : `${files(names.length)} were not added: their names are`;
+  return `${were} taken (${some}). Choose the folder that they are in, so that their names tell them apart.`;
+}
+
 export class Batch extends EventTarget {
   items = [];
   names = new Map();
@@ -68,10 +74,14 @@ export class Batch extends EventTarget {
   #isAsked = false; // what the server holds
 
   add(chosen) {
+    const others = [];
     for (const { file, name } of chosen) {
       if (JUNK.test(name)) continue;
       const old = this.names.get(name);
-      if (old && old.state !== "failed") continue;
+      if (old && old.state !== "failed") {
+        if (old.file.size !== file.size || old.file.lastModified !== file.lastModified) others.push(name);
+        continue;
+      }
       const item = old || { id: ++this.#n, name };
       Object.assign(item, { file, state: "waiting", sent: 0, from: 0, tries: 0, message: "" });
       if (this.#isAsked) this.#compare(item);
@@ -80,6 +90,7 @@ export class Batch extends EventTarget {
         this.names.set(name, item);
       }
     }
+    this.note = others.length ? takenNames(others) : "";
     if (this.expected.size && !this.missing().length) this.goesOn = true; // what was cut off is whole again
     this.#note();
     this.changed();

@@ -72,6 +72,23 @@ def _hear(page: Page) -> None:
     expect(position).to_have_attribute("aria-valuenow", "0.0")
 
 
+def test_a_second_file_of_the_same_name_is_not_lost_in_silence(
+    page: Page, server: Server, tmp_path: Path
+) -> None:
+    for folder in ("male", "female"):
+        (tmp_path / "voices" / folder).mkdir(parents=True)
+        sounds.write(tmp_path / "voices" / folder, {"one.wav": sounds.wav(0.3 if folder == "male" else 0.4)})
+    both = sorted((tmp_path / "voices").rglob("*.wav"))
+    page.goto(f"{server.base}/datasets/new")
+    page.set_input_files(CHOOSER, [str(path) for path in both])
+    expect(page.get_by_text("1 file chosen")).to_be_visible()
+    expect(page.get_by_text("1 other file was not added: its name is taken (one.wav)")).to_be_visible()
+    page.reload()
+    page.set_input_files("input[aria-label='Folder to upload']", str(tmp_path / "voices"))
+    expect(page.get_by_text("2 files chosen")).to_be_visible()
+    expect(page.get_by_text("not added")).to_have_count(0)
+
+
 def test_a_dropped_connection_is_taken_up_again(page: Page, server: Server, recordings: list[str]) -> None:
     failures = 3
 
