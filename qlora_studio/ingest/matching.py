@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from qlora_studio.contracts.enums import Split, Task
 from qlora_studio.ingest import rttm
@@ -24,7 +25,8 @@ _MAX_TEXT_BYTES = 64 << 10
 _MAX_LISTS = 100
 _TABLES = (".csv", ".tsv", ".jsonl")
 LABEL_SUFFIXES = (*_TABLES, ".txt", ".rttm")  # files that may say what recordings hold
-_LABEL_SOURCES = {"folder": "folders", "prefix": "file names"}
+LabelSource = Literal["manifest", "transcript list", "rttm", "text files", "folders", "file names", "none"]
+_LABEL_SOURCES: dict[str, LabelSource] = {"folder": "folders", "prefix": "file names"}
 _NEEDED = {Task.SPEECH_TO_TEXT: "text", Task.TEXT_TO_AUDIO: "text", Task.AUDIO_CLASSIFICATION: "label"}
 _NOT_SOUND = frozenset(
     ".png .jpg .jpeg .gif .webp .svg .pdf .doc .docx .xls .xlsx .html .htm .xml .json .yaml .yml .py .js .md "
@@ -55,14 +57,13 @@ class PlannedClip:
 class Plan:
     """What an ingest will do.
 
-    `label_source` is "manifest", "transcript list", "rttm", "text files", "folders", "file names" or "none";
     `tables` are the files it was read from, `columns` those of the last of them, `mapping` what was taken for
     what, guesses included.
     """
 
     clips: list[PlannedClip]
     ignored: list[str]
-    label_source: str
+    label_source: LabelSource
     mapping: dict[str, str] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
@@ -179,7 +180,7 @@ def _by_manifest(
     sounds: Sequence[StagedFile],
     task: Task,
     label_from: str,
-    source: str = "manifest",
+    source: LabelSource = "manifest",
 ) -> Plan:
     index = _FileIndex(sounds)
     plan = Plan([], [], source, tables=[manifest.name for manifest in manifests])

@@ -12,7 +12,7 @@ from qlora_studio.core.settings import Settings
 from qlora_studio.db.models import Dataset
 from qlora_studio.ingest import peeking, rttm, staging
 from qlora_studio.ingest.manifests import ManifestRefused, columns_of, guess_mapping
-from qlora_studio.ingest.matching import Plan, PlannedClip, find_tables, match
+from qlora_studio.ingest.matching import LabelSource, Plan, PlannedClip, find_tables, match
 
 MAX_FILES = 20_000
 N_ROWS = 10
@@ -45,7 +45,7 @@ class Preview:
     columns: list[str] = field(default_factory=list)
     guessed: dict[str, str] = field(default_factory=dict)
     mapping: dict[str, str] = field(default_factory=dict)
-    label_source: str = "none"
+    label_source: LabelSource = "none"
     rows: list[PreviewRow] = field(default_factory=list)
     n_matched: int = 0
     n_unmatched: int = 0

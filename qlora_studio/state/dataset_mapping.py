@@ -16,7 +16,7 @@ from qlora_studio.services.datasets import DatasetUpdate
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
 
-_WORDS_FROM = {
+WORDS_FROM = {
     "manifest": "{tables}",
     "transcript list": "the list {tables}",
     "rttm": "{tables}",
@@ -151,7 +151,7 @@ def view_of(preview: Preview, task: Task) -> MappingView:
     names = ", ".join(f"{name} ({n:,})" for name, n in preview.labels[:8])
     return MappingView(
         is_shown=True,
-        labels_from=_WORDS_FROM.get(preview.label_source, "").format(tables=tables),
+        labels_from=WORDS_FROM.get(preview.label_source, "").format(tables=tables),
         matched=formats.count(preview.n_matched, "clip"),
         unmatched=formats.count(preview.n_unmatched, "file"),
         n_unmatched=preview.n_unmatched,

@@ -93,10 +93,13 @@ class ClipRow:
     findings: list[FindingRow] = field(default_factory=list)
 
 
-_LABEL_SOURCES = {
+LABELS_COME = {
     "manifest": "from a table of labels",
+    "transcript list": "from a list of what is said",
+    "rttm": "from RTTM files",
     "text files": "from text files",
     "folders": "from folder names",
+    "file names": "from file names",
     "none": "none were found",
 }
 
@@ -124,7 +127,7 @@ def view_of(dataset: Dataset, counts: dict[Split, tuple[int, float]]) -> Dataset
         content_hash=dataset.content_hash[:12],
         added=added.relative,
         added_exact=added.exact,
-        labels=_LABEL_SOURCES.get(str(dataset.source.get("labels")), ""),
+        labels=LABELS_COME.get(str(dataset.source.get("labels")), ""),
         n_left_out=n_left_out,
         left_out=formats.count(n_left_out, "clip"),
         train=texts[Split.TRAIN],

@@ -1,6 +1,7 @@
 """What the pages of datasets show, and what their forms refuse."""
 
 import base64
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split, Task
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db.models import Clip, Dataset
+from qlora_studio.ingest.matching import LabelSource
 from qlora_studio.state.dataset_form import _create
+from qlora_studio.state.dataset_mapping import WORDS_FROM
 from qlora_studio.state.dataset_rows import clip_row, peaks_text, view_of
 
 NO_CLIPS = dict.fromkeys(Split, (0, 0.0))
@@ -25,6 +28,12 @@ def test_a_waveform_keeps_its_highest_and_lowest_bar():
     assert shown.shape == (100, 2)
     assert (shown[:, 0].min(), shown[:, 1].max()) == (3, 250)
     assert peaks_text(None) == ""
+
+
+@pytest.mark.parametrize("source", get_args(LabelSource))
+def test_the_page_says_where_labels_come_from(source):
+    assert view_of(dataset(source={"labels": source}), NO_CLIPS).labels
+    assert source in WORDS_FROM
 
 
 def test_progress_and_shares_are_ready_to_show():
