@@ -283,6 +283,20 @@ def settle(page: Page) -> None:
     page.wait_for_timeout(500)
 
 
+def end_jobs(base: str, token: str) -> None:
+    """Stop what still runs: jobs outlive their server, and would keep writing into a folder that goes."""
+    with httpx.Client(base_url=f"{base}/api/v1", headers={"Authorization": f"Bearer {token}"}) as api:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            jobs = api.get("/jobs", params={"limit": 100}).raise_for_status().json()["items"]
+            left = [job["id"] for job in jobs if job["finished_at"] is None]
+            if not left:
+                return
+            for job_id in left:
+                api.post(f"/jobs/{job_id}/stop", json={"mode": "kill"})
+            time.sleep(0.5)
+
+
 def main() -> int:
     """Walk, print the complaints, and return 1 if there are any."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -307,6 +321,7 @@ def main() -> int:
             complaints = walk(server.base, server, token, only=arguments.only, quick=arguments.quick)
         finally:
             if server.process is not None:
+                end_jobs(server.base, token)
                 server.stop()
     print("\n".join(complaints) or "No complaints.")
     print(f"{len(list(OUT.glob('*.png')))} pictures in {OUT.relative_to(ROOT)}/")
