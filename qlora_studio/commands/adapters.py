@@ -7,6 +7,8 @@ import typer
 
 from qlora_studio.commands.console import JsonFlag, UserName, acting, command, print_json, print_table
 from qlora_studio.commands.jobs import ZipPath, save_new
+from qlora_studio.contracts.metrics import first_of
+from qlora_studio.db.models import Adapter
 from qlora_studio.services import adapters
 from qlora_studio.services.adapters import AdapterPublic
 
@@ -31,12 +33,12 @@ def list_(
             v.adapter.id,
             v.adapter.name,
             v.model_name,
-            _rate(v.adapter.base_metrics.get("wer")) + " -> " + _rate(v.adapter.metrics.get("wer")),
+            _result(v.adapter),
             f"{v.adapter.size_bytes / 1e6:.1f} MB",
         )
         for v in found
     ]
-    print_table(("ID", "Name", "Base model", "WER", "Size"), rows, empty="No adapters yet.")
+    print_table(("ID", "Name", "Base model", "Result", "Size"), rows, empty="No adapters yet.")
 
 
 @app.command("download")
@@ -53,5 +55,7 @@ def download(
         save_new(to or Path(name), pieces, as_json=as_json)
 
 
-def _rate(value: float | None) -> str:
-    return "?" if value is None else f"{100 * value:.1f} %"
+def _result(adapter: Adapter) -> str:
+    metric = first_of(adapter.metrics)
+    before, after = adapter.base_metrics.get(metric.key), adapter.metrics.get(metric.key)
+    return f"{metric.short} {metric.text(before)} -> {metric.text(after)}"

@@ -40,6 +40,7 @@ from qlora_studio.contracts.events import (
     ProgressEvent,
     WarningEvent,
 )
+from qlora_studio.contracts.metrics import METRICS
 from qlora_studio.core.errors import Conflict, InvalidInput
 from qlora_studio.core.ids import is_id
 from qlora_studio.db import engine as db
@@ -227,7 +228,7 @@ class _Display:
             self._note(event.values, ("loss", "samples_per_s"))
         elif isinstance(event, EvalEvent):
             prefix = "base " if event.base else ""
-            self._note(event.values, ("wer", "cer"), prefix=prefix)
+            self._note(event.values, ("wer", "cer", "accuracy", "macro_f1"), prefix=prefix)
             self._say(f"step {event.step}: " + ", ".join(f"{k} {v}" for k, v in self._numbers.items()))
         elif isinstance(event, WarningEvent):
             say(f"warning: {event.message}")
@@ -236,8 +237,8 @@ class _Display:
         for name in names:
             value = values.get(name)
             if value is not None:
-                is_rate = name in ("wer", "cer")
-                self._numbers[prefix + name] = f"{100 * value:.1f} %" if is_rate else f"{value:.3g}"
+                metric = METRICS.get(name)
+                self._numbers[prefix + name] = metric.text(value) if metric else f"{value:.3g}"
         if self._task is not None:
             text = "  ".join(f"{name} {value}" for name, value in self._numbers.items())
             self._progress.update(self._task, numbers=text)
@@ -256,8 +257,9 @@ def report(actor: User, job: Job, *, as_json: bool) -> None:
         return
     print_line(f"{job.id} {job.status.value}" + (f": {job.message}" if job.message else ""))
     before, after = view.job.base_metrics, view.job.best_metrics or view.job.last_metrics
-    for name in ("wer", "cer"):
+    for name in ("wer", "cer", "accuracy", "macro_f1"):
         if before.get(name) is not None and after.get(name) is not None:
-            print_line(f"  {name.upper()} {100 * before[name]:.1f} % -> {100 * after[name]:.1f} %")
+            metric = METRICS[name]
+            print_line(f"  {metric.short} {metric.text(before[name])} -> {metric.text(after[name])}")
     if view.adapter_id:
         print_line(f"  adapter {view.adapter_id}: qlora-studio adapters download {view.adapter_id}")

@@ -16,6 +16,7 @@ from qlora_studio.contracts.enums import (
     Task,
     TrainingType,
 )
+from qlora_studio.contracts.metrics import DECIDING
 from qlora_studio.contracts.spec import ClipItem, TrainSpec
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job, User
@@ -25,7 +26,6 @@ from qlora_studio.services.job_schemas import JobCheck
 
 MIN_TRAIN_CLIPS = 2
 MIN_VALIDATION_CLIPS = 1
-_METRICS = {Task.SPEECH_TO_TEXT: ("wer", "cer", "loss")}
 _TYPES = (TrainingType.QLORA, TrainingType.LORA, TrainingType.PRETRAINING)
 
 
@@ -125,7 +125,7 @@ def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Da
     n_left_out -= sum(counts.values())
     if n_left_out:
         check.warnings.append(f"{n_left_out} clips without text are left out.")
-    metrics = _METRICS.get(dataset.task, ("loss",))
+    metrics = DECIDING.get(dataset.task, ("loss",))
     if spec.evaluation.metric not in metrics:
         check.errors["evaluation.metric"] = f"For {dataset.task.value} choose one of: {', '.join(metrics)}."
 

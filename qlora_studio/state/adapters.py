@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import reflex as rx
 
 from qlora_studio.contracts.enums import AdapterStage, Role
+from qlora_studio.contracts.metrics import METRICS, Metric, first_of
 from qlora_studio.core.errors import NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
@@ -16,14 +17,6 @@ from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.dialogs import DeletingState, DialogState
 from qlora_studio.state.tables import TableState, parsed
-
-_METRICS = [
-    ("wer", "Word error rate"),
-    ("cer", "Character error rate"),
-    ("wer_normalised", "Word error rate, normalised"),
-    ("cer_normalised", "Character error rate, normalised"),
-    ("eval_loss", "Held-out loss"),
-]
 
 
 @dataclass(frozen=True)
@@ -164,7 +157,8 @@ def adapter_row(view: AdapterView) -> AdapterRow:
     """Return an adapter as a line of the list."""
     adapter = view.adapter
     created = formats.when(adapter.created_at)
-    before, now = adapter.base_metrics.get("wer"), adapter.metrics.get("wer")
+    metric = first_of(adapter.metrics)
+    before, now = adapter.base_metrics.get(metric.key), adapter.metrics.get(metric.key)
     return AdapterRow(
         id=adapter.id,
         name=adapter.name,
@@ -172,7 +166,7 @@ def adapter_row(view: AdapterView) -> AdapterRow:
         download=f"/api/v1/adapters/{adapter.id}/download",
         model=view.model_name,
         stage=adapter.stage.value,
-        result=f"WER {formats.percent(before)} → {formats.percent(now)}" if now is not None else "–",
+        result=f"{metric.short} {_shown(metric, before)} → {_shown(metric, now)}" if now is not None else "–",
         size=formats.size(adapter.size_bytes),
         created=created.relative,
         created_exact=created.exact,
@@ -203,15 +197,20 @@ def adapter_page(view: AdapterView) -> AdapterPage:
 def metric_rows(view: AdapterView) -> list[MetricRow]:
     """Return what was measured of the base model and of the adapter, side by side."""
     rows: list[MetricRow] = []
-    for key, name in _METRICS:
+    for key, metric in METRICS.items():
         base, now = view.adapter.base_metrics.get(key), view.adapter.metrics.get(key)
         if base is None and now is None:
             continue
-        show = formats.number if key == "eval_loss" else formats.percent
         change = f"{(now - base) / base * 100:+.0f} %" if base and now is not None else ""
-        is_better = base is not None and now is not None and now < base
-        rows.append(MetricRow(name, show(base), show(now), change, is_better))
+        is_changed = base is not None and now is not None and now != base
+        is_better = is_changed and (now > base) is metric.is_higher_better
+        name = metric.name[:1].upper() + metric.name[1:]
+        rows.append(MetricRow(name, _shown(metric, base), _shown(metric, now), change, is_better))
     return rows
+
+
+def _shown(metric: Metric, value: float | None) -> str:
+    return formats.percent(value) if metric.is_share else formats.number(value)
 
 
 def _page(actor: User, wanted: dict[str, Any]) -> tuple[list[AdapterRow], int]:

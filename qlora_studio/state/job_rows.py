@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, TERMINAL_STATUSES, ExitReason, JobStatus
+from qlora_studio.contracts.metrics import METRICS, Metric, first_of
 from qlora_studio.core.clock import utc_now
 from qlora_studio.db.models import Clip, Job, JobSample
 from qlora_studio.jobs import metrics
@@ -16,16 +17,6 @@ from qlora_studio.state.dataset_rows import peaks_text
 from qlora_studio.storage import layout
 
 STALLED_AFTER_S = 30.0
-_PERCENT_METRICS = {"wer", "cer", "accuracy", "macro_f1", "der"}
-_NAMES = {
-    "wer": "word error rate",
-    "cer": "character error rate",
-    "loss": "held-out loss",
-    "eval_loss": "held-out loss",
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "der": "diarization error rate",
-}
 
 
 @dataclass(frozen=True)
@@ -136,7 +127,7 @@ class LogRow:
 def job_row(view: JobView) -> JobRow:
     """Return a job as a line of the list."""
     job = view.job
-    name, before, now = headline(job)
+    metric, before, now = headline(job)
     created = formats.when(job.created_at)
     return JobRow(
         id=job.id,
@@ -150,7 +141,7 @@ def job_row(view: JobView) -> JobRow:
         is_active=job.status in ACTIVE_STATUSES,
         progress=_short_progress(view),
         eta=f"{formats.duration(job.eta_s)} left" if job.status in ACTIVE_STATUSES and job.eta_s else "",
-        metric=_short_metric(name, before, now),
+        metric=_short_metric(metric, before, now),
         spark=_spark(job.id),
         created=created.relative,
         created_exact=created.exact,
@@ -166,10 +157,10 @@ def _device(device: str, job: Job) -> str:
 def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobPage:
     """Return a job as the head of its page."""
     job = view.job
-    name, before, now = headline(job)
+    metric, before, now = headline(job)
     is_active = job.status in ACTIVE_STATUSES
     is_failure = job.status in (JobStatus.FAILED, JobStatus.LOST)
-    change, is_better = _change(name, before, now)
+    change, is_better = _change(metric, before, now)
     return JobPage(
         id=job.id,
         name=job.name,
@@ -185,9 +176,9 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         progress=f"{job.step:,} of {job.total_steps:,}" if job.total_steps else "–",
         epochs=f"{job.epoch:.2f}" if job.epoch else "–",
         eta=formats.duration(job.eta_s) if is_active else "–",
-        metric_name=_NAMES.get(name, name),
-        before=_value(name, before),
-        now=_value(name, now),
+        metric_name=metric.name,
+        before=_value(metric, before),
+        now=_value(metric, now),
         change=change,
         is_better=is_better,
         base=_finite(job.base_metrics.get("wer")),
@@ -214,12 +205,17 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
     )
 
 
-def headline(job: Job) -> tuple[str, float | None, float | None]:
+def headline(job: Job) -> tuple[Metric, float | None, float | None]:
     """The metric that counts, of the base model and of the best adapter so far."""
     wanted = job.spec.get("evaluation", {}).get("metric", "wer")
+    values = {**job.base_metrics, **job.last_metrics, **job.best_metrics}
     name = "eval_loss" if wanted == "loss" else wanted
-    best = job.best_metrics.get(name)
-    return name, job.base_metrics.get(name), best if best is not None else job.last_metrics.get(name)
+    found = first_of(values)
+    is_measured = values.get(name) is not None or values.get(found.key) is None
+    metric = METRICS[name] if is_measured else found
+    best = job.best_metrics.get(metric.key)
+    now = best if best is not None else job.last_metrics.get(metric.key)
+    return metric, job.base_metrics.get(metric.key), now
 
 
 def next_action(job: Job) -> NextAction:
@@ -274,29 +270,28 @@ def _plain(word: str) -> str:
     return "".join(c for c in word.casefold() if c.isalnum()) or word
 
 
-def _value(name: str, value: float | None) -> str:
+def _value(metric: Metric, value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "–"
-    return formats.percent(value) if name in _PERCENT_METRICS else formats.number(value)
+    return formats.percent(value) if metric.is_share else formats.number(value)
 
 
-def _change(name: str, before: float | None, now: float | None) -> tuple[str, bool]:
+def _change(metric: Metric, before: float | None, now: float | None) -> tuple[str, bool]:
     """`51 % fewer word errors` and whether that is good."""
     if before is None or now is None or not before:
         return "", False
     rate = (now - before) / before
-    is_better = rate > 0 if name in ("accuracy", "macro_f1") else rate < 0
+    is_better = (rate > 0) is metric.is_higher_better
     if abs(rate) < 0.0005:
         return "no change yet", False
     return f"{abs(rate) * 100:.0f} % {'lower' if rate < 0 else 'higher'} than the base model", is_better
 
 
-def _short_metric(name: str, before: float | None, now: float | None) -> str:
+def _short_metric(metric: Metric, before: float | None, now: float | None) -> str:
     if now is None:
         return "–"
-    label = name.upper() if name in ("wer", "cer", "der") else _NAMES.get(name, name)
-    arrow = f"{_value(name, before)} → " if before is not None else ""
-    return f"{label} {arrow}{_value(name, now)}"
+    arrow = f"{_value(metric, before)} → " if before is not None else ""
+    return f"{metric.short} {arrow}{_value(metric, now)}"
 
 
 def _short_progress(view: JobView) -> str:

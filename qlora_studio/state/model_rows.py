@@ -1,8 +1,10 @@
 """What the pages of base models show, formatted."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qlora_studio.contracts.enums import ModelStatus
+from qlora_studio.contracts.metrics import first_of
 from qlora_studio.db.models.adapter import Adapter
 from qlora_studio.db.models.job import Job
 from qlora_studio.db.models.model import BaseAudioModel
@@ -172,7 +174,7 @@ def job_row(job: Job) -> UseRow:
         href=f"/training/{job.id}",
         name=job.name,
         status=job.status.value,
-        detail=_fall(job.base_metrics.get("wer"), job.best_metrics.get("wer")),
+        detail=_change(job.base_metrics, job.best_metrics),
         added=added.relative,
         added_exact=added.exact,
     )
@@ -184,7 +186,7 @@ def adapter_row(adapter: Adapter) -> UseRow:
         href=f"/adapters/{adapter.id}",
         name=adapter.name,
         status=adapter.stage.value,
-        detail=_fall(adapter.base_metrics.get("wer"), adapter.metrics.get("wer")),
+        detail=_change(adapter.base_metrics, adapter.metrics),
         added=added.relative,
         added_exact=added.exact,
     )
@@ -200,10 +202,12 @@ def source_text(model: BaseAudioModel) -> str:
     return "Comes with the studio"
 
 
-def _fall(before: float | None, after: float | None) -> str:
-    if before is None or after is None:
+def _change(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> str:
+    metric = first_of(after)
+    values = before.get(metric.key), after.get(metric.key)
+    if None in values or not metric.is_share:
         return ""
-    return f"WER {formats.percent(before)} to {formats.percent(after)}"
+    return f"{metric.short} {formats.percent(values[0])} to {formats.percent(values[1])}"
 
 
 def _percent(model: BaseAudioModel) -> int:

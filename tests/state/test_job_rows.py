@@ -39,6 +39,13 @@ def test_the_headline_goes_from_the_base_to_the_best():
     assert shown.change == "51 % lower than the base model"
 
 
+def test_more_is_better_of_an_accuracy():
+    shown = page(base_metrics={"accuracy": 0.25}, best_metrics={"accuracy": 0.75})
+    assert (shown.metric_name, shown.before, shown.now) == ("accuracy", "25.0 %", "75.0 %")
+    assert (shown.change, shown.is_better) == ("200 % higher than the base model", True)
+    assert not page(base_metrics={"accuracy": 0.5}, best_metrics={"accuracy": 0.25}).is_better
+
+
 def test_before_any_evaluation_there_is_no_number():
     shown = page(base_metrics={"wer": 0.842})
     assert (shown.before, shown.now, shown.change) == ("84.2 %", "–", "")

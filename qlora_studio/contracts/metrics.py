@@ -1,0 +1,56 @@
+"""What is measured on held-out clips: the words for it, and which way is better."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from qlora_studio.contracts.enums import Task
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of an evaluation.
+
+    Attributes:
+        key: its name in events, in the database and in the API.
+        name: what people call it.
+        short: for a narrow column.
+        is_share: a fraction, shown in percent.
+        is_higher_better: whether more of it is better.
+    """
+
+    key: str
+    name: str
+    short: str
+    is_share: bool = True
+    is_higher_better: bool = False
+
+    def text(self, value: float | None) -> str:
+        """A value as a line of text shows it; “?” for none."""
+        if value is None:
+            return "?"
+        return f"{100 * value:.1f} %" if self.is_share else f"{value:.3g}"
+
+
+METRICS = {
+    metric.key: metric
+    for metric in (
+        Metric("wer", "word error rate", "WER"),
+        Metric("cer", "character error rate", "CER"),
+        Metric("wer_normalised", "word error rate, normalised", "WER normalised"),
+        Metric("cer_normalised", "character error rate, normalised", "CER normalised"),
+        Metric("accuracy", "accuracy", "Accuracy", is_higher_better=True),
+        Metric("macro_f1", "macro F1", "Macro F1", is_higher_better=True),
+        Metric("der", "diarization error rate", "DER"),
+        Metric("eval_loss", "held-out loss", "Loss", is_share=False),
+    )
+}
+
+DECIDING = {
+    Task.SPEECH_TO_TEXT: ("wer", "cer", "loss"),
+    Task.AUDIO_CLASSIFICATION: ("accuracy", "macro_f1", "loss"),
+}  # what may say which step is the best; the first one does unless the job says otherwise
+
+
+def first_of(values: Mapping[str, float | None]) -> Metric:
+    """The figure that sums an evaluation up: the first that it has, in the order of `METRICS`."""
+    return next((m for m in METRICS.values() if values.get(m.key) is not None), METRICS["wer"])
