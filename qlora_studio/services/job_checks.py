@@ -26,6 +26,7 @@ from qlora_studio.services.job_schemas import JobCheck
 
 MIN_TRAIN_CLIPS = 2
 MIN_VALIDATION_CLIPS = 1
+_LEARNS_FROM = {Task.SPEECH_TO_TEXT: "text", Task.TEXT_TO_AUDIO: "text", Task.AUDIO_CLASSIFICATION: "label"}
 _TYPES = (TrainingType.QLORA, TrainingType.LORA, TrainingType.PRETRAINING)
 
 
@@ -87,10 +88,11 @@ def command_of(spec: TrainSpec) -> str:
 
 
 def usable_clips(clips: Iterable[ClipItem], task: Task) -> Iterable[ClipItem]:
-    """The clips that the task can learn from: for speech-to-text those with words."""
-    if task is not Task.SPEECH_TO_TEXT:
+    """The clips that the task can learn from: those with words, or with a label."""
+    wanted = _LEARNS_FROM.get(task)
+    if wanted is None:
         return clips
-    return (clip for clip in clips if clip.text and clip.text.strip())
+    return (clip for clip in clips if (getattr(clip, wanted) or "").strip())
 
 
 def _find(get: Any, session: Session, **key: Any) -> Any:
@@ -124,7 +126,8 @@ def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Da
     n_left_out = sum(n for n, _ in datasets.count_splits(session, dataset_id=dataset.id).values())
     n_left_out -= sum(counts.values())
     if n_left_out:
-        check.warnings.append(f"{n_left_out} clips without text are left out.")
+        what = f"{n_left_out} clip is" if n_left_out == 1 else f"{n_left_out} clips are"
+        check.warnings.append(f"{what} left out: without {_LEARNS_FROM.get(dataset.task, 'label')}.")
     metrics = DECIDING.get(dataset.task, ("loss",))
     if spec.evaluation.metric not in metrics:
         check.errors["evaluation.metric"] = f"For {dataset.task.value} choose one of: {', '.join(metrics)}."
@@ -134,8 +137,9 @@ def _count_usable(session: Session, dataset: Dataset) -> dict[Split, int]:
     query = select(Clip.split, func.count()).where(
         col(Clip.dataset_id) == dataset.id, col(Clip.status) == ClipStatus.OK
     )
-    if dataset.task is Task.SPEECH_TO_TEXT:
-        query = query.where(func.trim(func.coalesce(col(Clip.text), "")) != "")
+    if dataset.task in _LEARNS_FROM:
+        wanted = getattr(Clip, _LEARNS_FROM[dataset.task])
+        query = query.where(func.trim(func.coalesce(wanted, "")) != "")
     found = dict(session.exec(query.group_by(col(Clip.split))).all())
     return {split: int(found.get(split, 0)) for split in Split}
 

@@ -137,8 +137,24 @@ def test_clips_without_words_are_left_out_and_said_so(session, user, submit, dat
     session.add(clip)
     session.commit()
     check = jobs.validate(session, actor=user, spec=make_spec(dataset, model))
-    assert check.warnings[0] == "1 clips without text are left out."
+    assert check.warnings[0] == "1 clip is left out: without text."
     assert len((layout.run_path(submit().id) / "clips.jsonl").read_text().splitlines()) == 8
+
+
+def test_classes_learn_from_labels_and_are_judged_by_accuracy(session, user, dataset, model):
+    dataset.task = model.task = Task.AUDIO_CLASSIFICATION
+    for clip in session.exec(select(Clip).where(Clip.position != 0)):
+        clip.text, clip.label = None, "door" if clip.position % 2 else "bell"
+        session.add(clip)
+    session.add_all([dataset, model])
+    session.commit()
+    check = jobs.validate(
+        session, actor=user, spec=make_spec(dataset, model, evaluation={"metric": "accuracy"})
+    )
+    assert check.warnings[0] == "1 clip is left out: without label."
+    assert "evaluation.metric" not in check.errors
+    by_words = jobs.validate(session, actor=user, spec=make_spec(dataset, model))
+    assert by_words.errors["evaluation.metric"].endswith("choose one of: accuracy, macro_f1, loss.")
 
 
 def test_a_check_gives_command_yaml_and_forecast(session, user, dataset, model):
