@@ -52,7 +52,7 @@ class MetricEvent(_Event):
 
 
 class EvalEvent(_Event):
-    """Held-out metrics: `wer`, `cer`, `wer_normalised`, `cer_normalised`, `loss`.
+    """Held-out metrics: `wer`, `cer`, `wer_normalised`, `cer_normalised` or `accuracy`, `macro_f1`; `loss`.
 
     `base` marks the unadapted model.
     """
@@ -64,8 +64,19 @@ class EvalEvent(_Event):
     is_best: bool = False
 
 
+class ClassProbability(BaseModel):
+    """How likely a class is, from 0 to 1."""
+
+    label: str
+    probability: float
+
+
 class SampleEvent(_Event):
-    """One clip of the fixed panel at one evaluation; `now` is the model's output at `step`."""
+    """One clip of the fixed panel at one evaluation; `now` is the model's output at `step`.
+
+    `error` is the clip's word error rate, or 1 minus the probability of the right class. Only classification
+    has `top`: the likeliest classes, at most three, the likeliest first.
+    """
 
     type: Literal["sample"] = "sample"
     step: int
@@ -74,6 +85,7 @@ class SampleEvent(_Event):
     base: str | None = None
     now: str
     error: float | None = None
+    top: list[ClassProbability] | None = None
 
 
 class CheckpointEvent(_Event):

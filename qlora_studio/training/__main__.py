@@ -32,7 +32,7 @@ def _run(spec: WorkerSpec) -> int:
         attempt.phase("imports", "Starting torch")
         from qlora_studio.training import loop, models
 
-        loop.refuse_unknown_type(spec.train.training_type)
+        loop.refuse_unknown_type(spec.train.training_type, spec.task)
         return loop.TrainingRun(attempt, models.choose_device(spec.device)).run()
 
     return run_attempt(spec, body, device=spec.device, versions=_versions())

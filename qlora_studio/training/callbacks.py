@@ -102,7 +102,7 @@ class StepReporter:
         started = time.perf_counter()
         self._attempt.events.emit("phase", name="evaluation", label=f"Measuring at step {step}")
         outcome = self._evaluator.measure(self.trainer.model, full=False)
-        is_best = self._state.note_evaluation(step, outcome.values, self._metric)
+        is_best = self._state.note_evaluation(step, outcome.values, self._metric, outcome.report)
         self.report_evaluation(step, outcome, is_best=is_best)
         self._attempt.events.emit("phase", name="training", label="Training")
         self._evaluation_s = time.perf_counter() - started
@@ -115,18 +115,11 @@ class StepReporter:
         events = self._attempt.events
         events.emit("eval", step=step, values=outcome.values, base=is_base, is_best=is_best)
         if is_base:
-            self._state.base_texts = {clip.id: outcome.texts[clip.id] for clip in self.panel}
-        for clip in self.panel:
-            now = outcome.texts[clip.id]
-            events.emit(
-                "sample",
-                step=step,
-                clip_id=clip.id,
-                reference=clip.text or "",
-                base=self._state.base_texts.get(clip.id),
-                now=now,
-                error=self._evaluator.word_error(clip, now) if self._evaluator else None,
-            )
+            self._state.base_texts = {clip.id: outcome.outputs[clip.id].text for clip in self.panel}
+        if self._evaluator is None:
+            return
+        for sample in self._evaluator.samples(self.panel, outcome, base_texts=self._state.base_texts):
+            events.emit("sample", step=step, **sample)
 
     def _save(self, step: int) -> None:
         assert self.trainer is not None

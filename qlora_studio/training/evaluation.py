@@ -1,29 +1,29 @@
-"""Held-out clips: error rates, mean loss, and what the model writes for each clip."""
+"""Held-out clips: quality, mean loss, and what the model makes of each clip."""
 
 import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 from qlora_studio.contracts.spec import ClipItem
-from qlora_studio.training import metrics
 from qlora_studio.training.batches import sorted_batches
 from qlora_studio.training.feature_store import FeatureStore
-from qlora_studio.training.tasks.base import Batch, SpeechTask
+from qlora_studio.training.tasks.base import AudioTask, Batch, Output, Values
 
 INTERIM_CAP = 200
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One evaluation. Rates are fractions; `texts` maps clip ids to outputs."""
+    """One evaluation: metrics (fractions, and the mean loss), outputs by clip id, and the task's report."""
 
-    values: dict[str, float | None]
-    texts: dict[str, str]
+    values: Values
+    outputs: dict[str, Output]
+    report: dict[str, Any] = field(default_factory=dict)
 
 
 class Evaluator:
@@ -35,7 +35,7 @@ class Evaluator:
 
     def __init__(
         self,
-        task: SpeechTask,
+        task: AudioTask,
         store: FeatureStore,
         clips: Sequence[ClipItem],
         *,
@@ -50,7 +50,7 @@ class Evaluator:
         self._autocast = autocast
         self.clips = list(clips)
         self.interim_clips = spread(self.clips, INTERIM_CAP)
-        self._normalise = metrics.make_normaliser([clip.text or "" for clip in self.clips])
+        task.see_targets([task.target(clip) for clip in self.clips])
 
     @property
     def is_sampled(self) -> bool:
@@ -64,7 +64,7 @@ class Evaluator:
             StopRequested: through `check`, called before each batch.
         """
         clips = self.clips if full else self.interim_clips
-        texts: dict[str, str] = {}
+        outputs: dict[str, Output] = {}
         loss_sum = 0.0
         with _as_it_was(model), torch.no_grad(), self._autocast():
             for indices in sorted_batches([clip.duration_s for clip in clips], self._batch_size):
@@ -72,15 +72,33 @@ class Evaluator:
                 chosen = [clips[index] for index in indices]
                 batch = to_device(self._store.batch(chosen), model.device)
                 prediction = self._task.predict(model, batch)
-                texts.update(zip((clip.id for clip in chosen), prediction.texts, strict=True))
+                outputs.update(zip((clip.id for clip in chosen), prediction.outputs, strict=True))
                 loss_sum += prediction.loss * len(chosen)
-        references = [self._task.fit_text(clip.text or "") for clip in clips]
-        values = metrics.error_rates(references, [texts[clip.id] for clip in clips], self._normalise)
-        return Outcome({**values, "loss": loss_sum / len(clips)}, texts)
+        targets = [self._task.target(clip) for clip in clips]
+        in_order = [outputs[clip.id] for clip in clips]
+        values = {**self._task.metrics(targets, in_order), "loss": loss_sum / len(clips)}
+        return Outcome(values, outputs, self._task.report(targets, in_order))
 
-    def word_error(self, clip: ClipItem, output: str) -> float | None:
-        """Normalised word error rate of one clip's output."""
-        return metrics.word_error(self._normalise(clip.text or ""), self._normalise(output))
+    def samples(
+        self, panel: Sequence[ClipItem], outcome: Outcome, *, base_texts: dict[str, str]
+    ) -> list[dict[str, Any]]:
+        """Return what a `sample` event tells of each clip of a panel, in the order to show them."""
+        samples = []
+        for clip in panel:
+            target, output = self._task.target(clip), outcome.outputs[clip.id]
+            samples.append(
+                {
+                    "clip_id": clip.id,
+                    "reference": target,
+                    "base": base_texts.get(clip.id),
+                    "now": output.text,
+                    "error": self._task.error(target, output),
+                    **self._task.sample(output),
+                }
+            )
+        if self._task.samples_worst_first:
+            samples.sort(key=lambda sample: -(sample["error"] or 0.0))
+        return samples
 
 
 def spread(clips: Sequence[ClipItem], n_wanted: int) -> list[ClipItem]:

@@ -18,10 +18,11 @@ class Family:
 
     Attributes:
         model_class: name of the transformers class with the head.
-        heads: layers kept out of 4 bits; a CTC head is also trained in full.
+        heads: layers kept out of 4 bits; all but Whisper's own word table are also trained in full.
         attention: last name parts of the attention's linear layers.
         auto: target choice when the user says "auto": the attention names listed, or every linear layer.
         fast_part: the part of the model that "auto" adapts in fast mode, None for all of it.
+        is_windowed: whether every clip is put into one window of fixed length.
         untouchable: layers that can be neither 4-bit nor adapted, because their weights are read directly.
     """
 
@@ -32,10 +33,11 @@ class Family:
     auto: tuple[str, ...] | None = None
     untouchable: tuple[str, ...] = ()
     fast_part: str | None = None
+    is_windowed: bool = False
 
     @property
     def trains_head(self) -> bool:
-        return self.kind == "ctc"
+        return self.kind != "whisper"
 
 
 FAMILIES = {
@@ -46,6 +48,7 @@ FAMILIES = {
         _SPLIT_ATTENTION,
         ("q_proj", "v_proj"),
         fast_part="decoder",
+        is_windowed=True,
     ),
     "wav2vec2": Family("ctc", "Wav2Vec2ForCTC", ("lm_head",), _SPLIT_ATTENTION),
     "hubert": Family("ctc", "HubertForCTC", ("lm_head",), _SPLIT_ATTENTION),
@@ -54,7 +57,32 @@ FAMILIES = {
     "wav2vec2-bert": Family("ctc", "Wav2Vec2BertForCTC", ("lm_head",), _RELATIVE_ATTENTION),
 }
 
-TASK_FAMILIES = {Task.SPEECH_TO_TEXT: frozenset(FAMILIES)}
+_CLASS_HEADS = ("projector", "classifier")
+CLASSIFIERS = {
+    "audio-spectrogram-transformer": Family(
+        "classifier",
+        "ASTForAudioClassification",
+        ("classifier",),
+        ("q_proj", "k_proj", "v_proj", "o_proj"),
+        is_windowed=True,
+    ),
+    "wav2vec2": Family("classifier", "Wav2Vec2ForSequenceClassification", _CLASS_HEADS, _SPLIT_ATTENTION),
+    "hubert": Family("classifier", "HubertForSequenceClassification", _CLASS_HEADS, _SPLIT_ATTENTION),
+    "wavlm": Family(
+        "classifier", "WavLMForSequenceClassification", _CLASS_HEADS, (), untouchable=_SPLIT_ATTENTION
+    ),
+    "wav2vec2-conformer": Family(
+        "classifier", "Wav2Vec2ConformerForSequenceClassification", _CLASS_HEADS, _RELATIVE_ATTENTION
+    ),
+    "wav2vec2-bert": Family(
+        "classifier", "Wav2Vec2BertForSequenceClassification", _CLASS_HEADS, _RELATIVE_ATTENTION
+    ),
+    "whisper": Family(
+        "classifier", "WhisperForAudioClassification", _CLASS_HEADS, _SPLIT_ATTENTION, is_windowed=True
+    ),
+}
+
+TASK_FAMILIES = {Task.SPEECH_TO_TEXT: FAMILIES, Task.AUDIO_CLASSIFICATION: CLASSIFIERS}
 
 
 def read_config(model_path: Path) -> dict[str, Any]:
@@ -81,10 +109,11 @@ def family_of(config: dict[str, Any], task: Task) -> Family:
         ModelNotUsable: no family of that name trains this task.
     """
     name = str(config.get("model_type", ""))
-    if name not in TASK_FAMILIES.get(task, frozenset()):
-        known = ", ".join(sorted(TASK_FAMILIES.get(task, ()))) or "none yet"
+    trained = TASK_FAMILIES.get(task, {})
+    if name not in trained:
+        known = ", ".join(sorted(trained)) or "none yet"
         raise ModelNotUsable(f"Models of type {name or 'unknown'} cannot train {task}; these can: {known}.")
-    return FAMILIES[name]
+    return trained[name]
 
 
 def has_weights(model_path: Path) -> bool:

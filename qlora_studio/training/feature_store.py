@@ -9,7 +9,7 @@ import psutil
 from qlora_studio.audio.resample import load_mono
 from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.training.failures import BadData
-from qlora_studio.training.tasks.base import Batch, Features, SpeechTask
+from qlora_studio.training.tasks.base import AudioTask, Batch, Features
 
 _MEMORY_SHARE = 0.2
 _MEMORY_CAP_BYTES = 4 * 2**30
@@ -20,7 +20,7 @@ Vary = Callable[[ClipItem, np.ndarray], np.ndarray]
 class FeatureStore:
     """Features and labels by clip, cached up to a share of the memory that is free at the start."""
 
-    def __init__(self, task: SpeechTask, *, budget_bytes: int | None = None) -> None:
+    def __init__(self, task: AudioTask, *, budget_bytes: int | None = None) -> None:
         free = int(psutil.virtual_memory().available * _MEMORY_SHARE)
         self._task = task
         self._budget_bytes = min(free, _MEMORY_CAP_BYTES) if budget_bytes is None else budget_bytes
@@ -62,7 +62,7 @@ class FeatureStore:
     def labels(self, clip: ClipItem) -> list[int]:
         """Return a clip's label ids."""
         if clip.id not in self._labels:
-            self._labels[clip.id] = self._task.encode(clip.text or "")
+            self._labels[clip.id] = self._task.encode(self._task.target(clip))
         return self._labels[clip.id]
 
     def batch(self, clips: Sequence[ClipItem], *, vary: Vary | None = None) -> Batch:

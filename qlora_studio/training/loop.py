@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import yaml
 
-from qlora_studio.contracts.enums import ExitReason, StopMode, TrainingType
+from qlora_studio.contracts.enums import ExitReason, StopMode, Task, TrainingType
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.storage import atomic
@@ -18,7 +18,7 @@ from qlora_studio.training import checkpoint, families, models, saving, state_fi
 from qlora_studio.training.attempt import Attempt
 from qlora_studio.training.batches import Indexed, LengthBuckets
 from qlora_studio.training.callbacks import Plan, StepReporter, describe
-from qlora_studio.training.clips import ClipSets, read_clips
+from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.evaluation import Evaluator, Outcome
 from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.feature_store import FeatureStore
@@ -41,7 +41,7 @@ class TrainingRun:
         self.train = attempt.spec.train
         self.device = device
         self.is_pretraining = self.train.training_type is TrainingType.PRETRAINING
-        self.metric = check_metric(self.train.evaluation)
+        self.metric = check_metric(self.train.evaluation, self.spec.task)
         self.state = RunState()
         self.model: Any = None
         self.variation: Variation | None = None
@@ -79,12 +79,10 @@ class TrainingRun:
         self.task = models.make_task(self.spec, self.family, config)
         base = models.load_base(self.spec, self.family, self.device)
         attempt.phase("data", "Reading the clips")
-        self.clips = read_clips(
-            self.spec.clips_path, max_s=self.task.max_clip_s, is_text_too_long=self._is_text_too_long
-        )
+        self.clips = self.task.read_clips(self.spec.clips_path)
         self._warn_about_clips(self.clips)
-        for message in self.task.prepare(base, [*self.clips.train, *self.clips.validation]):
-            attempt.warn("text", message)
+        for code, message in self.task.prepare(base, self.clips):
+            attempt.warn(code, message)
         self.store = FeatureStore(self.task)
         if self.train.augmentation is not None and self.train.augmentation.is_on:
             self.variation = Variation(
@@ -112,10 +110,6 @@ class TrainingRun:
         """Leave the parameters readable beside the result, in the form the command line takes."""
         text = yaml.safe_dump(self.train.model_dump(mode="json"), sort_keys=False)
         atomic.write_text(self.spec.run_path / "config.yaml", text)
-
-    def _is_text_too_long(self, text: str) -> bool:
-        limit = self.task.max_labels
-        return limit is not None and len(self.task.encode(text)) > limit
 
     def _warn_about_clips(self, clips: ClipSets) -> None:
         for reason, count in clips.dropped.items():
@@ -236,7 +230,8 @@ class TrainingRun:
             )
             return step
         state_files.load_model(self.model, best.path)
-        self.state.last_values = best.state["run"]["last_values"]
+        kept = RunState.from_json(best.state["run"])
+        self.state.last_values, self.state.last_report = kept.last_values, kept.last_report
         return best_step
 
     def _measure_final(self, used_step: int, step: int) -> None:
@@ -245,7 +240,7 @@ class TrainingRun:
             return
         self.attempt.phase("final", f"Measuring the result on {len(self.evaluator.clips)} held-out clips")
         outcome: Outcome = self.evaluator.measure(self.model, full=True)
-        self.state.last_values = outcome.values
+        self.state.last_values, self.state.last_report = outcome.values, outcome.report
         if used_step == step:
             self.reporter.report_evaluation(step, outcome, is_best=True)
 
@@ -276,13 +271,14 @@ class TrainingRun:
             "train_hours": sum(clip.duration_s for clip in train) / 3600,
             "metrics": dict(self.state.last_values),
             "base_metrics": dict(self.state.base_values),
+            **self.state.last_report,
         }
 
     def _result(
         self, reason: ExitReason, message: str, step: int, saved: dict[str, Any] | None
     ) -> ResultFile:
         saved = saved or {}
-        keys = ("model_path", "step", "n_train", "n_validation", "train_hours")
+        keys = ("model_path", "step", "n_train", "n_validation", "train_hours", *self.state.last_report)
         extra = {{"step": "adapter_step"}.get(key, key): saved[key] for key in keys if key in saved}
         print(f"{message} {describe(self.state.last_values)}", flush=True)
         return ResultFile(
@@ -307,7 +303,8 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
 
 
-def refuse_unknown_type(training_type: TrainingType) -> None:
+def refuse_unknown_type(training_type: TrainingType, task: Task) -> None:
     """Raise `ModelNotUsable` for a way of training that this worker does not do."""
     if training_type is TrainingType.PREFERENCE:
-        raise ModelNotUsable("Preference tuning is for text-to-audio models; this is speech to text.")
+        name = "audio classification" if task is Task.AUDIO_CLASSIFICATION else "speech to text"
+        raise ModelNotUsable(f"Preference tuning is for text-to-audio models; this is {name}.")

@@ -1,4 +1,4 @@
-"""Word and character error rates, raw and normalised."""
+"""Word and character error rates, raw and normalised; accuracy, macro F1 and confusions of classes."""
 
 from collections.abc import Callable, Sequence
 
@@ -51,3 +51,28 @@ def looks_english(texts: Sequence[str]) -> bool:
     """Whether at least one word in twenty is one of the commonest English ones."""
     words = [word.strip(".,!?;:").lower() for text in texts for word in text.split()]
     return sum(word in _ENGLISH_WORDS for word in words) >= _ENGLISH_SHARE * max(1, len(words))
+
+
+def class_rates(targets: Sequence[str], outputs: Sequence[str]) -> dict[str, float | None]:
+    """Return `accuracy` and `macro_f1` (fractions) over a set of clips, or None for an empty one.
+
+    Macro F1 is the plain mean over all classes that occur among targets or outputs, so that rare ones count
+    as much as common ones.
+    """
+    if not targets:
+        return {"accuracy": None, "macro_f1": None}
+    from sklearn.metrics import accuracy_score, f1_score
+
+    return {
+        "accuracy": float(accuracy_score(targets, outputs)),
+        "macro_f1": float(f1_score(targets, outputs, average="macro", zero_division=0)),
+    }
+
+
+def confusion_matrix(
+    targets: Sequence[str], outputs: Sequence[str], classes: Sequence[str]
+) -> list[list[int]]:
+    """Return how many clips of each class (rows) were taken for each class (columns)."""
+    from sklearn import metrics
+
+    return metrics.confusion_matrix(targets, outputs, labels=list(classes)).tolist()

@@ -6,16 +6,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from qlora_studio.contracts.enums import TrainingType
+from qlora_studio.contracts.enums import Task, TrainingType
 from qlora_studio.contracts.spec import WorkerSpec
 from qlora_studio.training import families, lora, quantize
 from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.families import Family
-from qlora_studio.training.tasks.base import SpeechTask
+from qlora_studio.training.tasks.base import AudioTask
 
 
-def make_task(spec: WorkerSpec, family: Family, config: dict[str, Any]) -> SpeechTask:
+def make_task(spec: WorkerSpec, family: Family, config: dict[str, Any]) -> AudioTask:
     """Return the task for a family."""
+    if spec.task is Task.AUDIO_CLASSIFICATION:
+        from qlora_studio.training.tasks.classification import ClassificationTask
+
+        return ClassificationTask(spec.model_path, config, is_windowed=family.is_windowed)
     if family.kind == "whisper":
         from qlora_studio.training.tasks.whisper import WhisperTask
 

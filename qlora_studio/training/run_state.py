@@ -4,20 +4,34 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from qlora_studio.contracts.enums import Task
 from qlora_studio.contracts.spec import EvaluationSpec
 from qlora_studio.training.failures import BadData
 
-LOWER_IS_BETTER = ("wer", "cer", "loss")
+# What decides which step is the best, by task; the first one unless the job says otherwise.
+DECIDING_METRICS = {
+    Task.SPEECH_TO_TEXT: ("wer", "cer", "loss"),
+    Task.AUDIO_CLASSIFICATION: ("accuracy", "macro_f1", "loss"),
+}
+HIGHER_IS_BETTER = frozenset({"accuracy", "macro_f1"})
+_TASK_NAMES = {
+    Task.SPEECH_TO_TEXT: "Speech to text",
+    Task.AUDIO_CLASSIFICATION: "Audio classification",
+}
 _NO_VALUE = 1e9  # worse than any real one, and still a number in JSON
 
 
 @dataclass
 class RunState:
-    """Metrics so far. `best_rank` orders evaluations, lower is better; it was reached at `best_step`."""
+    """Metrics so far. `best_rank` orders evaluations, lower is better; it was reached at `best_step`.
+
+    `last_report` is what the task keeps of the last evaluation beyond numbers.
+    """
 
     base_values: dict[str, float | None] = field(default_factory=dict)
     base_texts: dict[str, str] = field(default_factory=dict)
     last_values: dict[str, float | None] = field(default_factory=dict)
+    last_report: dict[str, Any] = field(default_factory=dict)
     last_eval_step: int = -1
     best_rank: list[float] = field(default_factory=list)
     best_step: int | None = None
@@ -25,13 +39,16 @@ class RunState:
     n_clips_seen: int = 0
     training_s: float = 0.0
 
-    def note_evaluation(self, step: int, values: dict[str, float | None], metric: str) -> bool:
+    def note_evaluation(
+        self, step: int, values: dict[str, float | None], metric: str, report: dict[str, Any] | None = None
+    ) -> bool:
         """Record an evaluation; returns whether it is the best so far.
 
-        Equal values are told apart by characters, then by the loss: early on every word is wrong.
+        Equal values are told apart by characters, where there are any, then by the loss: early on every word
+        is wrong.
         """
-        self.last_values, self.last_eval_step = values, step
-        rank = [_comparable(values.get(key)) for key in (metric, "cer", "loss")]
+        self.last_values, self.last_report, self.last_eval_step = values, report or {}, step
+        rank = [_rank(key, values.get(key)) for key in (metric, "cer", "loss")]
         is_best = rank[0] < _NO_VALUE and (not self.best_rank or rank < self.best_rank)
         if is_best:
             self.best_rank, self.best_step, self.evaluations_since_best = rank, step, 0
@@ -56,17 +73,24 @@ class RunState:
         return cls(**value)
 
 
-def _comparable(value: float | None) -> float:
-    return value if value is not None and math.isfinite(value) else _NO_VALUE
+def _rank(metric: str, value: float | None) -> float:
+    """Lower is better, whatever the metric's own direction."""
+    if value is None or not math.isfinite(value):
+        return _NO_VALUE
+    return -value if metric in HIGHER_IS_BETTER else value
 
 
-def check_metric(spec: EvaluationSpec) -> str:
+def check_metric(spec: EvaluationSpec, task: Task = Task.SPEECH_TO_TEXT) -> str:
     """Return the name of the metric that decides.
 
+    A spec that leaves the contract's default gets the task's own first metric.
+
     Raises:
-        BadData: speech to text does not measure it.
+        BadData: the task does not measure it.
     """
-    if spec.metric not in LOWER_IS_BETTER:
-        choices = ", ".join(LOWER_IS_BETTER)
-        raise BadData(f"Speech to text does not measure {spec.metric}; choose one of {choices}.")
-    return spec.metric
+    choices = DECIDING_METRICS[task]
+    if spec.metric in choices:
+        return spec.metric
+    if spec.metric == EvaluationSpec.model_fields["metric"].default:
+        return choices[0]
+    raise BadData(f"{_TASK_NAMES[task]} does not measure {spec.metric}; choose one of {', '.join(choices)}.")

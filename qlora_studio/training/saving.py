@@ -14,7 +14,7 @@ from qlora_studio.training.attempt import Attempt
 from qlora_studio.training.failures import DiskFull, is_disk_full
 from qlora_studio.training.run_state import RunState
 from qlora_studio.training.state_files import trained_tensors
-from qlora_studio.training.tasks.base import SpeechTask
+from qlora_studio.training.tasks.base import AudioTask
 from qlora_studio.training.trainer import StudioTrainer
 
 _MB = 1024 * 1024
@@ -91,7 +91,7 @@ def replace_folder(target: Path, fill: Callable[[Path], None]) -> None:
 
 
 def save_adapter(
-    model: Any, task: SpeechTask, spec: WorkerSpec, target: Path, *, facts: dict[str, Any]
+    model: Any, task: AudioTask, spec: WorkerSpec, target: Path, *, facts: dict[str, Any]
 ) -> None:
     """Write the adapter in PEFT's format with a model card and `qlora_studio.json`.
 
@@ -106,12 +106,12 @@ def save_adapter(
         quantisation = _quantisation(model)
         about = {"v": 1, "inference": task.metadata(), "quantization": quantisation, **facts}
         (folder / "qlora_studio.json").write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")
-        (folder / "README.md").write_text(model_card(model, spec, facts), encoding="utf-8")
+        (folder / "README.md").write_text(model_card(model, task, spec, facts), encoding="utf-8")
 
     replace_folder(target, fill)
 
 
-def save_whole_model(model: Any, task: SpeechTask, target: Path, *, card: str) -> None:
+def save_whole_model(model: Any, task: AudioTask, target: Path, *, card: str) -> None:
     """Write a pre-trained model with its processor, for `from_pretrained` on the folder."""
 
     def fill(folder: Path) -> None:
@@ -140,7 +140,7 @@ def _quantisation(model: Any) -> dict[str, Any] | None:
     return {key: stored.get(key) for key in (*keys, "llm_int8_skip_modules")}
 
 
-def model_card(model: Any, spec: WorkerSpec, facts: dict[str, Any]) -> str:
+def model_card(model: Any, task: AudioTask, spec: WorkerSpec, facts: dict[str, Any]) -> str:
     """Return the adapter's README: what it is, how well it does, how to load it."""
     base = model.peft_config["default"].base_model_name_or_path
     model_class = type(model.get_base_model()).__name__
@@ -160,7 +160,7 @@ def model_card(model: Any, spec: WorkerSpec, facts: dict[str, Any]) -> str:
     return f"""---
 base_model: {json.dumps(base)}
 library_name: peft
-tags: [lora, qlora-studio, automatic-speech-recognition]
+tags: [lora, qlora-studio, {task.card_tag}]
 ---
 # {spec.train.name}
 
@@ -171,14 +171,14 @@ LoRA adapter for `{base}`, trained by QLoRA Studio: {facts["step"]} steps on {fa
 |---|---|---|
 {rows}
 
-Error rates are fractions: 0.1 is 10 %. "normalised" compares after Whisper's text normalisation.
+{task.card_note}
 
 ```python
 import torch
 from peft import PeftModel
 from transformers import {model_class}
 {loading}base = {model_class}.from_pretrained(
-    "path/to/{base}", dtype=torch.float32, quantization_config=quantized
+    "path/to/{base}", dtype=torch.float32, quantization_config=quantized{task.loading_arguments()}
 )
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
 ```

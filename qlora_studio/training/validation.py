@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from qlora_studio.contracts.enums import TrainingType
+from qlora_studio.contracts.enums import Task, TrainingType
 from qlora_studio.contracts.spec import WorkerSpec
 from qlora_studio.training import families
-from qlora_studio.training.clips import read_clips
+from qlora_studio.training.clips import ClipSets, read_clips, read_labelled_clips
 from qlora_studio.training.failures import TrainingFailure
 from qlora_studio.training.run_state import check_metric
 
@@ -23,8 +23,8 @@ def validate(spec: WorkerSpec) -> dict[str, Any]:
             spec.model_path
         ):
             report["errors"].append("The model's folder has no safetensors weights.")
-        check_metric(spec.train.evaluation)
-        clips = read_clips(spec.clips_path, max_s=LONGEST_CLIP_S[family.kind])
+        check_metric(spec.train.evaluation, spec.task)
+        clips = _read(spec, family)
         report |= {"n_train": len(clips.train), "n_validation": len(clips.validation)}
         report["warnings"] += [f"{count} clips are left out: {why}." for why, count in clips.dropped.items()]
         if not clips.validation:
@@ -33,3 +33,9 @@ def validate(spec: WorkerSpec) -> dict[str, Any]:
         report["errors"].append(str(error))
     report["ok"] = not report["errors"]
     return report
+
+
+def _read(spec: WorkerSpec, family: families.Family) -> ClipSets:
+    if spec.task is Task.AUDIO_CLASSIFICATION:
+        return read_labelled_clips(spec.clips_path)
+    return read_clips(spec.clips_path, max_s=LONGEST_CLIP_S[family.kind])

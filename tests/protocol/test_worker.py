@@ -13,7 +13,7 @@ from qlora_studio.contracts.enums import ExitReason
 from qlora_studio.contracts.spec import WorkerSpec
 from qlora_studio.training import checkpoint
 from tests.protocol.test_toy import result_of, start, wait_for_step
-from tests.training import tiny
+from tests.training import tiny, tones
 from tests.training.running import adapter_bytes, losses
 
 pytestmark = pytest.mark.slow
@@ -124,3 +124,28 @@ def test_a_model_that_is_none_fails_with_a_sentence(tmp_path: Path, clips_path: 
     result = result_of(spec)
     assert result.reason is ExitReason.MODEL_LOAD
     assert "bert" in result.message
+
+
+def test_a_classifier_trains_as_a_process_and_its_events_fit_the_contract(tmp_path: Path) -> None:
+    from pydantic import TypeAdapter
+
+    from qlora_studio.contracts.events import Event
+
+    listing = tones.write_tones(tmp_path / "tones")
+    model_path = tones.make_ast(tmp_path / "model")
+    spec = tones.make_spec(tmp_path / "run", model_path, listing, optimization={"max_steps": 20})
+    assert start(spec, WORKER).wait(120) == 0
+    adapter = TypeAdapter(Event)
+    for line in (spec.attempt_path / "events.jsonl").read_bytes().splitlines():
+        adapter.validate_json(line)
+    result = result_of(spec)
+    assert (result.reason, result.step) == (ExitReason.OK, 20)
+    assert result.metrics["accuracy"] > result.base_metrics["accuracy"]  # type: ignore[operator]
+    assert result.extra["classes"] == ["high", "low", "middle"]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", WORKER, "validate", str(tiny.write_spec(spec))],
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(done.stdout)["ok"]
+    assert not {"torch", "sklearn"} & {line.split("|")[-1].strip() for line in done.stderr.splitlines()}

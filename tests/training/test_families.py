@@ -10,6 +10,7 @@ import torch
 from qlora_studio.contracts.enums import ExitReason, Task
 from qlora_studio.contracts.spec import QLoraSpec
 from qlora_studio.training import families, lora, models, quantize
+from qlora_studio.training.clips import read_clips
 from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.feature_store import FeatureStore
 from tests.training import tiny
@@ -35,7 +36,7 @@ def _adapted(root: Path, model_path: Path, clips_path: Path, **qlora: Any) -> tu
     models.seed_everything(0)
     task = models.make_task(spec, family, config)
     base = models.load_base(spec, family, "cpu")
-    task.prepare(base, [])
+    task.prepare(base, read_clips(clips_path, max_s=40))
     return spec, task, models.make_trainable(base, spec, family)
 
 

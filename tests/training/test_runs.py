@@ -47,10 +47,10 @@ def _measure(spec: Any, model: Any) -> dict[str, float | None]:
     config = families.read_config(spec.model_path)
     family = families.family_of(config, spec.task)
     task = models.make_task(spec, family, config)
-    task.prepare(getattr(model, "get_base_model", lambda: model)(), [])
-    clips = [c for c in tiny.read_clips(spec.clips_path) if c.split == "validation"]
+    sets = task.read_clips(spec.clips_path)
+    task.prepare(getattr(model, "get_base_model", lambda: model)(), sets)
     return (
-        Evaluator(task, FeatureStore(task), clips, batch_size=4, check=lambda: None)
+        Evaluator(task, FeatureStore(task), sets.validation, batch_size=4, check=lambda: None)
         .measure(model, full=True)
         .values
     )

@@ -1,1 +1,1 @@
-"""One file per way of turning sound into text: what a batch looks like and how an output is read."""
+"""One file per thing to learn from sound: what a batch looks like and how an output is read and measured."""

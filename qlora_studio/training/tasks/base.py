@@ -3,30 +3,44 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from qlora_studio.contracts.spec import ClipItem
+from qlora_studio.training.clips import ClipSets
 
 Features = dict[str, np.ndarray]
 Batch = dict[str, Any]  # tensors, ready for model(**batch)
+Values = dict[str, float | None]
+
+
+class Output(NamedTuple):
+    """What a model made of one clip: a text, or a class and how likely each class is (0 to 1)."""
+
+    text: str
+    probabilities: dict[str, float] | None = None
 
 
 class Prediction(NamedTuple):
     """What a model made of one batch. `loss` is the batch's mean loss."""
 
-    texts: list[str]
+    outputs: list[Output]
     loss: float
 
 
-class SpeechTask(ABC):
-    """Speech to text with one kind of model. One instance a run; holds the processor, not the model."""
+class AudioTask(ABC):
+    """What is learnt from a clip with one kind of model. One instance a run, without the model.
+
+    The target of a clip is what the model should make of it, as a string: a text or a label.
+    """
 
     max_clip_s: float
     preset_epochs: float
     gains_from_buckets = True
-    max_labels: int | None = None
+    samples_worst_first = False
+    card_tag: ClassVar[str]
+    card_note: ClassVar[str]
 
     def __init__(self, model_path: Path, config: dict[str, Any]) -> None:
         self.config = config
@@ -34,54 +48,90 @@ class SpeechTask(ABC):
 
     @abstractmethod
     def _load_processor(self, model_path: Path) -> Any:
-        """Load feature extractor and tokenizer from the model's folder, without a network."""
+        """Load what prepares sound (and text) from the model's folder, without a network."""
+
+    @property
+    @abstractmethod
+    def feature_extractor(self) -> Any:
+        """The part of the processor that prepares sound."""
 
     @property
     def sampling_rate(self) -> int:
-        return int(self.processor.feature_extractor.sampling_rate)
+        return int(self.feature_extractor.sampling_rate)
+
+    # What goes in
+
+    @abstractmethod
+    def read_clips(self, path: Path) -> ClipSets:
+        """Read `clips.jsonl` and leave out what this task cannot use.
+
+        Raises:
+            BadData: the file cannot be read or there is too little to train on.
+        """
+
+    @abstractmethod
+    def target(self, clip: ClipItem) -> str:
+        """Return what the model should make of a clip."""
 
     @abstractmethod
     def features(self, samples: np.ndarray) -> Features:
         """Turn samples (float32, shape (n,), at `sampling_rate`) into what the cache keeps for one clip."""
 
     @abstractmethod
-    def fit_text(self, text: str) -> str:
-        """Return the text as this model can write it: the reference of the raw error rates."""
-
-    @abstractmethod
-    def encode(self, text: str) -> list[int]:
-        """Return the label ids of a text."""
+    def encode(self, target: str) -> list[int]:
+        """Return the label ids of a target."""
 
     @abstractmethod
     def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
-        """Pad one batch; labels are padded by -100."""
+        """Make one batch out of what `features` and `encode` gave for each clip."""
+
+    # What comes out
 
     @abstractmethod
     def predict(self, model: Any, batch: Batch) -> Prediction:
-        """Write down what the model hears. Called without gradients, in evaluation mode."""
+        """Say what the model hears. Called without gradients, in evaluation mode."""
 
-    def prepare(self, model: Any, clips: Sequence[ClipItem]) -> list[str]:
-        """Adjust the loaded model for training; return warnings for the user."""
+    def see_targets(self, targets: Sequence[str]) -> None:  # noqa: B027  # most tasks need no such look
+        """Look at all held-out targets once, before anything is measured, so that all is measured alike."""
+
+    @abstractmethod
+    def metrics(self, targets: Sequence[str], outputs: Sequence[Output]) -> Values:
+        """Return the quality over a set of clips, by metric name."""
+
+    @abstractmethod
+    def error(self, target: str, output: Output) -> float | None:
+        """Return how wrong one output is, 0 for right, or None where there is nothing to compare with."""
+
+    def report(self, targets: Sequence[str], outputs: Sequence[Output]) -> dict[str, Any]:
+        """What is kept of a measurement beyond numbers, as JSON values."""
+        return {}
+
+    def sample(self, output: Output) -> dict[str, Any]:
+        """What a `sample` event tells beyond the output's text."""
+        return {}
+
+    # The model
+
+    def prepare(self, model: Any, clips: ClipSets) -> list[tuple[str, str]]:
+        """Adjust the loaded model for training; return warnings for the user as (code, sentence)."""
         return []
 
     def reuse_encoder(self, model: Any) -> bool:
         """Cache what a frozen encoder says of each clip, if the model has one; returns whether."""
         return False
 
+    def expected_first_loss(self) -> float | None:
+        """Return the loss (nats) that a model without any knowledge starts with, or None where unknown."""
+        return None
+
     def length_of(self, clip: ClipItem) -> float:
         """What the work of a clip grows with, for length buckets."""
         return clip.duration_s
 
+    def loading_arguments(self) -> str:
+        """Arguments the base model needs to be loaded for the adapter, as Python, for the model card."""
+        return ""
+
     def metadata(self) -> dict[str, Any]:
         """What inference must know to hear as this run did; kept beside the adapter."""
         return {"kind": type(self).__name__, "sampling_rate": self.sampling_rate}
-
-
-def pad_labels(labels: Sequence[list[int]]) -> Any:
-    """Return label ids as an int64 tensor (batch, longest), padded by -100 which every loss leaves out."""
-    import torch
-
-    padded = torch.full((len(labels), max(len(ids) for ids in labels)), -100, dtype=torch.long)
-    for row, ids in zip(padded, labels, strict=True):
-        row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
-    return padded

@@ -8,8 +8,11 @@ import numpy as np
 import torch
 
 from qlora_studio.contracts.spec import ClipItem
+from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.failures import ModelNotUsable
-from qlora_studio.training.tasks.base import Batch, Features, Prediction, SpeechTask, pad_labels
+from qlora_studio.training.tasks import waves
+from qlora_studio.training.tasks.base import Batch, Features, Output, Prediction
+from qlora_studio.training.tasks.speech import SpeechTask, pad_labels
 
 
 class CtcTask(SpeechTask):
@@ -39,13 +42,7 @@ class CtcTask(SpeechTask):
             raise ModelNotUsable("The model's tokenizer or feature extractor cannot be loaded.") from error
 
     def features(self, samples: np.ndarray) -> Features:
-        """One clip, unpadded: `input_values` (samples,) or `input_features` (frames, bins)."""
-        extracted = self.processor.feature_extractor(
-            samples, sampling_rate=self.sampling_rate, return_attention_mask=True, return_tensors="np"
-        )
-        name = self.processor.feature_extractor.model_input_names[0]
-        n_real = int(extracted["attention_mask"][0].sum())
-        return {name: np.asarray(extracted[name][0][:n_real], dtype=np.float32)}
+        return waves.extract(self.feature_extractor, samples)
 
     def fit_text(self, text: str) -> str:
         """Lower or upper case as the alphabet has it; letters it does not have are left out."""
@@ -54,29 +51,14 @@ class CtcTask(SpeechTask):
         kept = "".join(letter if letter in self._letters or letter.isspace() else "" for letter in text)
         return " ".join(kept.split())
 
-    def encode(self, text: str) -> list[int]:
-        return self._tokenizer(self.fit_text(text)).input_ids or [self._tokenizer.unk_token_id or 0]
+    def encode(self, target: str) -> list[int]:
+        return self._tokenizer(self.fit_text(target)).input_ids or [self._tokenizer.unk_token_id or 0]
 
     def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
         """Pad to the batch's longest clip, with a mask where the family was trained with one."""
-        extractor = self.processor.feature_extractor
-        name = extractor.model_input_names[0]
-        arrays = [item[name] for item in features]
-        longest = max(len(array) for array in arrays)
-        padded = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), dtype=np.float32)
-        mask = np.zeros((len(arrays), longest), dtype=np.int64)
-        for index, array in enumerate(arrays):
-            padded[index, : len(array)] = array
-            mask[index, : len(array)] = 1
-        batch: Batch = {name: torch.from_numpy(padded), "labels": pad_labels(labels)}
-        if self._uses_mask:
-            batch["attention_mask"] = torch.from_numpy(mask)
-        return batch
-
-    @property
-    def _uses_mask(self) -> bool:
-        # Models with a group norm in the first convolution have seen zero padding and no mask.
-        return self.config.get("feat_extract_norm", "layer") != "group"
+        name = self.feature_extractor.model_input_names[0]
+        batch = waves.pad(features, name=name, with_mask=waves.uses_mask(self.config))
+        return {**batch, "labels": pad_labels(labels)}
 
     def predict(self, model: Any, batch: Batch) -> Prediction:
         output = model(**batch)
@@ -89,9 +71,9 @@ class CtcTask(SpeechTask):
             ids = ids.masked_fill(beyond, self._blank)
         # Skipping special tokens here would drop blanks before repeats are merged: "ll" would become "l".
         texts = [text.replace(self._tokenizer.unk_token, "") for text in self._tokenizer.batch_decode(ids)]
-        return Prediction([" ".join(text.split()) for text in texts], float(output.loss))
+        return Prediction([Output(" ".join(text.split())) for text in texts], float(output.loss))
 
-    def prepare(self, model: Any, clips: Sequence[ClipItem]) -> list[str]:
+    def prepare(self, model: Any, clips: ClipSets) -> list[tuple[str, str]]:
         """Mean loss, no infinite losses, no random layers left out; check the alphabet against the head."""
         config = model.config
         config.ctc_loss_reduction = "mean"  # the sum would make the step size depend on the text's length
@@ -102,7 +84,7 @@ class CtcTask(SpeechTask):
         if config.vocab_size < len(self._tokenizer):
             raise ModelNotUsable("The model's head is smaller than its tokenizer's alphabet.")
         config.pad_token_id = self._blank
-        return self._alphabet_warnings(clips)
+        return [("text", warning) for warning in self._alphabet_warnings([*clips.train, *clips.validation])]
 
     def _alphabet_warnings(self, clips: Sequence[ClipItem]) -> list[str]:
         texts = "".join(clip.text or "" for clip in clips)

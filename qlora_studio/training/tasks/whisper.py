@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from transformers.modeling_outputs import BaseModelOutput
 
-from qlora_studio.contracts.spec import ClipItem
+from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.failures import ModelNotUsable
-from qlora_studio.training.tasks.base import Batch, Features, Prediction, SpeechTask, pad_labels
+from qlora_studio.training.tasks.base import Batch, Features, Output, Prediction
+from qlora_studio.training.tasks.speech import SpeechTask, pad_labels
 
 WINDOW_S = 30.0
 _SPARE_TOKENS = 32
@@ -76,9 +77,9 @@ class WhisperTask(SpeechTask):
     def fit_text(self, text: str) -> str:
         return " ".join(text.split())
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, target: str) -> list[int]:
         """Label ids without the start token, which the model puts in front by itself."""
-        ids = self._tokenizer(self.fit_text(text)).input_ids
+        ids = self._tokenizer(self.fit_text(target)).input_ids
         return ids[1:] if ids[0] == self._start_id else ids
 
     def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
@@ -119,7 +120,7 @@ class WhisperTask(SpeechTask):
             **({"language": self._language, "task": "transcribe"} if self._language else {}),
         )
         texts = self._tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return Prediction([" ".join(text.split()) for text in texts], loss)
+        return Prediction([Output(" ".join(text.split())) for text in texts], loss)
 
     def reuse_encoder(self, model: Any) -> bool:
         """Run the encoder once a clip and keep what it said, where training can't change it.
@@ -143,7 +144,7 @@ class WhisperTask(SpeechTask):
         self._encoder = encoder
         return True
 
-    def prepare(self, model: Any, clips: Sequence[ClipItem]) -> list[str]:
+    def prepare(self, model: Any, clips: ClipSets) -> list[tuple[str, str]]:
         model.config.use_cache = False  # training needs no key-value cache; generation asks for its own
         return []
 

@@ -1,0 +1,183 @@
+"""Audio classification: one label a clip. AST, Wav2Vec2 and its relatives, Whisper's encoder."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from qlora_studio.contracts.spec import ClipItem
+from qlora_studio.training import metrics
+from qlora_studio.training.clips import ClipSets, classes_of, label_of, read_labelled_clips
+from qlora_studio.training.failures import ModelNotUsable
+from qlora_studio.training.tasks import waves
+from qlora_studio.training.tasks.base import AudioTask, Batch, Features, Output, Prediction, Values
+
+WAVE_S = 30.0
+_AST_FRAME_S = 0.01
+_N_TOP = 3
+_MASK_NEEDS_S = 0.5
+
+
+class ClassificationTask(AudioTask):
+    """Which of a few classes a clip belongs to. The classes are the labels of the training clips."""
+
+    preset_epochs = 10.0
+    samples_worst_first = True
+    card_tag = "audio-classification"
+    card_note = (
+        "Accuracy and macro F1 are fractions: 0.9 is 90 %. The confusion matrix is in `qlora_studio.json`."
+    )
+
+    def __init__(self, model_path: Path, config: dict[str, Any], *, is_windowed: bool) -> None:
+        super().__init__(model_path, config)
+        self._is_windowed = is_windowed
+        self.gains_from_buckets = not is_windowed  # every clip costs the same window
+        self.max_clip_s = _window_s(self.processor) if is_windowed else WAVE_S
+        self.classes: list[str] = []
+        self._ids: dict[str, int] = {}
+        self._has_new_head = True
+
+    def _load_processor(self, model_path: Path) -> Any:
+        from transformers import AutoFeatureExtractor
+
+        try:
+            return AutoFeatureExtractor.from_pretrained(
+                model_path, local_files_only=True, trust_remote_code=False
+            )
+        except (OSError, ValueError) as error:
+            raise ModelNotUsable("The model's feature extractor cannot be loaded.") from error
+
+    @property
+    def feature_extractor(self) -> Any:
+        return self.processor
+
+    @property
+    def _input_name(self) -> str:
+        return self.processor.model_input_names[0]
+
+    def read_clips(self, path: Path) -> ClipSets:
+        return read_labelled_clips(path)
+
+    def target(self, clip: ClipItem) -> str:
+        return label_of(clip)
+
+    def length_of(self, clip: ClipItem) -> float:
+        return min(clip.duration_s, self.max_clip_s)
+
+    def features(self, samples: np.ndarray) -> Features:
+        """The beginning of a clip, as long as the model takes it.
+
+        Returns:
+            A whole window (AST: (frames, bins), Whisper: (bins, frames)), or an unpadded clip (`waves`).
+        """
+        samples = samples[: round(self.max_clip_s * self.sampling_rate)]
+        if not self._is_windowed:
+            return waves.extract(self.processor, samples)
+        extracted = self.processor(samples, sampling_rate=self.sampling_rate, return_tensors="np")
+        return {self._input_name: np.asarray(extracted[self._input_name][0], dtype=np.float32)}
+
+    def encode(self, target: str) -> list[int]:
+        return [self._ids[target]]
+
+    def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
+        """Windows or padded clips, and `labels` (batch,)."""
+        name = self._input_name
+        if self._is_windowed:
+            batch: Batch = {name: torch.from_numpy(np.stack([item[name] for item in features]))}
+        else:
+            batch = waves.pad(features, name=name, with_mask=waves.uses_mask(self.config))
+        return {**batch, "labels": torch.tensor([ids[0] for ids in labels], dtype=torch.long)}
+
+    def predict(self, model: Any, batch: Batch) -> Prediction:
+        output = model(**batch)
+        outputs = []
+        for row in output.logits.float().softmax(dim=-1).tolist():
+            probabilities = dict(zip(self.classes, row, strict=True))
+            outputs.append(Output(max(probabilities, key=probabilities.__getitem__), probabilities))
+        return Prediction(outputs, float(output.loss))
+
+    def metrics(self, targets: Sequence[str], outputs: Sequence[Output]) -> Values:
+        """Accuracy and macro F1."""
+        return metrics.class_rates(targets, [output.text for output in outputs])
+
+    def error(self, target: str, output: Output) -> float | None:
+        """1 minus the probability of the right class."""
+        return 1.0 - (output.probabilities or {}).get(target, 0.0)
+
+    def report(self, targets: Sequence[str], outputs: Sequence[Output]) -> dict[str, Any]:
+        """`classes`, and `confusion_matrix` in their order: rows are labels, columns what was heard."""
+        matrix = metrics.confusion_matrix(targets, [output.text for output in outputs], self.classes)
+        return {"classes": self.classes, "confusion_matrix": matrix}
+
+    def sample(self, output: Output) -> dict[str, Any]:
+        """`top`: the likeliest classes, the likeliest first."""
+        ranked = sorted((output.probabilities or {}).items(), key=lambda item: -item[1])
+        return {"top": [{"label": label, "probability": p} for label, p in ranked[:_N_TOP]]}
+
+    def prepare(self, model: Any, clips: ClipSets) -> list[tuple[str, str]]:
+        """Give the model a new head for the classes, unless its own has just these."""
+        classes = classes_of(clips.train)
+        own = [label for _, label in sorted(model.config.id2label.items())]
+        self._has_new_head = sorted(own) != classes
+        self.classes = classes if self._has_new_head else own
+        self._ids = {label: index for index, label in enumerate(self.classes)}
+        if self._has_new_head:
+            _replace_head(model, self.classes)
+        _make_steady(model.config, shortest_s=min(clip.duration_s for clip in clips.train))
+        n_cut = sum(clip.duration_s > self.max_clip_s for clip in (*clips.train, *clips.validation))
+        if not n_cut:
+            return []
+        return [
+            (
+                "clips_cut",
+                f"{n_cut} clips are longer than {self.max_clip_s:g} s; only their beginning is used.",
+            )
+        ]
+
+    def expected_first_loss(self) -> float | None:
+        """The natural logarithm of the number of classes, for a new head."""
+        return math.log(len(self.classes)) if self._has_new_head else None
+
+    def loading_arguments(self) -> str:
+        if not self._has_new_head:
+            return ""
+        return f",\n    num_labels={len(self.classes)}, ignore_mismatched_sizes=True"
+
+    def metadata(self) -> dict[str, Any]:
+        return {**super().metadata(), "classes": self.classes, "max_clip_s": self.max_clip_s}
+
+
+def _window_s(extractor: Any) -> float:
+    """Seconds in the window of Whisper's extractor, which names them, or AST's, which counts frames."""
+    return float(getattr(extractor, "chunk_length", None) or extractor.max_length * _AST_FRAME_S)
+
+
+def _replace_head(model: Any, classes: list[str]) -> None:
+    """Put a fresh last layer on the model, drawn as the library draws it; AST keeps its norm before it."""
+    config = model.config
+    config.id2label = dict(enumerate(classes))  # this sets num_labels too
+    config.label2id = {label: index for index, label in enumerate(classes)}
+    holder, name = (
+        (model.classifier, "dense") if hasattr(model.classifier, "dense") else (model, "classifier")
+    )
+    old = getattr(holder, name)
+    fresh = torch.nn.Linear(old.in_features, len(classes)).to(old.weight.device, torch.float32)
+    torch.nn.init.normal_(fresh.weight, std=getattr(config, "initializer_range", None) or config.init_std)
+    torch.nn.init.zeros_(fresh.bias)
+    setattr(holder, name, fresh)
+    if hasattr(model, "num_labels"):
+        model.num_labels = len(classes)
+
+
+def _make_steady(config: Any, *, shortest_s: float) -> None:
+    """One class a clip, no random layers left out, no masks where the library would refuse short clips."""
+    config.problem_type = "single_label_classification"
+    for name in ("layerdrop", "encoder_layerdrop", "speech_encoder_layerdrop"):
+        if hasattr(config, name):
+            setattr(config, name, 0.0)
+    # A mask in time spans ten frames of 20 ms; a batch without that many is an error.
+    if shortest_s < _MASK_NEEDS_S and hasattr(config, "apply_spec_augment"):
+        config.apply_spec_augment = False

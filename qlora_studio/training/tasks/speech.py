@@ -1,0 +1,65 @@
+"""What all ways of turning speech into text share: texts as targets, error rates as metrics."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from qlora_studio.contracts.spec import ClipItem
+from qlora_studio.training import metrics
+from qlora_studio.training.clips import ClipSets, read_clips
+from qlora_studio.training.tasks.base import AudioTask, Output, Values
+
+
+class SpeechTask(AudioTask):
+    """Speech to text with one kind of model."""
+
+    card_tag = "automatic-speech-recognition"
+    card_note = (
+        'Error rates are fractions: 0.1 is 10 %. "normalised" compares after Whisper\'s text normalisation.'
+    )
+    max_labels: int | None = None
+
+    def __init__(self, model_path: Path, config: dict[str, Any]) -> None:
+        super().__init__(model_path, config)
+        self._normalise: Callable[[str], str] = metrics.make_normaliser([])
+
+    @property
+    def feature_extractor(self) -> Any:
+        return self.processor.feature_extractor
+
+    @abstractmethod
+    def fit_text(self, text: str) -> str:
+        """Return the text as this model can write it: the reference of the raw error rates."""
+
+    def read_clips(self, path: Path) -> ClipSets:
+        return read_clips(path, max_s=self.max_clip_s, is_text_too_long=self._is_text_too_long)
+
+    def _is_text_too_long(self, text: str) -> bool:
+        return self.max_labels is not None and len(self.encode(text)) > self.max_labels
+
+    def target(self, clip: ClipItem) -> str:
+        return clip.text or ""
+
+    def see_targets(self, targets: Sequence[str]) -> None:
+        """Choose the text normaliser."""
+        self._normalise = metrics.make_normaliser(targets)
+
+    def metrics(self, targets: Sequence[str], outputs: Sequence[Output]) -> Values:
+        """Word and character error rates, raw and normalised."""
+        references = [self.fit_text(target) for target in targets]
+        return metrics.error_rates(references, [output.text for output in outputs], self._normalise)
+
+    def error(self, target: str, output: Output) -> float | None:
+        """Normalised word error rate of one clip."""
+        return metrics.word_error(self._normalise(target), self._normalise(output.text))
+
+
+def pad_labels(labels: Sequence[list[int]]) -> Any:
+    """Return label ids as an int64 tensor (batch, longest), padded by -100 which every loss leaves out."""
+    import torch
+
+    padded = torch.full((len(labels), max(len(ids) for ids in labels)), -100, dtype=torch.long)
+    for row, ids in zip(padded, labels, strict=True):
+        row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
+    return padded
