@@ -88,8 +88,8 @@ def check_metric(spec: EvaluationSpec, task: Task = Task.SPEECH_TO_TEXT) -> str:
     Raises:
         BadData: the task does not measure it.
     """
-    choices = DECIDING_METRICS[task]
-    if spec.metric in choices:
+    choices = DECIDING_METRICS.get(task, ())
+    if not choices or spec.metric in choices:  # a task that is not trained is refused with its model
         return spec.metric
     if spec.metric == EvaluationSpec.model_fields["metric"].default:
         return choices[0]
