@@ -179,7 +179,7 @@ class Ingest:
     def _write_row(self, session: Session) -> None:
         for sample in self._samples:
             session.merge(
-                JobSample(job_id=self.job_id, **sample.model_dump(exclude={"v", "seq", "ts", "type"}))
+                JobSample(job_id=self.job_id, **sample.model_dump(include=set(JobSample.model_fields)))
             )
         values = self._row | {"event_offset": self._reader.offset, "last_seq": self._reader.last_seq}
         session.execute(

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from qlora_studio.contracts.enums import Task
 from qlora_studio.modelfiles.cards import ModelCard, read_card
-from qlora_studio.modelfiles.configs import FamilyConfig
+from qlora_studio.modelfiles.configs import FamilyConfig, SpectrogramConfig
 from qlora_studio.modelfiles.families import FAMILIES, KNOWN_BUT_NOT_YET, Family, trainable_sentence
 from qlora_studio.modelfiles.json_files import read_object, strip_unsafe
 from qlora_studio.modelfiles.layers import LayerCard, describe_layers
@@ -22,15 +22,15 @@ from qlora_studio.modelfiles.weights import find_weights
 
 # Keys that change nothing of how a model is fine-tuned here: leaving them out is not worth showing.
 _UNREMARKABLE = frozenset(
-    "transformers_version id2label label2id problem_type output_hidden_states output_attentions return_dict "
-    "chunk_size_feed_forward tokenizer_class classifier_proj_size use_weighted_layer_sum tdnn_dim "
+    "transformers_version problem_type output_hidden_states output_attentions return_dict "
+    "chunk_size_feed_forward tokenizer_class tdnn_dim "
     "tdnn_kernel "
     "tdnn_dilation xvector_output_dim codevector_dim proj_codevector_dim num_codevector_groups num_negatives "
     "num_codevectors_per_group contrastive_logits_temperature diversity_loss_weight max_length "
     "num_hidden_layers forced_decoder_ids feat_extract_dropout gradient_checkpointing hidden_dropout_prob "
     "attention_probs_dropout_prob num_feat_extract_layers is_encoder_decoder use_cache".split()
 )
-_LAYER = re.compile(r"^(.*\blayers\.\d+)\.")
+_LAYER = re.compile(r"^(.*\blayers?\.\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,21 @@ class CheckedModel:
     checks: tuple[str, ...]
 
     @property
+    def n_layers(self) -> int:
+        """Transformer layers that the task uses: only the encoder's tell sounds apart."""
+        is_whole = self.task is Task.SPEECH_TO_TEXT
+        return (
+            self.config.n_layers if is_whole else getattr(self.config, "encoder_layers", self.config.n_layers)
+        )
+
+    @property
+    def window_s(self) -> float | None:
+        """The window every clip is put into, in seconds; None where a clip costs its own length."""
+        if isinstance(self.config, SpectrogramConfig):
+            return self.config.max_length / 100
+        return self.family.max_duration_s
+
+    @property
     def size_bytes(self) -> int:
         return sum(header.size_bytes for header in self.weights)
 
@@ -58,11 +73,12 @@ class CheckedModel:
         return {name: tensor for header in self.weights for name, tensor in header.tensors.items()}
 
 
-def check_folder(folder: Path, *, roots: Sequence[Path] = ()) -> CheckedModel:
+def check_folder(folder: Path, *, roots: Sequence[Path] = (), task: Task | None = None) -> CheckedModel:
     """Check a model folder by its contents. Reads headers and JSON only, never the weights themselves.
 
     Args:
         folder: a resolved folder.
+        task: what it is wanted for; what its own head is for if None.
         roots: if given, no file of the folder may be a link that leads out of them.
 
     Raises:
@@ -71,31 +87,35 @@ def check_folder(folder: Path, *, roots: Sequence[Path] = ()) -> CheckedModel:
     if roots:
         _check_links(folder, roots)
     raw = _read_config(folder)
-    family, architecture = identify(raw)
+    family, architecture, task = identify(raw, task)
     cleaned, dropped = strip_unsafe(raw, "config.json")
     config = parse_config(cleaned, family)
     weights = find_weights(folder)
     tensors = {name: tensor for header in weights for name, tensor in header.tensors.items()}
-    _check_against_config(tensors, config, family)
-    processor = read_processor(folder, family)
+    if task is Task.SPEECH_TO_TEXT:
+        _check_head(tensors, config, family)
+    _check_depth(tensors, config)
+    processor = read_processor(folder, family, task)
     unknown = sorted(set(cleaned) - set(type(config).model_fields) - _UNREMARKABLE)
     return CheckedModel(
         folder=folder,
         family=family,
         architecture=architecture,
-        task=family.architectures[architecture],
+        task=task,
         config=config,
         weights=weights,
-        layers=describe_layers(tensors, family),
+        layers=describe_layers(tensors, family, task),
         processor=processor,
         card=read_card(folder),
         dropped=(*dropped, *processor.dropped, *(f"config.json: {key[:80]}" for key in unknown)),
-        checks=_sentences(family, config, weights, processor),
+        checks=_sentences(family, config, weights, processor, task),
     )
 
 
-def identify(raw: dict[str, Any]) -> tuple[Family, str]:
-    """Name the family and the architecture of a raw `config.json`.
+def identify(raw: dict[str, Any], wanted: Task | None = None) -> tuple[Family, str, Task]:
+    """Name the family of a raw `config.json`, the transformers class to load it as, and the task.
+
+    Any model of a family can tell sounds apart if that is wanted; a head of its own kind is not needed then.
 
     Raises:
         ModelRefused: the family is unknown or does not train yet, or the head is not one that trains.
@@ -109,11 +129,14 @@ def identify(raw: dict[str, Any]) -> tuple[Family, str]:
     names = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
     for name in names or list(family.architectures)[:1]:
         if name in family.architectures:
-            return family, name
-    wanted = " or ".join(family.architectures)
+            task = family.architectures[name]
+            if Task.AUDIO_CLASSIFICATION in (wanted, task):
+                return family, family.classifier, Task.AUDIO_CLASSIFICATION
+            return family, name, task
+    known = " or ".join(family.architectures)
     found = names[0][:80] if names else "none"
     raise ModelRefused(
-        f"This {family.label} model has the head “{found}”; to be trained here it needs to be a {wanted}."
+        f"This {family.label} model has the head “{found}”; to be trained here it needs to be a {known}."
     )
 
 
@@ -148,9 +171,13 @@ def _check_links(folder: Path, roots: Sequence[Path]) -> None:
             raise ModelRefused(f"“{path.name[:80]}” is a link to a place outside the allowed model folders.")
 
 
-def _check_against_config(tensors: dict[str, TensorInfo], config: FamilyConfig, family: Family) -> None:
-    """The weights must be those the config describes: head, width and number of layers."""
-    vocabulary: int = getattr(config, "vocab_size")  # noqa: B009 - every family's schema has it
+def _check_head(tensors: dict[str, TensorInfo], config: FamilyConfig, family: Family) -> None:
+    """The head that writes must be there, as wide as the config says."""
+    vocabulary: int | None = getattr(config, "vocab_size", None)
+    if vocabulary is None:
+        raise ModelRefused(
+            f"config.json does not describe a {family.label} model that writes: vocab_size is missing."
+        )
     if family.model_type == "whisper":
         name, shape = "model.decoder.embed_tokens.weight", (vocabulary, config.width)
     else:
@@ -166,9 +193,15 @@ def _check_against_config(tensors: dict[str, TensorInfo], config: FamilyConfig, 
             f"Config and weights disagree: “{name}” should be {shape[0]:,} by {shape[1]:,} "
             f"but is {' by '.join(f'{n:,}' for n in tensors[name].shape)}."
         )
+
+
+def _check_depth(tensors: dict[str, TensorInfo], config: FamilyConfig) -> None:
+    """The weights must have the layers the config describes; a Whisper's encoder may come alone."""
     layers = {match[1] for key in tensors if (match := _LAYER.match(key)) and "conv_layers" not in match[1]}
     n_layers = len({layer for layer in layers if "adapter" not in layer})
-    if n_layers != config.n_layers:
+    encoder_alone = getattr(config, "encoder_layers", config.n_layers)
+    has_decoder = any("decoder" in layer.split(".") for layer in layers)
+    if n_layers != (config.n_layers if has_decoder else encoder_alone):
         raise ModelRefused(
             f"Config and weights disagree: config.json says {config.n_layers} layers, the weights hold "
             f"{n_layers}."
@@ -176,7 +209,11 @@ def _check_against_config(tensors: dict[str, TensorInfo], config: FamilyConfig, 
 
 
 def _sentences(
-    family: Family, config: FamilyConfig, weights: Sequence[WeightsHeader], processor: Processor
+    family: Family,
+    config: FamilyConfig,
+    weights: Sequence[WeightsHeader],
+    processor: Processor,
+    task: Task,
 ) -> tuple[str, ...]:
     n_tensors = sum(len(header.tensors) for header in weights)
     dtypes = sorted({tensor.dtype for header in weights for tensor in header.tensors.values()})
@@ -186,6 +223,6 @@ def _sentences(
         f"Weights are safetensors: {files}, {n_tensors:,} tensors, {', '.join(dtypes)}",
         "Weights and config agree",
         f"Feature extractor found: {processor.sample_rate:,} Hz",
-        "Tokenizer found",
+        "Tokenizer found" if task is Task.SPEECH_TO_TEXT else "Takes a head for the classes of your dataset",
         "Needs nobody's code",
     )

@@ -32,6 +32,10 @@ class FamilyConfig(BaseModel):
     architectures: Annotated[list[str], Field(max_length=4)] = []
     dtype: Dtype | None = None
     torch_dtype: Dtype | None = None
+    id2label: Annotated[dict[str, Annotated[str, Field(max_length=200)]], Field(max_length=10_000)] = {}
+    label2id: Annotated[dict[str, Small], Field(max_length=10_000)] = {}
+    classifier_proj_size: Width | None = None
+    use_weighted_layer_sum: bool | None = None
     pad_token_id: TokenId | None = None
     bos_token_id: TokenId | None = None
     eos_token_id: TokenId | None = None
@@ -103,10 +107,39 @@ class WhisperConfig(FamilyConfig):
         return self.encoder_layers + self.decoder_layers
 
 
-class CtcConfig(FamilyConfig):
-    """What the Wav2Vec2 kin share. The CTC head's vocabulary must be given: it is read from the file."""
+class SpectrogramConfig(FamilyConfig):
+    """AST: a vision transformer over patches of a mel spectrogram."""
 
-    vocab_size: Vocabulary
+    model_type: Literal["audio-spectrogram-transformer"]
+    hidden_size: Width = 768
+    num_hidden_layers: Layers = 12
+    num_attention_heads: Heads = 12
+    intermediate_size: Width = 3072
+    hidden_act: Activation = "gelu"
+    hidden_dropout_prob: Probability = 0.0
+    attention_probs_dropout_prob: Probability = 0.0
+    initializer_range: Annotated[float, Field(gt=0, le=10)] = 0.02
+    layer_norm_eps: Annotated[float, Field(gt=0, le=1)] = 1e-12
+    patch_size: Annotated[int, Field(ge=1, le=1024)] = 16
+    qkv_bias: bool = True
+    frequency_stride: Annotated[int, Field(ge=1, le=1024)] = 10
+    time_stride: Annotated[int, Field(ge=1, le=1024)] = 10
+    max_length: Positions = 1024
+    num_mel_bins: Annotated[int, Field(ge=8, le=512)] = 128
+
+    @property
+    def width(self) -> int:
+        return self.hidden_size
+
+    @property
+    def n_layers(self) -> int:
+        return self.num_hidden_layers
+
+
+class CtcConfig(FamilyConfig):
+    """What the Wav2Vec2 kin share. A CTC head's vocabulary must be given: it is read from the file."""
+
+    vocab_size: Vocabulary | None = None
     hidden_size: Width
     num_hidden_layers: Layers
     num_attention_heads: Heads
@@ -175,6 +208,13 @@ class HubertConfig(WaveformConfig):
     do_stable_layer_norm: bool = False
     feat_proj_layer_norm: bool = True
     conv_pos_batch_norm: bool = False
+
+
+class WavLmConfig(WaveformConfig):
+    model_type: Literal["wavlm"]
+    do_stable_layer_norm: bool = False
+    num_buckets: Annotated[int, Field(ge=1, le=100_000)] = 320
+    max_bucket_distance: Annotated[int, Field(ge=1, le=100_000)] = 800
 
 
 class ConformerConfig(CtcConfig):

@@ -1,10 +1,25 @@
-"""The families that train here, as data; and those known but not trainable yet."""
+"""The families that train here, as data; and those known but not trainable yet.
+
+Any of them but AST writes down speech; all of them tell sounds apart. For that, the files may be of the
+encoder alone or of a model with another head: the head for one's own classes is made new.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
 from qlora_studio.contracts.enums import Task
 from qlora_studio.modelfiles import configs
 
+_READ_DIRECTLY = ("q_proj", "k_proj", "v_proj", "out_proj")  # by WavLM's attention: never through the layer
+_AST_NAMES = (
+    (r"attention\.query$", "attention.q_proj"),
+    (r"attention\.key$", "attention.k_proj"),
+    (r"attention\.value$", "attention.v_proj"),
+    (r"attention\.output\.dense$", "attention.o_proj"),
+    (r"\.intermediate\.dense$", ".mlp.fc1"),
+    (r"\.output\.dense$", ".mlp.fc2"),
+)  # transformers 5 loads the files under these names
+_CLASS_HEADS = ("projector", "classifier")
 _CONFORMER_ATTENTION = ("linear_q", "linear_k", "linear_v", "linear_out")
 
 
@@ -15,10 +30,12 @@ class Family:
     Attributes:
         model_type: transformers' name in `config.json`.
         label: the name people know.
-        architectures: the transformers classes that train, with their task.
+        architectures: the transformers classes that files may name, with the task they are for.
+        classifier: the transformers class that tells sounds apart.
         attention: last parts of the names of the attention's linear layers.
         not_adapted: parts of names whose layers stay in full precision and take no LoRA.
-        head: last part of the output layer's name.
+        head: last part of the output layer's name; "" if the family has no tokenizer.
+        renamed: pairs of a layer's name in the files, a regular expression, and in the loaded model.
         max_duration_s: longest clip the model can take, in seconds; None without a limit of its own.
     """
 
@@ -26,12 +43,28 @@ class Family:
     label: str
     schema: type[configs.FamilyConfig]
     architectures: dict[str, Task]
+    classifier: str
     attention: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj")
-    not_adapted: tuple[str, ...] = ("lm_head",)
+    not_adapted: tuple[str, ...] = ("lm_head", *_CLASS_HEADS)
     head: str = "lm_head"
     feature_extractors: tuple[str, ...] = ("Wav2Vec2FeatureExtractor",)
     tokenizers: tuple[str, ...] = ("Wav2Vec2CTCTokenizer",)
     max_duration_s: float | None = None
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_ctc(self) -> bool:
+        return self.head == "lm_head"
+
+
+def _heads(name: str, classifier: str = "ForSequenceClassification") -> dict[str, Any]:
+    """What files of the Wav2Vec2 kin may hold: the CTC head, that for classes, or the encoder alone."""
+    others = ("Model", "ForPreTraining", classifier)
+    kinds = dict.fromkeys((name + other for other in others), Task.AUDIO_CLASSIFICATION)
+    return {
+        "architectures": {f"{name}ForCTC": Task.SPEECH_TO_TEXT, **kinds},
+        "classifier": name + classifier,
+    }
 
 
 FAMILIES = {
@@ -41,8 +74,12 @@ FAMILIES = {
             model_type="whisper",
             label="Whisper",
             schema=configs.WhisperConfig,
-            architectures={"WhisperForConditionalGeneration": Task.SPEECH_TO_TEXT},
-            not_adapted=("proj_out", "embed_tokens", "embed_positions"),
+            architectures={
+                "WhisperForConditionalGeneration": Task.SPEECH_TO_TEXT,
+                "WhisperForAudioClassification": Task.AUDIO_CLASSIFICATION,
+            },
+            classifier="WhisperForAudioClassification",
+            not_adapted=("proj_out", "embed_tokens", "embed_positions", *_CLASS_HEADS),
             head="proj_out",
             feature_extractors=("WhisperFeatureExtractor",),
             tokenizers=("WhisperTokenizer", "WhisperTokenizerFast"),
@@ -52,37 +89,59 @@ FAMILIES = {
             model_type="wav2vec2",
             label="Wav2Vec2",
             schema=configs.Wav2Vec2Config,
-            architectures={"Wav2Vec2ForCTC": Task.SPEECH_TO_TEXT},
+            **_heads("Wav2Vec2"),
         ),
         Family(
             model_type="hubert",
             label="HuBERT",
             schema=configs.HubertConfig,
-            architectures={"HubertForCTC": Task.SPEECH_TO_TEXT},
+            **_heads("Hubert"),
+        ),
+        Family(
+            model_type="wavlm",
+            label="WavLM",
+            schema=configs.WavLmConfig,
+            **_heads("WavLM"),
+            attention=(),
+            not_adapted=("lm_head", *_CLASS_HEADS, *_READ_DIRECTLY, "gru_rel_pos_linear", "rel_attn_embed"),
         ),
         Family(
             model_type="wav2vec2-conformer",
             label="Wav2Vec2-Conformer",
             schema=configs.Wav2Vec2ConformerConfig,
-            architectures={"Wav2Vec2ConformerForCTC": Task.SPEECH_TO_TEXT},
+            **_heads("Wav2Vec2Conformer"),
             attention=_CONFORMER_ATTENTION,
         ),
         Family(
             model_type="wav2vec2-bert",
             label="Wav2Vec2-BERT",
             schema=configs.Wav2Vec2BertConfig,
-            architectures={"Wav2Vec2BertForCTC": Task.SPEECH_TO_TEXT},
+            **_heads("Wav2Vec2Bert"),
             attention=_CONFORMER_ATTENTION,
-            not_adapted=("lm_head", "distance_embedding"),
+            not_adapted=("lm_head", *_CLASS_HEADS, "distance_embedding"),
             feature_extractors=("SeamlessM4TFeatureExtractor",),
+        ),
+        Family(
+            model_type="audio-spectrogram-transformer",
+            label="AST",
+            schema=configs.SpectrogramConfig,
+            architectures={
+                "ASTForAudioClassification": Task.AUDIO_CLASSIFICATION,
+                "ASTModel": Task.AUDIO_CLASSIFICATION,
+            },
+            classifier="ASTForAudioClassification",
+            attention=("q_proj", "k_proj", "v_proj", "o_proj"),
+            not_adapted=("classifier",),
+            head="",
+            feature_extractors=("ASTFeatureExtractor",),
+            tokenizers=(),
+            renamed=_AST_NAMES,
         ),
     )
 }
 
 KNOWN_BUT_NOT_YET = {
     "moonshine": "Moonshine",
-    "wavlm": "WavLM",
-    "audio-spectrogram-transformer": "AST",
     "musicgen": "MusicGen",
     "musicgen_melody": "MusicGen Melody",
     "speecht5": "SpeechT5",
@@ -95,4 +154,4 @@ KNOWN_BUT_NOT_YET = {
 def trainable_sentence() -> str:
     """The families that train, for the end of a refusal."""
     labels = [family.label for family in FAMILIES.values()]
-    return f"These train today: {', '.join(labels[:-1])} and {labels[-1]} (speech-to-text)."
+    return f"These train today: {', '.join(labels[:-1])} and {labels[-1]}."

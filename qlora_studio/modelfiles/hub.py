@@ -94,7 +94,7 @@ def _refuse_config(files: Path) -> None:
     from qlora_studio.modelfiles.json_files import read_object, strip_unsafe
 
     raw = read_object(files / "config.json")
-    family, _architecture = identify(raw)
+    family = identify(raw)[0]
     parse_config(strip_unsafe(raw, "config.json")[0], family)
 
 

@@ -1,12 +1,17 @@
 """Which layers can be stored in 4 bits and take a LoRA adapter, read from tensor names and shapes."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from qlora_studio.contracts.enums import Task
 from qlora_studio.modelfiles.families import Family
 from qlora_studio.modelfiles.safetensors_header import TensorInfo
+
+# What classes of sounds are told without: the part that writes, and what only pre-training used.
+_LEFT_OUT = {"decoder", "proj_out", "lm_head", "quantizer", "project_q", "project_hid"}
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,16 @@ class LayerCard:
         }
 
 
-def describe_layers(tensors: Mapping[str, TensorInfo], family: Family) -> LayerCard:
-    """Sort the tensors of a model into linear layers and the rest.
+def describe_layers(
+    tensors: Mapping[str, TensorInfo], family: Family, task: Task = Task.SPEECH_TO_TEXT
+) -> LayerCard:
+    """Sort the tensors of a model into linear layers and the rest; those that a task leaves out don't count.
 
     A linear layer is a two-dimensional `….weight` that is neither a head nor an embedding.
     """
     counts: Counter[tuple[str, int, int]] = Counter()
+    if task is Task.AUDIO_CLASSIFICATION:
+        tensors = {name: tensor for name, tensor in tensors.items() if not _LEFT_OUT & set(name.split("."))}
     for name, tensor in tensors.items():
         if not name.endswith(".weight") or len(tensor.shape) != 2:
             continue
@@ -68,20 +77,30 @@ def describe_layers(tensors: Mapping[str, TensorInfo], family: Family) -> LayerC
         if any(part in family.not_adapted for part in parts):
             continue
         n_out, n_in = tensor.shape
-        counts[(parts[-2], n_in, n_out)] += 1
+        counts[(_loaded_name(name, family), n_in, n_out)] += 1
     linear = tuple(LinearKind(name, n_in, n_out, n) for (name, n_in, n_out), n in sorted(counts.items()))
     names = sorted({kind.name for kind in linear})
     attention = [name for name in family.attention if name in names]
     return LayerCard(
         n_parameters=sum(t.n_elements for n, t in tensors.items() if not _is_tied_copy(n, tensors, family)),
         linear=linear,
-        presets={"auto": _auto(family, names), "attention": attention, "all-linear": names},
+        presets={"auto": _auto(family, names, task), "attention": attention, "all-linear": names},
     )
 
 
-def _auto(family: Family, names: list[str]) -> list[str]:
-    """Whisper: query and value, the choice measured for it. CTC models are small: every linear layer."""
-    if family.model_type == "whisper":
+def _loaded_name(name: str, family: Family) -> str:
+    """The last part of a layer's name, as the loaded model calls it."""
+    layer = name.removesuffix(".weight")
+    for pattern, loaded in family.renamed:
+        layer, n_found = re.subn(pattern, loaded, layer)
+        if n_found:
+            break
+    return layer.rpartition(".")[2]
+
+
+def _auto(family: Family, names: list[str], task: Task) -> list[str]:
+    """Whisper that writes: query and value, as measured. What has only an encoder is small: every layer."""
+    if family.model_type == "whisper" and task is Task.SPEECH_TO_TEXT:
         return [name for name in ("q_proj", "v_proj") if name in names]
     return names
 

@@ -4,16 +4,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qlora_studio.contracts.enums import Task
 from qlora_studio.modelfiles.families import Family
 from qlora_studio.modelfiles.json_files import MAX_TOKENIZER_BYTES, read_object, strip_unsafe
 from qlora_studio.modelfiles.refusal import ModelRefused
 
 _EXTRACTOR_KEYS = frozenset(
-    "chunk_length dither do_normalize feature_extractor_type feature_size hop_length max_length n_fft "
+    "chunk_length dither do_normalize feature_extractor_type feature_size hop_length max_length mean n_fft "
     "n_samples "
     "nb_max_frames num_mel_bins pad_to_multiple_of padding_side padding_value processor_class "
     "return_attention_mask "
-    "sampling_rate stride".split()
+    "sampling_rate std stride".split()
 )
 _TOKENIZER_KEYS = frozenset(
     "add_prefix_space added_tokens_decoder additional_special_tokens backend bos_token "
@@ -55,13 +56,15 @@ class Processor:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_processor(folder: Path, family: Family) -> Processor:
-    """Check the feature extractor and the tokenizer of a model folder.
+def read_processor(folder: Path, family: Family, task: Task = Task.SPEECH_TO_TEXT) -> Processor:
+    """Check the feature extractor of a model folder, and the tokenizer where the task writes words.
 
     Raises:
         ModelRefused: one is missing or of another family.
     """
     processor = _read_feature_extractor(folder, family)
+    if task is not Task.SPEECH_TO_TEXT:
+        return processor
     _read_tokenizer(folder, family, processor)
     for name in _PLAIN_JSON:
         if (folder / name).is_file():
@@ -106,7 +109,7 @@ def _read_tokenizer(folder: Path, family: Family, processor: Processor) -> None:
     has_vocab = (folder / "vocab.json").is_file()
     if not has_fast and not has_vocab:
         raise ModelRefused("The tokenizer is missing: the folder needs tokenizer.json or vocab.json.")
-    if family.head == "lm_head" and not has_vocab:
+    if family.is_ctc and not has_vocab:
         raise ModelRefused("The tokenizer is incomplete: a CTC model needs its letters in vocab.json.")
     if family.model_type == "whisper" and not has_fast and not (folder / "merges.txt").is_file():
         raise ModelRefused("The tokenizer is incomplete: vocab.json needs merges.txt beside it.")

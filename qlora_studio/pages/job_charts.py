@@ -17,7 +17,7 @@ def charts_tab() -> rx.Component:
         rx.el.div(chart_controls(), class_name="mb-4"),
         grid(
             loss_chart(),
-            error_rate_chart(),
+            quality_chart(),
             _chart("Learning rate", Trace("learning_rate", "Learning rate")),
             _chart(
                 "Speed, clips per second",
@@ -70,8 +70,23 @@ def loss_chart(**options: Any) -> rx.Component:
     )
 
 
-def error_rate_chart(**options: Any) -> rx.Component:
-    """Word and character error rate, with those of the base model to compare."""
+def quality_chart(**options: Any) -> rx.Component:
+    """What the job is judged by on held-out clips, with the base model's value to compare."""
+    return rx.cond(JobState.job.has_classes, _accuracy_chart(**options), _error_rate_chart(**options))
+
+
+def _accuracy_chart(**options: Any) -> rx.Component:
+    return _chart(
+        "Accuracy on held-out clips",
+        Trace("accuracy", "Accuracy", "--chart-1", dots=True),
+        Trace("macro_f1", "Macro F1", "--chart-2", dots=True),
+        kind="percent",
+        base=JobState.job.base,
+        **options,
+    )
+
+
+def _error_rate_chart(**options: Any) -> rx.Component:
     return _chart(
         "Error rate on held-out clips",
         Trace("wer", "Words", "--chart-1", dots=True),

@@ -8,7 +8,7 @@ from qlora_studio.components.buttons import text_link
 from qlora_studio.components.details import key_values
 from qlora_studio.components.status import progress_bar
 from qlora_studio.components.surfaces import card, grid
-from qlora_studio.pages.job_charts import error_rate_chart, loss_chart
+from qlora_studio.pages.job_charts import loss_chart, quality_chart
 from qlora_studio.state.job import JobState
 
 
@@ -18,7 +18,7 @@ def overview_tab() -> rx.Component:
         grid(_headline(), _progress(), columns="lg:grid-cols-2"),
         grid(
             loss_chart(height=240),
-            error_rate_chart(height=240),
+            quality_chart(height=240),
             columns="lg:grid-cols-2",
             class_name="mt-4",
         ),

@@ -79,7 +79,7 @@ def _card() -> rx.Component:
             stat_card("Parameters", shown.parameters, icon="box", hint=shown.family),
             stat_card("Memory in 4 bits", shown.four_bit_size, icon="package", hint=shown.size + " on disk"),
             stat_card("Hears", shown.sample_rate, icon="audio-lines", hint=shown.task),
-            stat_card("Longest clip", shown.max_duration, icon="clock", hint="longer ones are left out"),
+            stat_card("Longest clip", shown.max_duration, icon="clock", hint=shown.of_longer_ones),
         ),
         rx.el.div(_architecture(), _checks(), class_name="grid grid-cols-1 lg:grid-cols-2 gap-4 mt-4"),
         rx.el.div(_layers(), class_name="mt-4"),

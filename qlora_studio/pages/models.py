@@ -5,12 +5,13 @@ import reflex as rx
 from qlora_studio.components.buttons import button, link_button
 from qlora_studio.components.details import time_text
 from qlora_studio.components.dialogs import delete_row_dialog
-from qlora_studio.components.forms import choice_card, form_section, text_field, textarea_field
+from qlora_studio.components.forms import choice_card, form_section, select_field, text_field, textarea_field
 from qlora_studio.components.resources import no_models, resource_menu
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import badge, progress_bar, status_badge
 from qlora_studio.components.surfaces import card, notice, page_header
 from qlora_studio.components.tables import Column, data_table, name_cell
+from qlora_studio.contracts.metrics import DECIDING
 from qlora_studio.state.datasets import TASK_LABELS
 from qlora_studio.state.model_form import ModelFormState
 from qlora_studio.state.model_rows import ModelRow
@@ -23,6 +24,7 @@ _STATUSES = [
     ("checking", "Checking"),
     ("error", "Error"),
 ]
+_TRAINED_TASKS = [(task.value, TASK_LABELS[task]) for task in DECIDING]
 _TASKS = [(task.value, label) for task, label in TASK_LABELS.items()]
 
 
@@ -145,6 +147,19 @@ def _source() -> rx.Component:
             class_name="grid grid-cols-1 sm:grid-cols-3 gap-3 mb-4",
         ),
         rx.match(state.source, ("hub", _hub()), ("path", _path()), _starter()),
+        rx.cond(
+            state.source == "starter", rx.fragment(), rx.el.div(_type(), class_name="mt-4 sm:w-1/2 sm:pr-2.5")
+        ),
+    )
+
+
+def _type() -> rx.Component:
+    return select_field(
+        "Type",
+        name="task",
+        options=[("", "As its files say"), *_TRAINED_TASKS],
+        help="Any speech model's encoder can learn to tell sounds apart: choose audio classification for that.",
+        error=ModelFormState.field_errors.get("task", ""),
     )
 
 
@@ -206,7 +221,7 @@ def _about() -> rx.Component:
     errors = ModelFormState.field_errors
     return form_section(
         "About",
-        "Type and architecture are read from the files.",
+        "The architecture is read from the files.",
         text_field(
             "Name",
             name="name",

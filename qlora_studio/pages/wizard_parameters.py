@@ -100,7 +100,7 @@ def _control(parameter: Parameter) -> rx.Component:
     if parameter.kind == "choice":
         return select_field(
             parameter.label,
-            options=parameter.options,
+            options=parameter.options or WizardState.metrics,
             value=value,
             error=error,
             on_change=lambda text: WizardState.set_value(parameter.name, text),

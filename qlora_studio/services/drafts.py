@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session
 
-from qlora_studio.contracts.enums import TrainingType
+from qlora_studio.contracts.enums import Task, TrainingType
+from qlora_studio.contracts.metrics import DECIDING
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import InvalidInput
@@ -69,13 +70,18 @@ class Draft(BaseModel):
     values: dict[str, str] = Field(default_factory=dict, max_length=_MAX_VALUES)
 
 
-def preset_values(training_type: str = "qlora", *, family: str = "") -> dict[str, str]:
-    """What the fields hold before anything is typed, by family: what was found to work for it."""
+def preset_values(
+    training_type: str = "qlora", *, family: str = "", task: Task | None = None
+) -> dict[str, str]:
+    """What the fields hold before anything is typed, by family and task: what was found to work for them."""
     spec = TrainSpec(name="preset", dataset_id="-", model_id="-")
     values = _flatten(spec.model_dump(mode="json"))
     values["training_type"] = training_type
     values["qlora.bits"] = {"lora": "32"}.get(training_type, "4")
-    if family == "whisper":
+    if task is Task.AUDIO_CLASSIFICATION:
+        values |= {"evaluation.metric": DECIDING[task][0]}
+        values |= {"optimization.learning_rate": "0.001", "optimization.epochs": "10"} if family else {}
+    elif family == "whisper":
         values |= {"optimization.learning_rate": "0.001", "optimization.epochs": "3"}
     elif family == "wav2vec2-bert":  # measured on the starter: small batches of short clips, often
         values |= {

@@ -16,7 +16,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import object_session
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import ClipStatus, JobStatus, Split, TrainingType
+from qlora_studio.contracts.enums import ClipStatus, JobStatus, Split, Task, TrainingType
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job
@@ -48,7 +48,7 @@ _TOKENS_PER_S = 4.0  # of speech, for the decoder
 _WHISPER_WINDOW_S = 30.0
 _EVALUATIONS = 6
 _INTERIM_CLIPS = 200
-_PRESET_EPOCHS = {"whisper": 3.0}
+_WHISPER_EPOCHS, _EPOCHS = 3.0, 10.0  # where neither epochs nor steps are set, as the worker has them
 _KEPT_CHECKPOINTS = 3
 
 
@@ -197,14 +197,14 @@ def count_trainable(spec: TrainSpec, model: BaseAudioModel) -> int:
     )
     if reuses_encoder(spec, model):
         adapter *= _DECODER_SHARE
-    head = 0 if _family(model) == "whisper" else _vocabulary(model) * (_width(model) + 1)
+    head = 0 if _is_whisper(model) else _vocabulary(model) * (_width(model) + 1)
     return int(adapter + head)
 
 
 def reuses_encoder(spec: TrainSpec, model: BaseAudioModel) -> bool:
     """Whether the encoder is run once a clip: Whisper in fast mode, where "auto" adapts the decoder only."""
     is_plain = spec.training_type != TrainingType.PRETRAINING and spec.qlora.target_modules == "auto"
-    return is_plain and _family(model) == "whisper" and spec.optimization.mode == "fast"
+    return is_plain and _is_whisper(model) and spec.optimization.mode == "fast"
 
 
 def count_steps(spec: TrainSpec, model: BaseAudioModel, n_train: int) -> int:
@@ -212,17 +212,20 @@ def count_steps(spec: TrainSpec, model: BaseAudioModel, n_train: int) -> int:
     chosen = spec.optimization
     if chosen.max_steps is not None:
         return chosen.max_steps
-    epochs = chosen.epochs or _PRESET_EPOCHS.get(_family(model), 10.0)
+    epochs = chosen.epochs or (_WHISPER_EPOCHS if _is_whisper(model) else _EPOCHS)
     per_epoch = ceil(max(1, ceil(n_train / chosen.batch_size)) / chosen.gradient_accumulation)
     return max(1, ceil(epochs * per_epoch))
 
 
 def _shape(spec: TrainSpec, model: BaseAudioModel, clips: ClipStats) -> _Work:
     rate = float(model.details.get("frames_per_s") or 50)
-    if _family(model) == "whisper":  # every clip costs the whole window
+    if _is_whisper(model):  # every clip costs the whole window
         frames = rate * _WHISPER_WINDOW_S
         tokens = max(8.0, clips.mean_s * _TOKENS_PER_S)
         return _Work(frames, frames, tokens, spec.optimization.batch_size, reuses_encoder(spec, model))
+    if window_s := model.details.get("window_s"):
+        frames = rate * float(window_s)
+        return _Work(frames, frames, 0, spec.optimization.batch_size)
     longest = min(clips.longest_s, 40.0)
     return _Work(rate * longest, rate * clips.mean_s, 0, spec.optimization.batch_size)
 
@@ -259,7 +262,7 @@ def weight_bytes(spec: TrainSpec, model: BaseAudioModel) -> float:
 
 def _activation_bytes(spec: TrainSpec, model: BaseAudioModel, work: _Work) -> float:
     n_layers, width = int(model.details.get("n_hidden_layers") or 12), _width(model)
-    if _family(model) == "whisper":  # half of the layers are the decoder's, which sees few tokens
+    if _is_whisper(model):  # half of the layers are the decoder's, which sees few tokens
         n_layers = ceil(n_layers / 2)
     floats = _KEPT_FLOATS_DECODER_ONLY if work.reuses_encoder else _KEPT_FLOATS.get(_family(model), 40)
     kept = 4 * floats * width * n_layers * work.frames * work.batch_size
@@ -274,7 +277,7 @@ def _sample_flops(model: BaseAudioModel, work: _Work) -> tuple[float, float]:
     """Floating-point operations of the forward pass over one clip: of each step, and once for all."""
     n_layers, width = int(model.details.get("n_hidden_layers") or 12), _width(model)
     n_linear = float(_layers(model)["n_linear_parameters"])
-    if _family(model) == "whisper":
+    if _is_whisper(model):
         encoder_share = 0.43  # a decoder layer has a second attention
         n_layers = ceil(n_layers / 2)
         decoder = 2 * work.tokens * (n_linear * (1 - encoder_share) + _vocabulary(model) * width)
@@ -355,6 +358,11 @@ def _layers(model: BaseAudioModel) -> dict[str, Any]:
         "linear": [],
         "presets": {},
     }
+
+
+def _is_whisper(model: BaseAudioModel) -> bool:
+    """Whether it is a Whisper that writes; one that tells sounds apart has no decoder."""
+    return _family(model) == "whisper" and model.task is not Task.AUDIO_CLASSIFICATION
 
 
 def _family(model: BaseAudioModel) -> str:

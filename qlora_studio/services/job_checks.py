@@ -17,7 +17,7 @@ from qlora_studio.contracts.enums import (
     TrainingType,
 )
 from qlora_studio.contracts.metrics import DECIDING
-from qlora_studio.contracts.spec import ClipItem, TrainSpec
+from qlora_studio.contracts.spec import ClipItem, EvaluationSpec, TrainSpec
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job, User
 from qlora_studio.jobs import run_files
@@ -129,7 +129,8 @@ def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Da
         what = f"{n_left_out} clip is" if n_left_out == 1 else f"{n_left_out} clips are"
         check.warnings.append(f"{what} left out: without {_LEARNS_FROM.get(dataset.task, 'label')}.")
     metrics = DECIDING.get(dataset.task, ("loss",))
-    if spec.evaluation.metric not in metrics:
+    left_open = EvaluationSpec.model_fields["metric"].default  # then the worker takes the task's first
+    if spec.evaluation.metric not in (*metrics, left_open):
         check.errors["evaluation.metric"] = f"For {dataset.task.value} choose one of: {', '.join(metrics)}."
 
 

@@ -20,14 +20,14 @@ from typing import Any
 
 from sqlmodel import col, select
 
-from qlora_studio.contracts.enums import ModelStatus
+from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import StorageFull, StudioError
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.model import BaseAudioModel
 from qlora_studio.modelfiles.check import CheckedModel, check_folder
-from qlora_studio.modelfiles.configs import WaveformConfig
+from qlora_studio.modelfiles.configs import SpectrogramConfig, WaveformConfig
 from qlora_studio.modelfiles.hub import HELD_ELSEWHERE
 from qlora_studio.modelfiles.prepare import Placement, content_hash, prepare_folder, take_fingerprints
 from qlora_studio.modelfiles.roots import resolve_folder
@@ -50,14 +50,21 @@ class Intake:
     content_hash: str
 
 
-def take_in(folder: Path, model_id: str, *, placement: Placement, roots: Sequence[Path] = ()) -> Intake:
-    """Check a folder and make the model's own folder of it.
+def take_in(
+    folder: Path,
+    model_id: str,
+    *,
+    placement: Placement,
+    roots: Sequence[Path] = (),
+    task: Task | None = None,
+) -> Intake:
+    """Check a folder, for a task if one is wanted, and make the model's own folder of it.
 
     Raises:
         ModelRefused: it can't be trained; nothing is left behind.
         StorageFull: the disk is full; nothing is left behind.
     """
-    checked = check_folder(folder, roots=roots)
+    checked = check_folder(folder, roots=roots, task=task)
     target = layout.model_path(model_id)
     try:
         prepare_folder(checked, target, placement=placement)
@@ -92,12 +99,14 @@ def fill_in(model: BaseAudioModel, intake: Intake) -> None:
     model.lora_targets = checked.layers.targets
     model.content_hash = intake.content_hash
     model.updated_at = utc_now()
+    writes = checked.task is Task.SPEECH_TO_TEXT
     model.details = {
         "family": checked.family.model_type,
         "family_label": checked.family.label,
         "hidden_size": checked.config.width,
-        "n_hidden_layers": checked.config.n_layers,
-        "vocab_size": getattr(checked.config, "vocab_size", 0),
+        "n_hidden_layers": checked.n_layers,
+        "vocab_size": (getattr(checked.config, "vocab_size", 0) or 0) if writes else 0,
+        "window_s": checked.window_s,
         "frames_per_s": _frames_per_s(checked),
         "dtypes": sorted({tensor.dtype for tensor in checked.tensors.values()}),
         "layers": checked.layers.as_details(),
@@ -113,6 +122,10 @@ def _frames_per_s(checked: CheckedModel) -> float:
     config = checked.config
     if isinstance(config, WaveformConfig):
         return checked.processor.sample_rate / math.prod(config.conv_stride)
+    if isinstance(config, SpectrogramConfig):  # patches: several, one above the other, at a time
+        across = 1 + (config.num_mel_bins - config.patch_size) // config.frequency_stride
+        along = 1 + (config.max_length - config.patch_size) // config.time_stride
+        return across * along * 100 / config.max_length
     if checked.family.model_type == "whisper":
         return 50.0
     stride = checked.processor.json_files["preprocessor_config.json"].get("stride")
@@ -168,7 +181,7 @@ def run(model_id: str) -> None:
         else:
             roots = get_settings().model_root_paths
             folder = resolve_folder(str(model.source.get("path", "")), roots)
-            intake = take_in(folder, model_id, placement="link", roots=roots)
+            intake = take_in(folder, model_id, placement="link", roots=roots, task=model.task)
         if intake is not None:
             _update(model_id, lambda row: fill_in(row, intake))
     except StudioError as error:
@@ -221,7 +234,7 @@ def _take_in_download(model: BaseAudioModel, folder: Path) -> Intake:
     if not outcome.get("ok"):
         raise StudioError(str(outcome.get("error") or "The download stopped unexpectedly. Try again."))
     _update(model.id, lambda row: _note_commit(row, str(outcome.get("commit", ""))))
-    intake = take_in((folder / "files").resolve(), model.id, placement="move")
+    intake = take_in((folder / "files").resolve(), model.id, placement="move", task=model.task)
     shutil.rmtree(folder, ignore_errors=True)
     return intake
 

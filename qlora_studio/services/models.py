@@ -71,7 +71,7 @@ def register(session: Session, *, actor: User, data: ModelCreate) -> BaseAudioMo
 def _register_path(session: Session, actor: User, data: ModelCreate, source: PathSource) -> BaseAudioModel:
     roots = get_settings().model_root_paths
     folder = resolve_folder(source.path, roots)
-    checked = check_folder(folder, roots=roots)
+    checked = check_folder(folder, roots=roots, task=data.task)
     _check_claims(checked, data)
     model = BaseAudioModel(
         id=new_id("mod"),
@@ -84,7 +84,8 @@ def _register_path(session: Session, actor: User, data: ModelCreate, source: Pat
         size_bytes=checked.size_bytes,
     )
     if checked.size_bytes <= HASH_AT_ONCE_BYTES:
-        model_intake.fill_in(model, model_intake.take_in(folder, model.id, placement="link", roots=roots))
+        intake = model_intake.take_in(folder, model.id, placement="link", roots=roots, task=checked.task)
+        model_intake.fill_in(model, intake)
     return _store(session, actor, model)
 
 

@@ -72,6 +72,7 @@ class JobPage:
     now: str = ""
     change: str = ""
     is_better: bool = False
+    has_classes: bool = False
     base: float = 0.0
     base_cer: float = 0.0
     message: str = ""
@@ -181,7 +182,8 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         now=_value(metric, now),
         change=change,
         is_better=is_better,
-        base=_finite(job.base_metrics.get("wer")),
+        has_classes="accuracy" in (metric.key, *job.base_metrics, *job.last_metrics),
+        base=_finite(job.base_metrics.get("wer", job.base_metrics.get("accuracy"))),
         base_cer=_finite(job.base_metrics.get("cer")),
         message=job.message or "",
         is_failure=is_failure,

@@ -21,6 +21,7 @@ _SENTENCES = {
     "name": "Shorten the name to 120 characters.",
     "description": "Shorten it to 2,000 characters.",
     "repo_id": "Give the model's id, such as openai/whisper-tiny.",
+    "task": "Choose what it is for.",
     "revision": "A revision is a branch, a tag or a commit.",
     "path": "Give the folder's full path, beginning with “/”.",
 }
@@ -31,6 +32,7 @@ class ModelFields(TypedDict, total=False):
 
     name: str | None
     description: str | None
+    task: str | None
     repo_id: str | None
     revision: str | None
     path: str | None
@@ -94,6 +96,7 @@ def _create(actor: User, kind: str, form: ModelFields) -> str:
             {
                 "name": (form.get("name") or ""),
                 "description": (form.get("description") or ""),
+                "task": form.get("task") or None,
                 "source": source,
             }
         )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qlora_studio.contracts.enums import ModelStatus
+from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.contracts.metrics import first_of
 from qlora_studio.db.models.adapter import Adapter
 from qlora_studio.db.models.job import Job
@@ -12,7 +12,8 @@ from qlora_studio.state import formats
 from qlora_studio.state.datasets import TASK_LABELS
 
 _NF4_BYTES_A_WEIGHT = 0.516
-_LONGEST_IN_TRAINING_S = 40.0  # where the model itself has no limit: memory grows with the longest clip
+# Where the model itself has no limit: memory grows with the longest clip.
+_LONGEST_IN_TRAINING_S, _LONGEST_HEARD_S = 40.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class ModelView:
     languages: str = ""
     license: str = ""
     shape: str = ""
+    of_longer_ones: str = ""
     vocabulary: str = ""
     dtypes: str = ""
     content_hash: str = ""
@@ -118,6 +120,8 @@ def model_row(model: BaseAudioModel, n_active: int) -> ModelRow:
 def model_view(model: BaseAudioModel) -> ModelView:
     """Format a model's page."""
     details, added = model.details, formats.when(model.created_at)
+    has_classes = model.task is Task.AUDIO_CLASSIFICATION
+    longest = _LONGEST_HEARD_S if has_classes else _LONGEST_IN_TRAINING_S
     return ModelView(
         id=model.id,
         name=model.name,
@@ -133,11 +137,12 @@ def model_view(model: BaseAudioModel) -> ModelView:
         size=formats.size(model.size_bytes or None),
         four_bit_size=_four_bit_size(model),
         sample_rate=f"{model.sample_rate / 1000:g} kHz" if model.sample_rate else "–",
-        max_duration=formats.duration(model.max_duration_s or _LONGEST_IN_TRAINING_S),
+        max_duration=formats.duration(details.get("window_s") or model.max_duration_s or longest),
+        of_longer_ones="their beginning is heard" if has_classes else "longer ones are left out",
         languages=", ".join(model.languages[:12]) or "not stated",
         license=model.license or "not stated",
         shape=f"{details.get('n_hidden_layers', '–')} layers, width {details.get('hidden_size', '–')}",
-        vocabulary=formats.count(int(details.get("vocab_size") or 0)),
+        vocabulary=formats.count(int(details["vocab_size"])) if details.get("vocab_size") else "–",
         dtypes=", ".join(details.get("dtypes", [])) or "–",
         content_hash=model.content_hash[:12],
         added=added.relative,

@@ -182,7 +182,6 @@ EVALUATION = (
         "Best by",
         "The adapter kept is the one with the best value of this.",
         kind="choice",
-        options=(("wer", "Word error rate"), ("cer", "Character error rate"), ("loss", "Held-out loss")),
     ),
     Parameter(
         "evaluation.early_stopping_patience",

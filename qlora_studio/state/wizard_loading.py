@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qlora_studio.contracts.enums import DatasetStatus, ModelStatus, Task
+from qlora_studio.contracts.metrics import DECIDING, METRICS
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.dataset import Dataset
@@ -26,6 +27,8 @@ from qlora_studio.state.wizard_rows import (
 )
 
 N_CHOICES = 24
+_METRIC = "evaluation.metric"
+_SPEECH = DECIDING[Task.SPEECH_TO_TEXT]
 LAST_CHOICE = 2  # from here on nothing has to be chosen any more
 
 
@@ -41,6 +44,7 @@ class Loaded:
     splits: SplitView
     layers: list[str]
     preset_layers: dict[str, str]
+    metrics: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,8 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
         draft.model_id = model.id if model is not None else ""
         wanted, reachable = draft.step if step is None else step, furthest(draft)
         draft.step = min(wanted, reachable if reachable < LAST_CHOICE else drafts.N_STEPS - 1)
-        _apply_preset(draft, model)
         task = dataset.task if dataset is not None else None
+        _apply_preset(draft, model, task)
         counts = datasets.count_splits(session, dataset_id=dataset.id) if dataset is not None else None
         return Loaded(
             draft=draft,
@@ -108,6 +112,7 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
             splits=split_view(counts) if counts is not None else SplitView(),
             layers=list(model.lora_targets) if model is not None else [],
             preset_layers=_preset_layers(model),
+            metrics=[[key, _metric_label(key)] for key in _deciding(task)],
         )
 
 
@@ -122,12 +127,24 @@ def _ready(get: Any, session: Any, actor: User, **key: str) -> Any:
     return item if item.status in (DatasetStatus.READY, ModelStatus.READY) else None
 
 
-def _apply_preset(draft: Draft, model: BaseAudioModel | None) -> None:
+def _apply_preset(draft: Draft, model: BaseAudioModel | None, task: Task | None) -> None:
     family = str(model.details.get("family", "")) if model is not None else ""
     if not draft.is_touched:
-        draft.values = drafts.preset_values(family=family)
+        draft.values = drafts.preset_values(family=family, task=task)
+    known = _deciding(task)
+    if draft.values.get(_METRIC) not in known:
+        draft.values[_METRIC] = known[0]
     if model is not None:
         draft.picked_layers = [name for name in draft.picked_layers if name in model.lora_targets]
+
+
+def _deciding(task: Task | None) -> tuple[str, ...]:
+    return DECIDING.get(task, _SPEECH) if task is not None else _SPEECH
+
+
+def _metric_label(key: str) -> str:
+    name = METRICS["eval_loss" if key == "loss" else key].name
+    return name[:1].upper() + name[1:]
 
 
 def _preset_layers(model: BaseAudioModel | None) -> dict[str, str]:

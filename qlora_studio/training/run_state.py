@@ -5,15 +5,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from qlora_studio.contracts.enums import Task
+from qlora_studio.contracts.metrics import DECIDING, METRICS
 from qlora_studio.contracts.spec import EvaluationSpec
 from qlora_studio.training.failures import BadData
 
-# What decides which step is the best, by task; the first one unless the job says otherwise.
-DECIDING_METRICS = {
-    Task.SPEECH_TO_TEXT: ("wer", "cer", "loss"),
-    Task.AUDIO_CLASSIFICATION: ("accuracy", "macro_f1", "loss"),
-}
-HIGHER_IS_BETTER = frozenset({"accuracy", "macro_f1"})
 _TASK_NAMES = {
     Task.SPEECH_TO_TEXT: "Speech to text",
     Task.AUDIO_CLASSIFICATION: "Audio classification",
@@ -77,7 +72,8 @@ def _rank(metric: str, value: float | None) -> float:
     """Lower is better, whatever the metric's own direction."""
     if value is None or not math.isfinite(value):
         return _NO_VALUE
-    return -value if metric in HIGHER_IS_BETTER else value
+    is_higher_better = metric in METRICS and METRICS[metric].is_higher_better
+    return -value if is_higher_better else value
 
 
 def check_metric(spec: EvaluationSpec, task: Task = Task.SPEECH_TO_TEXT) -> str:
@@ -88,7 +84,7 @@ def check_metric(spec: EvaluationSpec, task: Task = Task.SPEECH_TO_TEXT) -> str:
     Raises:
         BadData: the task does not measure it.
     """
-    choices = DECIDING_METRICS.get(task, ())
+    choices = DECIDING.get(task, ())
     if not choices or spec.metric in choices:  # a task that is not trained is refused with its model
         return spec.metric
     if spec.metric == EvaluationSpec.model_fields["metric"].default:

@@ -11,6 +11,7 @@ from qlora_studio.modelfiles.check import check_folder
 from qlora_studio.modelfiles.refusal import ModelRefused
 from tests.modelfiles.build import (
     WHISPER,
+    ast_folder,
     ctc_folder,
     ctc_tensors,
     whisper_folder,
@@ -53,15 +54,52 @@ def test_settings_inside_processor_config_are_found(tmp_path: Path) -> None:
     assert check_folder(folder).processor.sample_rate == 16_000
 
 
-@pytest.mark.parametrize("model_type", ["musicgen", "wavlm", "bert", "../etc", "", None, 7])
+@pytest.mark.parametrize("model_type", ["musicgen", "speecht5", "bert", "../etc", "", None, 7])
 def test_other_families_are_refused_naming_those_that_train(tmp_path: Path, model_type: Any) -> None:
     with pytest.raises(ModelRefused, match="These train today: Whisper, Wav2Vec2"):
         check_folder(whisper_folder(tmp_path / "m", model_type=model_type))
 
 
+def test_a_model_that_writes_can_be_wanted_for_telling_sounds_apart(tmp_path: Path) -> None:
+    whisper = check_folder(whisper_folder(tmp_path / "w"), task=Task.AUDIO_CLASSIFICATION)
+    assert (whisper.task, whisper.architecture) == (
+        Task.AUDIO_CLASSIFICATION,
+        "WhisperForAudioClassification",
+    )
+    assert whisper.n_layers == 1
+    assert {kind.n_layers for kind in whisper.layers.linear} == {1}  # the decoder's don't count
+    assert whisper.layers.presets["auto"] == ["fc1", "fc2", "k_proj", "out_proj", "q_proj", "v_proj"]
+    ctc = check_folder(ctc_folder(tmp_path / "c"), task=Task.AUDIO_CLASSIFICATION)
+    assert ctc.architecture == "Wav2Vec2ForSequenceClassification"
+    assert check_folder(ctc_folder(tmp_path / "c")).architecture == "Wav2Vec2ForCTC"
+
+
+def test_an_encoder_alone_needs_no_tokenizer_to_tell_sounds_apart(tmp_path: Path) -> None:
+    folder = ctc_folder(tmp_path / "m", architectures=["Wav2Vec2ForPreTraining"], vocab_size=None)
+    for name in ("vocab.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    tensors = {name: tensor for name, tensor in ctc_tensors().items() if "lm_head" not in name}
+    write_safetensors(folder / "model.safetensors", tensors)
+    checked = check_folder(folder)
+    assert checked.task is Task.AUDIO_CLASSIFICATION
+    assert list(checked.processor.json_files) == ["preprocessor_config.json"]
+    with pytest.raises(ModelRefused, match="vocab_size is missing"):
+        check_folder(ctc_folder(tmp_path / "n", vocab_size=None))
+
+
+def test_a_spectrogram_transformer_is_understood(tmp_path: Path) -> None:
+    checked = check_folder(ast_folder(tmp_path / "m"))
+    assert checked.architecture == "ASTForAudioClassification"
+    assert checked.config.cleaned()["id2label"] == {"0": "bell", "1": "door"}
+    assert checked.layers.presets["attention"] == ["q_proj", "k_proj", "v_proj", "o_proj"]
+    assert checked.layers.targets == ["fc1", "fc2", "k_proj", "o_proj", "q_proj", "v_proj"]
+    assert checked.processor.json_files["preprocessor_config.json"]["mean"] == -4.25
+    assert checked.window_s == 1.28
+
+
 def test_a_headless_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelRefused, match="Wav2Vec2ForPreTraining"):
-        check_folder(ctc_folder(tmp_path / "m", architectures=["Wav2Vec2ForPreTraining"]))
+    with pytest.raises(ModelRefused, match="Wav2Vec2ForXVector"):
+        check_folder(ctc_folder(tmp_path / "m", architectures=["Wav2Vec2ForXVector"]))
 
 
 @pytest.mark.parametrize(

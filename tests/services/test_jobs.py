@@ -153,7 +153,11 @@ def test_classes_learn_from_labels_and_are_judged_by_accuracy(session, user, dat
     )
     assert check.warnings[0] == "1 clip is left out: without label."
     assert "evaluation.metric" not in check.errors
-    by_words = jobs.validate(session, actor=user, spec=make_spec(dataset, model))
+    assert (
+        "evaluation.metric" not in jobs.validate(session, actor=user, spec=make_spec(dataset, model)).errors
+    )
+    by_words = make_spec(dataset, model, evaluation={"metric": "cer"})
+    by_words = jobs.validate(session, actor=user, spec=by_words)
     assert by_words.errors["evaluation.metric"].endswith("choose one of: accuracy, macro_f1, loss.")
 
 

@@ -8,6 +8,7 @@ from sqlmodel import Session
 from qlora_studio.contracts.enums import DatasetStatus, JobStatus, Split, Task
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job, User
 from qlora_studio.services import drafts, models
 from qlora_studio.services.drafts import Draft
@@ -183,3 +184,17 @@ def test_a_wrong_draft_launches_nothing(
     with pytest.raises(InvalidInput):
         loading.launch(user, draft)
     assert loading.load(user).draft.step == 0
+
+
+def test_classes_are_judged_by_accuracy(user: User, dataset: Dataset, model: BaseAudioModel) -> None:
+    assert [key for key, _ in loading.load(user).metrics] == ["wer", "cer", "loss"]
+    with db.write() as session:
+        for table, key in ((Dataset, dataset.id), (BaseAudioModel, model.id)):
+            session.get_one(table, key).task = Task.AUDIO_CLASSIFICATION
+    loading.start_draft(user, {"dataset": dataset.id, "model": model.id})
+    loaded = loading.load(user)
+    assert loaded.draft.values["evaluation.metric"] == "accuracy"
+    assert loaded.metrics[0] == ["accuracy", "Accuracy"]
+    touched = loaded.draft.model_copy(update={"is_touched": True})
+    loading.save(user, touched.model_copy(update={"values": touched.values | {"evaluation.metric": "wer"}}))
+    assert loading.load(user).draft.values["evaluation.metric"] == "accuracy"
