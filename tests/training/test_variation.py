@@ -92,6 +92,7 @@ def test_training_hears_varied_clips_and_evaluation_the_originals(
     assert sum(sound in originals for sound in trained) < len(trained) / 3
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_losses_and_another_seed_does_not(
     tmp_path: Path, clips_path: Path, ctc_path: Path
 ) -> None:
@@ -114,6 +115,7 @@ def test_the_same_seed_gives_the_same_losses_and_another_seed_does_not(
     assert seen["a"] != seen["c"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "stop_step"), [("fast", 4), ("exact", 6)])  # three steps an epoch
 def test_a_resumed_run_hears_what_it_would_have_heard(
     mode: str, stop_step: int, tmp_path: Path, clips_path: Path, ctc_path: Path
