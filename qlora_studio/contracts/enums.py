@@ -17,6 +17,10 @@ class Task(StrEnum):
     TEXT_TO_AUDIO = "text-to-audio"
 
 
+# The field of a clip that a task learns from; a task that isn't here needs none.
+LEARNS_FROM = {Task.SPEECH_TO_TEXT: "text", Task.TEXT_TO_AUDIO: "text", Task.AUDIO_CLASSIFICATION: "label"}
+
+
 class DatasetStatus(StrEnum):
     AWAITING_FILES = "awaiting_files"
     PROCESSING = "processing"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from qlora_studio.contracts.enums import Split, Task
+from qlora_studio.contracts.enums import LEARNS_FROM, Split, Task
 from qlora_studio.ingest import rttm
 from qlora_studio.ingest.manifests import (
     LABEL_FROM,
@@ -27,7 +27,6 @@ _TABLES = (".csv", ".tsv", ".jsonl")
 LABEL_SUFFIXES = (*_TABLES, ".txt", ".rttm")  # files that may say what recordings hold
 LabelSource = Literal["manifest", "transcript list", "rttm", "text files", "folders", "file names", "none"]
 _LABEL_SOURCES: dict[str, LabelSource] = {"folder": "folders", "prefix": "file names"}
-_NEEDED = {Task.SPEECH_TO_TEXT: "text", Task.TEXT_TO_AUDIO: "text", Task.AUDIO_CLASSIFICATION: "label"}
 _NOT_SOUND = frozenset(
     ".png .jpg .jpeg .gif .webp .svg .pdf .doc .docx .xls .xlsx .html .htm .xml .json .yaml .yml .py .js .md "
     ".mp4 .mov .avi .mkv .npy .npz .pt .bin .safetensors .csv .tsv .jsonl .txt .rttm .ctm .textgrid".split()
@@ -187,7 +186,7 @@ def _by_manifest(
     used: dict[str, int] = {}
     for manifest in manifests:
         plan.mapping, plan.columns = dict(manifest.mapping), manifest.columns
-        needed = _NEEDED.get(task)
+        needed = LEARNS_FROM.get(task)
         gives_label = needed == "label" and label_from in ("folder", "prefix")
         if needed and needed not in manifest.mapping and not gives_label:
             listed = ", ".join(manifest.columns[:12])
@@ -288,7 +287,7 @@ def _tidy(labels: Labels) -> Labels:
 
 
 def _lacks(labels: Labels, task: Task) -> str | None:
-    needed = _NEEDED.get(task)
+    needed = LEARNS_FROM.get(task)
     if needed and not getattr(labels, needed):
         return f"No {needed}: its {needed} is empty or missing."
     if labels.text and len(labels.text) > MAX_TEXT_CHARACTERS:

@@ -107,62 +107,18 @@ class WhisperConfig(FamilyConfig):
         return self.encoder_layers + self.decoder_layers
 
 
-class SpectrogramConfig(FamilyConfig):
-    """AST: a vision transformer over patches of a mel spectrogram."""
+class EncoderConfig(FamilyConfig):
+    """One stack of transformer layers, named as transformers names it."""
 
-    model_type: Literal["audio-spectrogram-transformer"]
-    hidden_size: Width = 768
-    num_hidden_layers: Layers = 12
-    num_attention_heads: Heads = 12
-    intermediate_size: Width = 3072
-    hidden_act: Activation = "gelu"
-    hidden_dropout_prob: Probability = 0.0
-    attention_probs_dropout_prob: Probability = 0.0
-    initializer_range: Annotated[float, Field(gt=0, le=10)] = 0.02
-    layer_norm_eps: Annotated[float, Field(gt=0, le=1)] = 1e-12
-    patch_size: Annotated[int, Field(ge=1, le=1024)] = 16
-    qkv_bias: bool = True
-    frequency_stride: Annotated[int, Field(ge=1, le=1024)] = 10
-    time_stride: Annotated[int, Field(ge=1, le=1024)] = 10
-    max_length: Positions = 1024
-    num_mel_bins: Annotated[int, Field(ge=8, le=512)] = 128
-
-    @property
-    def width(self) -> int:
-        return self.hidden_size
-
-    @property
-    def n_layers(self) -> int:
-        return self.num_hidden_layers
-
-
-class CtcConfig(FamilyConfig):
-    """What the Wav2Vec2 kin share. A CTC head's vocabulary must be given: it is read from the file."""
-
-    vocab_size: Vocabulary | None = None
     hidden_size: Width
     num_hidden_layers: Layers
     num_attention_heads: Heads
     intermediate_size: Width
     hidden_act: Activation = "gelu"
-    hidden_dropout: Probability = 0.1
-    activation_dropout: Probability = 0.1
-    attention_dropout: Probability = 0.1
-    feat_proj_dropout: Probability = 0.0
-    final_dropout: Probability = 0.1
-    layerdrop: Probability = 0.1
     initializer_range: Annotated[float, Field(gt=0, le=10)] = 0.02
-    layer_norm_eps: Annotated[float, Field(gt=0, le=1)] = 1e-5
-    ctc_loss_reduction: Literal["sum", "mean"] = "sum"
-    ctc_zero_infinity: bool = False
-    add_adapter: bool = False
-    adapter_kernel_size: Annotated[int, Field(ge=1, le=64)] = 3
-    adapter_stride: Annotated[int, Field(ge=1, le=64)] = 2
-    num_adapter_layers: Annotated[int, Field(ge=0, le=64)] = 3
-    output_hidden_size: Width | None = None
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> "CtcConfig":
+    def _heads_divide(self) -> "EncoderConfig":
         if self.hidden_size % self.num_attention_heads:
             raise ValueError("hidden_size must be a multiple of num_attention_heads")
         return self
@@ -174,6 +130,45 @@ class CtcConfig(FamilyConfig):
     @property
     def n_layers(self) -> int:
         return self.num_hidden_layers
+
+
+class SpectrogramConfig(EncoderConfig):
+    """AST: a vision transformer over patches of a mel spectrogram."""
+
+    model_type: Literal["audio-spectrogram-transformer"]
+    hidden_size: Width = 768
+    num_hidden_layers: Layers = 12
+    num_attention_heads: Heads = 12
+    intermediate_size: Width = 3072
+    hidden_dropout_prob: Probability = 0.0
+    attention_probs_dropout_prob: Probability = 0.0
+    layer_norm_eps: Annotated[float, Field(gt=0, le=1)] = 1e-12
+    patch_size: Annotated[int, Field(ge=1, le=1024)] = 16
+    qkv_bias: bool = True
+    frequency_stride: Annotated[int, Field(ge=1, le=1024)] = 10
+    time_stride: Annotated[int, Field(ge=1, le=1024)] = 10
+    max_length: Positions = 1024
+    num_mel_bins: Annotated[int, Field(ge=8, le=512)] = 128
+
+
+class CtcConfig(EncoderConfig):
+    """What the Wav2Vec2 kin share. A CTC head's vocabulary must be given: it is read from the file."""
+
+    vocab_size: Vocabulary | None = None
+    hidden_dropout: Probability = 0.1
+    activation_dropout: Probability = 0.1
+    attention_dropout: Probability = 0.1
+    feat_proj_dropout: Probability = 0.0
+    final_dropout: Probability = 0.1
+    layerdrop: Probability = 0.1
+    layer_norm_eps: Annotated[float, Field(gt=0, le=1)] = 1e-5
+    ctc_loss_reduction: Literal["sum", "mean"] = "sum"
+    ctc_zero_infinity: bool = False
+    add_adapter: bool = False
+    adapter_kernel_size: Annotated[int, Field(ge=1, le=64)] = 3
+    adapter_stride: Annotated[int, Field(ge=1, le=64)] = 2
+    num_adapter_layers: Annotated[int, Field(ge=0, le=64)] = 3
+    output_hidden_size: Width | None = None
 
 
 class WaveformConfig(CtcConfig):

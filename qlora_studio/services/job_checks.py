@@ -9,6 +9,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import (
+    LEARNS_FROM,
     ClipStatus,
     DatasetStatus,
     ModelStatus,
@@ -26,7 +27,6 @@ from qlora_studio.services.job_schemas import JobCheck
 
 MIN_TRAIN_CLIPS = 2
 MIN_VALIDATION_CLIPS = 1
-_LEARNS_FROM = {Task.SPEECH_TO_TEXT: "text", Task.TEXT_TO_AUDIO: "text", Task.AUDIO_CLASSIFICATION: "label"}
 _TYPES = (TrainingType.QLORA, TrainingType.LORA, TrainingType.PRETRAINING)
 
 
@@ -89,7 +89,7 @@ def command_of(spec: TrainSpec) -> str:
 
 def usable_clips(clips: Iterable[ClipItem], task: Task) -> Iterable[ClipItem]:
     """The clips that the task can learn from: those with words, or with a label."""
-    wanted = _LEARNS_FROM.get(task)
+    wanted = LEARNS_FROM.get(task)
     if wanted is None:
         return clips
     return (clip for clip in clips if (getattr(clip, wanted) or "").strip())
@@ -127,7 +127,7 @@ def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Da
     n_left_out -= sum(counts.values())
     if n_left_out:
         what = f"{n_left_out} clip is" if n_left_out == 1 else f"{n_left_out} clips are"
-        check.warnings.append(f"{what} left out: without {_LEARNS_FROM.get(dataset.task, 'label')}.")
+        check.warnings.append(f"{what} left out: without {LEARNS_FROM.get(dataset.task, 'label')}.")
     metrics = DECIDING.get(dataset.task, ("loss",))
     left_open = EvaluationSpec.model_fields["metric"].default  # then the worker takes the task's first
     if spec.evaluation.metric not in (*metrics, left_open):
@@ -138,8 +138,8 @@ def _count_usable(session: Session, dataset: Dataset) -> dict[Split, int]:
     query = select(Clip.split, func.count()).where(
         col(Clip.dataset_id) == dataset.id, col(Clip.status) == ClipStatus.OK
     )
-    if dataset.task in _LEARNS_FROM:
-        wanted = getattr(Clip, _LEARNS_FROM[dataset.task])
+    if dataset.task in LEARNS_FROM:
+        wanted = getattr(Clip, LEARNS_FROM[dataset.task])
         query = query.where(func.trim(func.coalesce(wanted, "")) != "")
     found = dict(session.exec(query.group_by(col(Clip.split))).all())
     return {split: int(found.get(split, 0)) for split in Split}

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import reflex as rx
 
 from qlora_studio.contracts.enums import AdapterStage, Role
-from qlora_studio.contracts.metrics import METRICS, Metric, first_of
+from qlora_studio.contracts.metrics import METRICS, first_of
 from qlora_studio.core.errors import NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
@@ -159,6 +159,7 @@ def adapter_row(view: AdapterView) -> AdapterRow:
     created = formats.when(adapter.created_at)
     metric = first_of(adapter.metrics)
     before, now = adapter.base_metrics.get(metric.key), adapter.metrics.get(metric.key)
+    change = f"{formats.figure(metric, before)} → {formats.figure(metric, now)}"
     return AdapterRow(
         id=adapter.id,
         name=adapter.name,
@@ -166,7 +167,7 @@ def adapter_row(view: AdapterView) -> AdapterRow:
         download=f"/api/v1/adapters/{adapter.id}/download",
         model=view.model_name,
         stage=adapter.stage.value,
-        result=f"{metric.short} {_shown(metric, before)} → {_shown(metric, now)}" if now is not None else "–",
+        result=f"{metric.short} {change}" if now is not None else "–",
         size=formats.size(adapter.size_bytes),
         created=created.relative,
         created_exact=created.exact,
@@ -205,12 +206,9 @@ def metric_rows(view: AdapterView) -> list[MetricRow]:
         is_changed = base is not None and now is not None and now != base
         is_better = is_changed and (now > base) is metric.is_higher_better
         name = metric.name[:1].upper() + metric.name[1:]
-        rows.append(MetricRow(name, _shown(metric, base), _shown(metric, now), change, is_better))
+        shown = formats.figure(metric, base), formats.figure(metric, now)
+        rows.append(MetricRow(name, *shown, change, is_better))
     return rows
-
-
-def _shown(metric: Metric, value: float | None) -> str:
-    return formats.percent(value) if metric.is_share else formats.number(value)
 
 
 def _page(actor: User, wanted: dict[str, Any]) -> tuple[list[AdapterRow], int]:

@@ -1,8 +1,10 @@
 """Numbers and times as people read them. Rows hold the results, ready to show."""
 
+import math
 from datetime import datetime
 from typing import NamedTuple
 
+from qlora_studio.contracts.metrics import Metric
 from qlora_studio.core.clock import utc_now
 
 
@@ -69,6 +71,13 @@ def number(value: float | None, digits: int = 4) -> str:
     if value is None:
         return "–"
     return f"{value:.{digits}g}"
+
+
+def figure(metric: Metric, value: float | None) -> str:
+    """A figure of held-out clips, a share in percent; `–` for None and what is no number."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return percent(value) if metric.is_share else number(value)
 
 
 def parameters(n: int | None) -> str:

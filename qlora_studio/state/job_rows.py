@@ -178,8 +178,8 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         epochs=f"{job.epoch:.2f}" if job.epoch else "–",
         eta=formats.duration(job.eta_s) if is_active else "–",
         metric_name=metric.name,
-        before=_value(metric, before),
-        now=_value(metric, now),
+        before=formats.figure(metric, before),
+        now=formats.figure(metric, now),
         change=change,
         is_better=is_better,
         has_classes="accuracy" in (metric.key, *job.base_metrics, *job.last_metrics),
@@ -272,12 +272,6 @@ def _plain(word: str) -> str:
     return "".join(c for c in word.casefold() if c.isalnum()) or word
 
 
-def _value(metric: Metric, value: float | None) -> str:
-    if value is None or not math.isfinite(value):
-        return "–"
-    return formats.percent(value) if metric.is_share else formats.number(value)
-
-
 def _change(metric: Metric, before: float | None, now: float | None) -> tuple[str, bool]:
     """`51 % fewer word errors` and whether that is good."""
     if before is None or now is None or not before:
@@ -292,8 +286,8 @@ def _change(metric: Metric, before: float | None, now: float | None) -> tuple[st
 def _short_metric(metric: Metric, before: float | None, now: float | None) -> str:
     if now is None:
         return "–"
-    arrow = f"{_value(metric, before)} → " if before is not None else ""
-    return f"{metric.short} {arrow}{_value(metric, now)}"
+    arrow = f"{formats.figure(metric, before)} → " if before is not None else ""
+    return f"{metric.short} {arrow}{formats.figure(metric, now)}"
 
 
 def _short_progress(view: JobView) -> str:

@@ -95,6 +95,8 @@ def test_a_spectrogram_transformer_is_understood(tmp_path: Path) -> None:
     assert checked.layers.targets == ["fc1", "fc2", "k_proj", "o_proj", "q_proj", "v_proj"]
     assert checked.processor.json_files["preprocessor_config.json"]["mean"] == -4.25
     assert checked.window_s == 1.28
+    with pytest.raises(ModelRefused, match="multiple of num_attention_heads"):
+        check_folder(ast_folder(tmp_path / "odd", num_attention_heads=3))
 
 
 def test_a_headless_model_is_refused(tmp_path: Path) -> None:
