@@ -87,6 +87,11 @@ class SampleEvent(_Event):
     error: float | None = None
     top: list[ClassProbability] | None = None
 
+    @property
+    def details(self) -> dict[str, Any]:
+        """What only some tasks tell, as JSON values."""
+        return self.model_dump(mode="json", include={"top"}, exclude_none=True)
+
 
 class CheckpointEvent(_Event):
     type: Literal["checkpoint"] = "checkpoint"

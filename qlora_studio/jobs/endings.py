@@ -1,5 +1,6 @@
 """Writes down how a job ended: its final state, and the adapter that it leaves."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from qlora_studio.jobs import outcome as outcomes
 from qlora_studio.jobs import stamps, transitions
 from qlora_studio.jobs.ingest import name_eval_values
 from qlora_studio.storage import layout
+
+MAX_REPORT = 200_000  # characters; a larger one stays in the run's `result.json`
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +65,8 @@ def _from_result(result: ResultFile) -> dict[str, Any]:
         values["base_metrics"] = name_eval_values(result.base_metrics)
     if result.metrics:
         values["best_metrics"] = name_eval_values(result.metrics) | {"step": result.best_step or result.step}
+    if len(json.dumps(result.extra)) <= MAX_REPORT:
+        values["report"] = result.extra
     return values
 
 

@@ -179,7 +179,11 @@ class Ingest:
     def _write_row(self, session: Session) -> None:
         for sample in self._samples:
             session.merge(
-                JobSample(job_id=self.job_id, **sample.model_dump(include=set(JobSample.model_fields)))
+                JobSample(
+                    job_id=self.job_id,
+                    details=sample.details,
+                    **sample.model_dump(include=set(JobSample.model_fields) - {"details"}),
+                )
             )
         values = self._row | {"event_offset": self._reader.offset, "last_seq": self._reader.last_seq}
         session.execute(

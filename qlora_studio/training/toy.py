@@ -130,6 +130,7 @@ class ToyRun:
             base_metrics=base,
             best_step=self.best[1],
             samples_per_s=240.0,
+            extra={"n_train": len(self.panel)},
         )
 
 

@@ -1,5 +1,6 @@
 import json
 
+from qlora_studio.contracts.events import SampleEvent
 from qlora_studio.jobs.events import EventReader
 
 
@@ -45,3 +46,10 @@ def test_an_endless_line_does_not_stop_the_reader(tmp_path):
     while reader.has_more():
         seen += reader.read()
     assert [e.seq for e in seen] == [1]
+
+
+def test_the_details_of_a_sample_are_what_only_its_task_tells():
+    common = {"seq": 1, "ts": 1.0, "step": 3, "clip_id": "a", "reference": "drum", "now": "bass"}
+    top = [{"label": "bass", "probability": 0.75}]
+    assert SampleEvent(**common, top=top).details == {"top": top}
+    assert SampleEvent(**common).details == {}

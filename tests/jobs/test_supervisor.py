@@ -40,6 +40,7 @@ def test_a_job_runs_to_its_end_and_leaves_an_adapter(supervisor, make_job):
     assert (done.step, done.total_steps, done.attempt) == (12, 12, 1)
     assert done.base_metrics["wer"] > done.best_metrics["wer"]
     assert done.started_at <= done.finished_at
+    assert done.report == {"n_train": 3}
     assert loss_steps(job.id) == list(range(1, 13))
     with read() as session:
         adapter = session.exec(select(Adapter).where(Adapter.job_id == job.id)).one()

@@ -13,7 +13,11 @@ from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type
 
 
 class Adapter(SQLModel, table=True):
-    """A PEFT adapter on disk. `metrics` and `base_metrics` are from the same held-out clips."""
+    """A PEFT adapter on disk. `metrics` and `base_metrics` are from the same held-out clips.
+
+    `certificate` tells what the adapter does to its base model, `origin` where one comes from that was made
+    elsewhere; both are empty where there is nothing to tell.
+    """
 
     __tablename__ = "adapter"
 
@@ -31,4 +35,6 @@ class Adapter(SQLModel, table=True):
     size_bytes: int = Field(default=0)
     metrics: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     base_metrics: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
+    certificate: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
+    origin: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     created_at: datetime = Field(default_factory=utc_now, index=True, sa_type=UtcDateTime)

@@ -47,6 +47,7 @@ class Job(SQLModel, table=True):
     last_metrics: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     best_metrics: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     base_metrics: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
+    report: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     peak_rss_bytes: int | None = Field(default=None)
     samples_per_s: float | None = Field(default=None)
     pid: int | None = Field(default=None)
@@ -60,7 +61,10 @@ class Job(SQLModel, table=True):
 
 
 class JobSample(SQLModel, table=True):
-    """What the model said of one clip of the fixed panel at one evaluation."""
+    """What the model said of one clip of the fixed panel at one evaluation.
+
+    `details` tells what a text cannot: `SampleEvent.details`.
+    """
 
     __tablename__ = "job_sample"
 
@@ -71,6 +75,7 @@ class JobSample(SQLModel, table=True):
     base: str | None = Field(default=None, sa_type=Text)
     now: str = Field(default="", sa_type=Text)
     error: float | None = Field(default=None)
+    details: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
 
 
 class WizardDraft(SQLModel, table=True):
