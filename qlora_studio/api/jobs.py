@@ -19,7 +19,7 @@ from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.jobs.metrics import MAX_POINTS
 from qlora_studio.services import adapters, job_reading, jobs
-from qlora_studio.services.job_schemas import JobPublic, StopRequest
+from qlora_studio.services.job_schemas import JobDetail, JobPublic, StopRequest
 
 router = APIRouter(tags=["Jobs"])
 
@@ -123,10 +123,10 @@ def create_job(
 
 
 @router.get("/jobs/{job_id}")
-def get_job(job_id: str, user: CurrentUser) -> JobPublic:
-    """Return a job."""
+def get_job(job_id: str, user: CurrentUser) -> JobDetail:
+    """Return a job, with what its result tells beyond figures."""
     with db.read() as session:
-        return JobPublic.of(jobs.get_view(session, actor=user, job_id=job_id))
+        return JobDetail.of(jobs.get_view(session, actor=user, job_id=job_id))
 
 
 @router.delete("/jobs/{job_id}", status_code=204)

@@ -18,7 +18,7 @@ from qlora_studio.commands.console import (
 from qlora_studio.contracts.enums import JobStatus, StopMode
 from qlora_studio.core.errors import Conflict
 from qlora_studio.services import adapters, job_reading, jobs
-from qlora_studio.services.job_schemas import JobPublic, percent_of
+from qlora_studio.services.job_schemas import JobDetail, JobPublic, percent_of
 
 ZipPath = Annotated[Path | None, typer.Option("--to", help="Where to write the zip.")]
 app = typer.Typer(help="Training jobs: list, show, stop, logs.", no_args_is_help=True)
@@ -50,7 +50,7 @@ def list_(
 def show(job_id: str, user: UserName = "") -> None:
     """Show everything known of a job, as JSON."""
     with acting(user) as (session, actor):
-        print_json(JobPublic.of(jobs.get_view(session, actor=actor, job_id=job_id)))
+        print_json(JobDetail.of(jobs.get_view(session, actor=actor, job_id=job_id)))
 
 
 @app.command("stop")

@@ -7,6 +7,9 @@ import reflex as rx
 from qlora_studio.components.player import player
 from qlora_studio.components.status import badge
 
+_WRONG = "text-danger underline decoration-wavy decoration-1 underline-offset-4"
+_MISSING = "text-muted-foreground line-through"
+
 
 def sample_card(row: Any) -> rx.Component:
     """One clip: its sound, its reference, and both transcripts with their differences marked."""
@@ -21,16 +24,16 @@ def sample_card(row: Any) -> rx.Component:
                 rx.fragment(),
             ),
             rx.cond(
-                row.is_exact,
-                badge("Exact", icon="check", tone="success"),
-                badge(row.error, icon="ear", tone="warning"),
+                row.is_right,
+                badge(row.verdict, icon="check", tone="success"),
+                badge(row.verdict, icon="ear", tone="warning"),
             ),
             class_name="flex items-center justify-between gap-4 mb-3",
         ),
         rx.el.dl(
             _line("Reference", rx.el.span(row.reference)),
             rx.cond(row.has_base, _line("Base", _words(row.base)), rx.fragment()),
-            _line("Now", _words(row.now)),
+            _line("Now", rx.cond(row.classes.length() > 0, _classes(row.classes), _words(row.now))),
             class_name="m-0 grid grid-cols-[5.5rem_1fr] gap-x-3 gap-y-1.5 text-[13px]",
         ),
         class_name="py-4 border-b border-border last:border-0",
@@ -47,8 +50,9 @@ def legend() -> rx.Component:
     )
 
 
-_WRONG = "text-danger underline decoration-wavy decoration-1 underline-offset-4"
-_MISSING = "text-muted-foreground line-through"
+def class_legend() -> rx.Component:
+    """What the bars mean."""
+    return rx.el.span("The likeliest classes and how sure the model is of each")
 
 
 def _line(name: str, content: rx.Component) -> rx.Component:
@@ -66,4 +70,23 @@ def _word(word: Any) -> rx.Component:
     return rx.el.span(
         rx.el.span(word.text, class_name=rx.match(word.kind, ("wrong", _WRONG), ("missing", _MISSING), "")),
         " ",
+    )
+
+
+def _classes(classes: Any) -> rx.Component:
+    return rx.el.ul(rx.foreach(classes, _class), class_name="list-none m-0 p-0 grid gap-1 max-w-[420px]")
+
+
+def _class(row: Any) -> rx.Component:
+    bar = rx.el.span(
+        style={"width": row.share.replace(" ", "")},
+        class_name=rx.cond(row.is_right, "block h-full bg-success", "block h-full bg-chart-1"),
+    )
+    return rx.el.li(
+        rx.el.span(
+            row.label, class_name=rx.cond(row.is_right, "truncate font-medium", "truncate"), title=row.label
+        ),
+        rx.el.span(bar, class_name="h-1.5 rounded-full bg-muted overflow-hidden", aria_hidden="true"),
+        rx.el.span(row.share, class_name="tabular text-right text-muted-foreground"),
+        class_name="grid grid-cols-[8rem_1fr_3rem] gap-2 items-center",
     )

@@ -9,6 +9,7 @@ from qlora_studio.components.details import key_values
 from qlora_studio.components.status import progress_bar
 from qlora_studio.components.surfaces import card, grid
 from qlora_studio.pages.job_charts import loss_chart, quality_chart
+from qlora_studio.pages.job_confusion import confusion_card
 from qlora_studio.state.job import JobState
 
 
@@ -22,6 +23,7 @@ def overview_tab() -> rx.Component:
             columns="lg:grid-cols-2",
             class_name="mt-4",
         ),
+        confusion_card(),
         card(_facts(), title="Details", class_name="mt-4"),
     )
 
@@ -44,7 +46,7 @@ def _headline() -> rx.Component:
                 job.change != "",
                 rx.cond(
                     job.is_better,
-                    rx.icon("trending-down", size=14, class_name="text-success", aria_hidden="true"),
+                    rx.cond(job.has_classes, _trend("trending-up"), _trend("trending-down")),
                     rx.icon("minus", size=14, class_name="text-muted-foreground", aria_hidden="true"),
                 ),
                 rx.fragment(),
@@ -55,6 +57,10 @@ def _headline() -> rx.Component:
             class_name="flex items-center gap-1.5 text-[13px] text-muted-foreground mt-1.5",
         ),
     )
+
+
+def _trend(icon: str) -> rx.Component:
+    return rx.icon(icon, size=14, class_name="text-success", aria_hidden="true")
 
 
 def _progress() -> rx.Component:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel
 
@@ -81,7 +81,7 @@ class JobPublic(BaseModel):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, view: JobView) -> "JobPublic":
+    def of(cls, view: JobView) -> Self:
         """Return the public form of a job."""
         job = view.job
         same = set(cls.model_fields) - {"progress", "metrics", "model_name", "dataset_name"}
@@ -101,6 +101,12 @@ class JobPublic(BaseModel):
             ),
             metrics=MetricsPublic(last=job.last_metrics, best=job.best_metrics, base=job.base_metrics),
         )
+
+
+class JobDetail(JobPublic):
+    """One job alone: `report` is what its result tells beyond figures, such as a confusion matrix."""
+
+    report: dict[str, Any]
 
 
 def percent_of(job: Job) -> float:

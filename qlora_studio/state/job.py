@@ -12,6 +12,7 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
 from qlora_studio.services import jobs
 from qlora_studio.state.auth import authorized, require_session
+from qlora_studio.state.confusion import NOTHING, Confusion
 from qlora_studio.state.dialogs import DialogState
 from qlora_studio.state.job_curves import Curves
 from qlora_studio.state.job_look import JobLook
@@ -34,6 +35,7 @@ class JobState(DialogState, rx.State):
     load_error: str = ""
     curves: Curves = {}
     tail: Curves = {}
+    confusion: Confusion = NOTHING
     samples: list[SampleRow] = []
     sample_steps: list[list[str]] = []
     sample_step: str = ""
@@ -50,7 +52,7 @@ class JobState(DialogState, rx.State):
         """Build the page from what is stored, then watch."""
         self._read_address()
         if self.job.id != self._shown_id():
-            self.is_loading, self.job, self.dialog = True, JobPage(), ""
+            self.is_loading, self.job, self.dialog, self.confusion = True, JobPage(), "", NOTHING
             self.curves, self.tail, self.samples, self.log = {}, {}, [], []
         self.load_error = ""
         try:

@@ -10,6 +10,7 @@ from qlora_studio.db.models.user import User
 from qlora_studio.jobs import run_files
 from qlora_studio.services import job_checks, job_reading, jobs
 from qlora_studio.services.job_schemas import JobView
+from qlora_studio.state.confusion import confusion_of
 from qlora_studio.state.job_curves import CurveFeed
 from qlora_studio.state.job_rows import JobPage, job_page, log_rows, sample_row
 
@@ -81,7 +82,8 @@ class JobLook:
             view = jobs.get_view(session, actor=self._actor, job_id=self._job_id)
         self.is_over = view.job.status in TERMINAL_STATUSES
         self._page = _page_of(view)
-        return {"job": self._page}
+        found: dict[str, Any] = {"job": self._page}
+        return found | {"confusion": confusion_of(view.job.report)} if self.is_over else found
 
     def _samples(self) -> dict[str, Any]:
         if self._tab != "samples":

@@ -3,6 +3,7 @@
 import difflib
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, TERMINAL_STATUSES, ExitReason, JobStatus
 from qlora_studio.contracts.metrics import METRICS, Metric, first_of
@@ -105,8 +106,17 @@ class Word:
 
 
 @dataclass(frozen=True)
+class ClassRow:
+    """A class that a clip may be of, and how likely the model finds it."""
+
+    label: str
+    share: str
+    is_right: bool
+
+
+@dataclass(frozen=True)
 class SampleRow:
-    """One clip of the fixed panel."""
+    """One clip of the fixed panel. `classes` are the likeliest ones, where there are any."""
 
     clip_id: str
     duration_s: str
@@ -115,8 +125,9 @@ class SampleRow:
     base: list[Word]
     has_base: bool
     now: list[Word]
-    error: str
-    is_exact: bool
+    classes: list[ClassRow]
+    verdict: str
+    is_right: bool
 
 
 @dataclass(frozen=True)
@@ -236,18 +247,33 @@ def next_action(job: Job) -> NextAction:
 
 
 def sample_row(sample: JobSample, clip: Clip | None) -> SampleRow:
-    """Return one clip of the panel with its words compared."""
+    """Return one clip of the panel with its words compared, or its likeliest classes."""
+    classes = [_class_row(top, sample.reference) for top in sample.details.get("top", [])]
     return SampleRow(
         clip_id=sample.clip_id,
         duration_s=f"{clip.duration_s:.3f}" if clip else "",
         peaks=peaks_text(clip.peaks) if clip else "",
         reference=sample.reference,
-        base=compare(sample.reference, sample.base or ""),
+        base=[Word(sample.base or "", "same")] if classes else compare(sample.reference, sample.base or ""),
         has_base=sample.base is not None,
         now=compare(sample.reference, sample.now),
-        error=f"{formats.percent(sample.error, 0)} wrong",
-        is_exact=sample.error == 0,
+        classes=classes,
+        verdict=_verdict(sample, has_classes=bool(classes)),
+        is_right=sample.now == sample.reference if classes else sample.error == 0,
     )
+
+
+def _class_row(top: dict[str, Any], reference: str) -> ClassRow:
+    label = str(top["label"])
+    return ClassRow(label, formats.percent(top["probability"], 0), label == reference)
+
+
+def _verdict(sample: JobSample, *, has_classes: bool) -> str:
+    """How right an output is; of a class, how likely the model finds the right one."""
+    if not has_classes:
+        return "Exact" if sample.error == 0 else f"{formats.percent(sample.error, 0)} wrong"
+    sure = formats.percent(None if sample.error is None else 1 - sample.error, 0)
+    return f"Right, {sure} sure" if sample.now == sample.reference else f"Wrong, {sure} for the right class"
 
 
 def compare(reference: str, text: str) -> list[Word]:

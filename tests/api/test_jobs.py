@@ -66,7 +66,7 @@ def test_a_launched_job_has_the_fields_of_the_contract(client, job):
     assert set(job["progress"]) == {"step", "total_steps", "epoch", "percent", "eta_s"}
     assert {"last", "best"} <= set(job["metrics"])
     assert (job["attempt"], job["pid"], job["adapter_id"], job["reason"]) == (1, None, None, None)
-    assert client.get(f"/jobs/{job['id']}").json() == job
+    assert client.get(f"/jobs/{job['id']}").json() == job | {"report": {}}
     listed = client.get("/jobs", params={"query": "prompts", "status": "queued", "sort": "-name"}).json()
     assert (listed["items"], listed["total"], listed["page"], listed["page_size"]) == ([job], 1, 1, 25)
 

@@ -6,11 +6,11 @@ import pytest
 
 from qlora_studio.contracts.enums import ExitReason, JobStatus, TrainingType
 from qlora_studio.core.clock import utc_now
-from qlora_studio.db.models import Job
+from qlora_studio.db.models import Job, JobSample
 from qlora_studio.jobs import metrics
 from qlora_studio.services.job_schemas import JobView
 from qlora_studio.state.job_curves import MAX_TAIL, CurveFeed
-from qlora_studio.state.job_rows import Word, compare, job_page, job_row
+from qlora_studio.state.job_rows import Word, compare, job_page, job_row, sample_row
 from qlora_studio.storage import layout
 
 
@@ -154,3 +154,22 @@ def test_not_a_number_is_a_gap(data_folder):
 )
 def test_a_worker_that_has_not_looked_yet_is_where_the_forecast_put_it(device, forecast, shown):
     assert job_page(view(forecast=forecast), device=device, checkpoint_step=None).device == shown
+
+
+def test_a_sample_of_classes_says_how_sure_the_model_is_of_the_right_one():
+    top = [{"label": "bass", "probability": 0.7}, {"label": "drum", "probability": 0.2}]
+    values = {"job_id": "job_1", "step": 1, "clip_id": "c", "reference": "drum", "details": {"top": top}}
+    row = sample_row(JobSample(**values, now="bass", error=0.8), None)
+    assert (row.verdict, row.is_right) == ("Wrong, 20 % for the right class", False)
+    assert [(c.label, c.share, c.is_right) for c in row.classes] == [
+        ("bass", "70 %", False),
+        ("drum", "20 %", True),
+    ]
+    row = sample_row(JobSample(**{**values, "reference": "bass"}, now="bass", error=0.3), None)
+    assert (row.verdict, row.is_right) == ("Right, 70 % sure", True)
+
+
+def test_a_sample_of_speech_says_how_many_words_are_wrong():
+    values = {"job_id": "job_1", "step": 1, "clip_id": "c", "reference": "one two", "now": "one two"}
+    assert sample_row(JobSample(**values, error=0.0), None).verdict == "Exact"
+    assert sample_row(JobSample(**values, error=0.5), None).verdict == "50 % wrong"
