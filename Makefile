@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+TRAININGS := tests/training tests/ingest
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export REFLEX_USE_NPM := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run build check test screens bench faults security starter clean help
+.PHONY: run build check lint fast test screens bench faults security starter clean help
 
 help: ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,15 +21,22 @@ build: $(STAMP) ## Build the pages only
 	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
 
 check: $(DEV_STAMP) ## Lint, types, layers and the fast tests
+	@$(MAKE) --no-print-directory -j2 lint fast
+
+lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+fast:
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile -m "not slow and not browser and not gpu"
 
+# Trainings share the cores; what watches clocks or a browser has them to itself.
 test: check .cache/chromium ## Everything: check, then trainings in subprocesses and a real browser
 	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
-	$(BIN)/pytest -q -m "(slow or browser) and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist load -m "slow and not browser and not gpu" $(TRAININGS)
+	$(BIN)/pytest -q -m "(slow or browser) and not gpu" $(TRAININGS:%=--ignore=%)
 
 screens: $(DEV_STAMP) .cache/chromium ## Walk every page in Chromium at three widths, light and dark, into .screens/
 	$(BIN)/python -m scripts.screens

@@ -93,6 +93,7 @@ def s3(monkeypatch, data_folder) -> Iterator[Any]:
     thread.join()
 
 
+@pytest.mark.slow
 def test_a_public_bucket_is_read_without_any_key(dataset, s3):
     result, clips = taken_in(dataset(endpoint_url=s3.endpoint))
     assert (result.status, result.error) == (DatasetStatus.READY, None)
@@ -104,6 +105,7 @@ def test_a_public_bucket_is_read_without_any_key(dataset, s3):
     assert set(s3.seen) == {""}, "anonymous, whatever keys the server has"
 
 
+@pytest.mark.slow
 def test_a_closed_bucket_stays_closed_whatever_the_server_may_read(dataset, s3):
     s3.put_object_acl(Bucket="lab", Key="calls/a.wav", ACL="private")
     result, clips = taken_in(dataset(endpoint_url=s3.endpoint))
@@ -112,6 +114,7 @@ def test_a_closed_bucket_stays_closed_whatever_the_server_may_read(dataset, s3):
     assert set(s3.seen[1:]) == {""}
 
 
+@pytest.mark.slow
 def test_the_owners_key_is_used_and_no_other(dataset, s3, user):
     form = credentials.S3Key(kind="s3", name="mine", key=SecretStr("AKIAMINE"), secret=SecretStr("my-secret"))
     with engine.write() as session:
@@ -128,6 +131,7 @@ def test_the_owners_key_is_used_and_no_other(dataset, s3, user):
     assert (result.status, s3.seen) == (DatasetStatus.ERROR, [])
 
 
+@pytest.mark.slow
 def test_keys_that_lead_out_are_not_followed_and_names_stay_apart(dataset, s3):
     for key in ("calls/../../evil.wav", "calls/x/../y.wav", "calls/folder/"):
         s3.put_object(Bucket="lab", Key=key, Body=b"x", ACL="public-read")
@@ -136,6 +140,7 @@ def test_keys_that_lead_out_are_not_followed_and_names_stay_apart(dataset, s3):
     assert {n for n, c in clips.items() if (c.reason or "").startswith("Outside")} == {"evil.wav", "x/y.wav"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [("s3://nowhere/calls", "no such bucket"), ("s3://lab/nothing", "Nothing that may be a recording")],
@@ -146,6 +151,7 @@ def test_what_is_not_there_is_said_so(dataset, s3, url, sentence):
     assert sentence in result.error
 
 
+@pytest.mark.slow
 def test_caps_are_kept_before_anything_is_fetched(dataset, s3, monkeypatch):
     monkeypatch.setenv("QLORA_STUDIO_MAX_UPLOAD_BYTES", "7000")
     get_settings.cache_clear()
@@ -157,6 +163,7 @@ def test_caps_are_kept_before_anything_is_fetched(dataset, s3, monkeypatch):
     assert "more than 2 files" in result.error
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_allowed_any_more_is_not_asked(dataset, s3, monkeypatch):
     monkeypatch.setenv("QLORA_STUDIO_S3_ENDPOINTS", "")
     get_settings.cache_clear()
@@ -226,6 +233,7 @@ def google(monkeypatch) -> Iterator[type[Google]]:
     thread.join()
 
 
+@pytest.mark.slow
 def test_a_public_bucket_of_google_is_read_without_any_key(dataset, google):
     result, clips = taken_in(dataset("gs://lab/calls/"))
     assert (result.status, result.error) == (DatasetStatus.READY, None)
@@ -233,6 +241,7 @@ def test_a_public_bucket_of_google_is_read_without_any_key(dataset, google):
     assert set(google.seen) == {None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bucket", "sentence"), [("private", "doesn't let us read it"), ("nowhere", "no such bucket")]
 )

@@ -82,6 +82,7 @@ def test_a_crash_leaves_no_result(spec: WorkerSpec) -> None:
     assert not (spec.attempt_path / "result.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["file", "signal"])
 def test_stop_and_keep_then_resume(spec: WorkerSpec, how: str) -> None:
     process = start(spec, STEP_S="0.1")

@@ -144,6 +144,7 @@ def test_4_bit_layers_hold_the_weights_of_the_file(
         assert (rounded - original).norm() < 0.15 * original.norm(), name
 
 
+@pytest.mark.slow
 def test_the_first_losses_are_the_golden_ones(
     tmp_path: Path, tones_path: Path, model_paths: dict[str, Path]
 ) -> None:
@@ -157,6 +158,7 @@ def test_the_first_losses_are_the_golden_ones(
 GOLDEN_WAV2VEC2 = [1.0887, 1.0928, 1.1343, 1.0349]
 
 
+@pytest.mark.slow
 def test_events_and_result_tell_classes_confusions_and_the_worst_samples(
     tmp_path: Path, tones_path: Path, model_paths: dict[str, Path]
 ) -> None:
@@ -237,6 +239,7 @@ def test_a_new_head_starts_at_the_logarithm_of_the_number_of_classes(
     assert float(loss) == pytest.approx(math.log(3), abs=0.1)
 
 
+@pytest.mark.slow
 def test_an_unknown_label_is_left_out_and_counted(
     tmp_path: Path, tones_path: Path, model_paths: dict[str, Path]
 ) -> None:
@@ -263,6 +266,7 @@ def test_one_class_is_refused_with_a_sentence(tmp_path: Path, model_paths: dict[
     assert (result.reason, result.message) == (ExitReason.BAD_DATA, sentence)
 
 
+@pytest.mark.slow
 def test_a_long_clip_is_heard_from_its_beginning(
     tmp_path: Path, tones_path: Path, model_paths: dict[str, Path]
 ) -> None:

@@ -56,7 +56,10 @@ def _measure(spec: Any, model: Any) -> dict[str, float | None]:
     )
 
 
-@pytest.mark.parametrize("family", ["ctc", "whisper"])
+BOTH = ["ctc", pytest.param("whisper", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("family", BOTH)
 def test_adapter_learns_and_loads_in_plain_peft(
     family: str, tmp_path: Path, clips_path: Path, ctc_path: Path, whisper_path: Path
 ) -> None:
@@ -83,21 +86,21 @@ def test_adapter_learns_and_loads_in_plain_peft(
     assert "/" not in (adapter_path / "README.md").read_text().split("```")[0].replace("pytorch/", "")
 
 
+@pytest.mark.parametrize("family", BOTH)
 def test_the_first_losses_are_the_golden_ones(
-    tmp_path: Path, clips_path: Path, ctc_path: Path, whisper_path: Path
+    family: str, tmp_path: Path, clips_path: Path, ctc_path: Path, whisper_path: Path
 ) -> None:
-    golden = {"ctc": GOLDEN_CTC, "whisper": GOLDEN_WHISPER}
-    for name, base_path in (("ctc", ctc_path), ("whisper", whisper_path)):
-        exact = {"max_steps": 4, "mode": "exact"}
-        spec = tiny.make_spec(tmp_path / name, base_path, clips_path, optimization=exact)
-        run(spec)
-        assert losses(spec) == pytest.approx(golden[name], abs=2e-3)
+    exact = {"max_steps": 4, "mode": "exact"}
+    base_path = ctc_path if family == "ctc" else whisper_path
+    spec = tiny.make_spec(tmp_path, base_path, clips_path, optimization=exact)
+    run(spec)
+    assert losses(spec) == pytest.approx(GOLDEN[family], abs=2e-3)
 
 
-GOLDEN_CTC = [8.2858, 8.3409, 7.9955, 7.6812]
-GOLDEN_WHISPER = [5.5541, 5.5458, 5.5130, 5.4821]
+GOLDEN = {"ctc": [8.2858, 8.3409, 7.9955, 7.6812], "whisper": [5.5541, 5.5458, 5.5130, 5.4821]}
 
 
+@pytest.mark.slow
 def test_stop_keeps_a_usable_adapter_and_resume_ends_as_if_never_stopped(
     tmp_path: Path, clips_path: Path, ctc_path: Path
 ) -> None:
@@ -138,6 +141,7 @@ def test_not_a_number_ends_the_run_at_once(
     assert newest.step == 4
 
 
+@pytest.mark.slow
 def test_pretraining_from_a_config_saves_a_whole_model(tmp_path: Path, clips_path: Path) -> None:
     base_path = tiny.make_wav2vec2_bert(tmp_path / "config", with_weights=False)
     spec = tiny.make_spec(
@@ -160,6 +164,7 @@ def test_pretraining_from_a_config_saves_a_whole_model(tmp_path: Path, clips_pat
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [16, 32])
 def test_lora_without_quantisation(bits: int, tmp_path: Path, clips_path: Path, ctc_path: Path) -> None:
     spec = tiny.make_spec(
@@ -170,6 +175,7 @@ def test_lora_without_quantisation(bits: int, tmp_path: Path, clips_path: Path, 
     assert losses(spec)[-1] < losses(spec)[0]
 
 
+@pytest.mark.slow
 def test_no_validation_clips_is_said_and_trains(tmp_path: Path, ctc_path: Path) -> None:
     listing = tiny.write_clips(tmp_path / "clips", n_train=4, n_validation=0)
     spec = tiny.make_spec(tmp_path / "run", ctc_path, listing, optimization={"max_steps": 2})
@@ -179,6 +185,7 @@ def test_no_validation_clips_is_said_and_trains(tmp_path: Path, ctc_path: Path) 
     assert [event["code"] for event in tiny.read_events(spec, "warning")] == ["no_validation"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_a_checkpoint_keeps_the_older_one(
     tmp_path: Path, clips_path: Path, ctc_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +221,7 @@ def test_a_stop_before_the_first_step_says_that_nothing_is_kept(
     assert "no adapter" in result.message
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_the_best_weights(tmp_path: Path, clips_path: Path, ctc_path: Path) -> None:
     spec = tiny.make_spec(
         tmp_path,

@@ -65,6 +65,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[bytes]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "mode"), [("ctc", "fast"), ("ctc", "exact"), ("whisper", "fast")])
 def test_training_hears_varied_clips_and_evaluation_the_originals(
     family: str,
