@@ -74,8 +74,10 @@ class ClassProbability(BaseModel):
 class SampleEvent(_Event):
     """One clip of the fixed panel at one evaluation; `now` is the model's output at `step`.
 
-    `error` is the clip's word error rate, or 1 minus the probability of the right class. Only classification
-    has `top`: the likeliest classes, at most three, the likeliest first.
+    `error` is the clip's word error rate, 1 minus the probability of the right class, or the mel distance of
+    a made sound in dB. Only classification has `top`: the likeliest classes, at most three, the likeliest
+    first. Only text to audio has `sound` and `base_sound`: files of what the model made, named from the run's
+    folder.
     """
 
     type: Literal["sample"] = "sample"
@@ -86,6 +88,8 @@ class SampleEvent(_Event):
     now: str
     error: float | None = None
     top: list[ClassProbability] | None = None
+    sound: str | None = None
+    base_sound: str | None = None
 
     @property
     def details(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from qlora_studio.contracts.enums import Split, Task, TrainingType
 
 PROTOCOL_VERSION = 1
+SAMPLES_FOLDER = "samples"  # in a run's folder: sounds made for its panel
 
 
 class Strict(BaseModel):
@@ -159,7 +160,10 @@ class ClipItem(BaseModel):
 
 
 class WorkerSpec(BaseModel):
-    """`spec.json` of one attempt. Paths are absolute; `clips_path` is a JSON Lines file of `ClipItem`."""
+    """`spec.json` of one attempt. Paths are absolute; `clips_path` is a JSON Lines file of `ClipItem`.
+
+    `clap_path` is the folder of a CLAP model to judge sounds by, if there is one.
+    """
 
     v: int = PROTOCOL_VERSION
     job_id: str
@@ -176,3 +180,4 @@ class WorkerSpec(BaseModel):
     resume: bool = False
     threads: int | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    clap_path: Path | None = None

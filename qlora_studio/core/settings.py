@@ -18,6 +18,7 @@ class Settings(BaseSettings):
     database_url: str = ""
     model_roots: str = ""
     dataset_roots: str = ""
+    clap_model: str = ""
     slots: int = Field(default=1, ge=0, le=64)
     allowed_hosts: str = ""
     secure_cookies: bool = False
@@ -56,6 +57,11 @@ class Settings(BaseSettings):
     def dataset_root_paths(self) -> list[Path]:
         """Folders under which a server folder may be added as a dataset, resolved."""
         return _split_paths(self.dataset_roots)
+
+    @property
+    def clap_model_path(self) -> Path | None:
+        """Folder of the CLAP model that judges how well sounds fit their texts, if there is one."""
+        return Path(self.clap_model).expanduser().resolve() if self.clap_model.strip() else None
 
     @property
     def url_port_numbers(self) -> frozenset[int]:

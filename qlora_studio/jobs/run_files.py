@@ -6,8 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from qlora_studio.contracts.enums import Split
+from qlora_studio.contracts.enums import Split, Task
 from qlora_studio.contracts.spec import ClipItem, TrainSpec, WorkerSpec
+from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job
 from qlora_studio.storage import atomic, layout
 
@@ -49,6 +50,7 @@ def write_attempt(job: Job, *, model: BaseAudioModel, dataset: Dataset) -> Path:
         run_path=run,
         attempt_path=attempt,
         resume=job.attempt > 1,
+        clap_path=get_settings().clap_model_path if dataset.task is Task.TEXT_TO_AUDIO else None,
     )
     atomic.write_text(attempt / "spec.json", spec.model_dump_json(indent=2) + "\n")
     return attempt

@@ -52,7 +52,7 @@ class CheckedModel:
     @property
     def n_layers(self) -> int:
         """Transformer layers that the task uses: only the encoder's tell sounds apart."""
-        is_whole = self.task is Task.SPEECH_TO_TEXT
+        is_whole = self.task is not Task.AUDIO_CLASSIFICATION
         return (
             self.config.n_layers if is_whole else getattr(self.config, "encoder_layers", self.config.n_layers)
         )
@@ -94,8 +94,10 @@ def check_folder(folder: Path, *, roots: Sequence[Path] = (), task: Task | None 
     tensors = {name: tensor for header in weights for name, tensor in header.tensors.items()}
     if task is Task.SPEECH_TO_TEXT:
         _check_head(tensors, config, family)
-    _check_depth(tensors, config)
+    _check_landmarks(tensors, config, family)
+    _check_depth(tensors, config, family)
     processor = read_processor(folder, family, task)
+    _check_rate(processor, config)
     unknown = sorted(set(cleaned) - set(type(config).model_fields) - _UNREMARKABLE)
     return CheckedModel(
         folder=folder,
@@ -130,6 +132,8 @@ def identify(raw: dict[str, Any], wanted: Task | None = None) -> tuple[Family, s
     for name in names or list(family.architectures)[:1]:
         if name in family.architectures:
             task = family.architectures[name]
+            if wanted is Task.AUDIO_CLASSIFICATION and not family.classifier:
+                raise ModelRefused(f"A {family.label} model makes sound; it can't tell sounds apart.")
             if Task.AUDIO_CLASSIFICATION in (wanted, task):
                 return family, family.classifier, Task.AUDIO_CLASSIFICATION
             return family, name, task
@@ -195,8 +199,33 @@ def _check_head(tensors: dict[str, TensorInfo], config: FamilyConfig, family: Fa
         )
 
 
-def _check_depth(tensors: dict[str, TensorInfo], config: FamilyConfig) -> None:
+def _check_landmarks(tensors: dict[str, TensorInfo], config: FamilyConfig, family: Family) -> None:
+    for name, shape in config.landmarks().items():
+        if name not in tensors:
+            raise ModelRefused(f"The weights lack “{name}”: they are not a complete {family.label} model.")
+        if tensors[name].shape != shape:
+            raise ModelRefused(
+                f"Config and weights disagree: “{name}” should be {_by(shape)} but is "
+                f"{_by(tensors[name].shape)}."
+            )
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " by ".join(f"{n:,}" for n in shape)
+
+
+def _check_rate(processor: Processor, config: FamilyConfig) -> None:
+    """Where the model makes sound, it must be what the feature extractor takes in."""
+    rate = getattr(config, "sampling_rate", processor.sample_rate)
+    if rate != processor.sample_rate:
+        raise ModelRefused(
+            f"The model's codec works at {rate:,} Hz, its feature extractor at {processor.sample_rate:,} Hz."
+        )
+
+
+def _check_depth(tensors: dict[str, TensorInfo], config: FamilyConfig, family: Family) -> None:
     """The weights must have the layers the config describes; a Whisper's encoder may come alone."""
+    tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(family.layers)}
     layers = {match[1] for key in tensors if (match := _LAYER.match(key)) and "conv_layers" not in match[1]}
     n_layers = len({layer for layer in layers if "adapter" not in layer})
     encoder_alone = getattr(config, "encoder_layers", config.n_layers)
@@ -223,6 +252,8 @@ def _sentences(
         f"Weights are safetensors: {files}, {n_tensors:,} tensors, {', '.join(dtypes)}",
         "Weights and config agree",
         f"Feature extractor found: {processor.sample_rate:,} Hz",
-        "Tokenizer found" if task is Task.SPEECH_TO_TEXT else "Takes a head for the classes of your dataset",
+        "Takes a head for the classes of your dataset"
+        if task is Task.AUDIO_CLASSIFICATION
+        else "Tokenizer found",
         "Needs nobody's code",
     )

@@ -51,6 +51,10 @@ class FamilyConfig(BaseModel):
         """The config to load: the keys that were given, nothing else (defaults stay the library's)."""
         return self.model_dump(mode="json", exclude_unset=True)
 
+    def landmarks(self) -> dict[str, tuple[int, ...]]:
+        """Tensors that the weights must hold for the config to be theirs, with their shapes."""
+        return {}
+
     @property
     def width(self) -> int:
         """Size of the hidden states."""

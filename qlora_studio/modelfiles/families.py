@@ -1,7 +1,7 @@
 """The families that train here, as data; and those known but not trainable yet.
 
-Any of them but AST writes down speech; all of them tell sounds apart. For that, the files may be of the
-encoder alone or of a model with another head: the head for one's own classes is made new.
+MusicGen makes sound. Any other but AST writes down speech; all others tell sounds apart. For that, the files
+may be of the encoder alone or of a model with another head: the head for one's own classes is made new.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Any
 
 from qlora_studio.contracts.enums import Task
 from qlora_studio.modelfiles import configs
+from qlora_studio.modelfiles.sound_configs import MusicgenConfig
 
 _READ_DIRECTLY = ("q_proj", "k_proj", "v_proj", "out_proj")  # by WavLM's attention: never through the layer
 _AST_NAMES = (
@@ -31,19 +32,21 @@ class Family:
         model_type: transformers' name in `config.json`.
         label: the name people know.
         architectures: the transformers classes that files may name, with the task they are for.
-        classifier: the transformers class that tells sounds apart.
+        classifier: the transformers class that tells sounds apart; "" if none does.
         attention: last parts of the names of the attention's linear layers.
         not_adapted: parts of names whose layers stay in full precision and take no LoRA.
         head: last part of the output layer's name; "" if the family has no tokenizer.
         renamed: pairs of a layer's name in the files, a regular expression, and in the loaded model.
         max_duration_s: longest clip the model can take, in seconds; None without a limit of its own.
+        frozen: parts of names whose layers go into 4 bits but take no LoRA.
+        layers: how the names of the layers begin that the config counts; "" for all.
     """
 
     model_type: str
     label: str
     schema: type[configs.FamilyConfig]
     architectures: dict[str, Task]
-    classifier: str
+    classifier: str = ""
     attention: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj")
     not_adapted: tuple[str, ...] = ("lm_head", *_CLASS_HEADS)
     head: str = "lm_head"
@@ -51,6 +54,8 @@ class Family:
     tokenizers: tuple[str, ...] = ("Wav2Vec2CTCTokenizer",)
     max_duration_s: float | None = None
     renamed: tuple[tuple[str, str], ...] = ()
+    frozen: tuple[str, ...] = ()
+    layers: str = ""
 
     @property
     def is_ctc(self) -> bool:
@@ -137,12 +142,26 @@ FAMILIES = {
             tokenizers=(),
             renamed=_AST_NAMES,
         ),
+        Family(
+            model_type="musicgen",
+            label="MusicGen",
+            schema=MusicgenConfig,
+            architectures={"MusicgenForConditionalGeneration": Task.TEXT_TO_AUDIO},
+            not_adapted=(
+                *("lm_heads", "embed_tokens", "shared", "relative_attention_bias", "enc_to_dec_proj", "wo"),
+                "audio_encoder",
+            ),
+            frozen=("text_encoder",),
+            head="",
+            feature_extractors=("EncodecFeatureExtractor",),
+            tokenizers=("T5Tokenizer", "T5TokenizerFast"),
+            layers="decoder.",
+        ),
     )
 }
 
 KNOWN_BUT_NOT_YET = {
     "moonshine": "Moonshine",
-    "musicgen": "MusicGen",
     "musicgen_melody": "MusicGen Melody",
     "speecht5": "SpeechT5",
     "qwen2_audio": "Qwen2-Audio",

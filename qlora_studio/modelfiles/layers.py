@@ -35,17 +35,19 @@ class LayerCard:
     Attributes:
         n_parameters: all of them, tied copies not counted twice.
         linear: the layers that go into 4 bits and can take LoRA.
+        n_frozen_parameters: of those that go into 4 bits and take none.
         presets: the names behind "auto", "attention" and "all-linear".
     """
 
     n_parameters: int
     linear: tuple[LinearKind, ...]
     presets: dict[str, list[str]]
+    n_frozen_parameters: int = 0
 
     @property
     def n_linear_parameters(self) -> int:
         """Parameters that 4-bit storage covers; the others stay in 32 bits."""
-        return sum(kind.n_parameters for kind in self.linear)
+        return sum(kind.n_parameters for kind in self.linear) + self.n_frozen_parameters
 
     @property
     def targets(self) -> list[str]:
@@ -55,6 +57,7 @@ class LayerCard:
         """The card in plain values, as kept in the database."""
         return {
             "n_linear_parameters": self.n_linear_parameters,
+            "n_frozen_parameters": self.n_frozen_parameters,
             "linear": [asdict(kind) for kind in self.linear],
             "presets": self.presets,
         }
@@ -68,6 +71,7 @@ def describe_layers(
     A linear layer is a two-dimensional `….weight` that is neither a head nor an embedding.
     """
     counts: Counter[tuple[str, int, int]] = Counter()
+    n_frozen = 0
     if task is Task.AUDIO_CLASSIFICATION:
         tensors = {name: tensor for name, tensor in tensors.items() if not _LEFT_OUT & set(name.split("."))}
     for name, tensor in tensors.items():
@@ -77,6 +81,9 @@ def describe_layers(
         if any(part in family.not_adapted for part in parts):
             continue
         n_out, n_in = tensor.shape
+        if any(part in family.frozen for part in parts):
+            n_frozen += n_out * n_in
+            continue
         counts[(_loaded_name(name, family), n_in, n_out)] += 1
     linear = tuple(LinearKind(name, n_in, n_out, n) for (name, n_in, n_out), n in sorted(counts.items()))
     names = sorted({kind.name for kind in linear})
@@ -85,6 +92,7 @@ def describe_layers(
         n_parameters=sum(t.n_elements for n, t in tensors.items() if not _is_tied_copy(n, tensors, family)),
         linear=linear,
         presets={"auto": _auto(family, names, task), "attention": attention, "all-linear": names},
+        n_frozen_parameters=n_frozen,
     )
 
 
@@ -106,8 +114,9 @@ def _auto(family: Family, names: list[str], task: Task) -> list[str]:
 
 
 def _is_tied_copy(name: str, tensors: Mapping[str, TensorInfo], family: Family) -> bool:
-    return (
-        family.model_type == "whisper"
-        and name == "proj_out.weight"
-        and ("model.decoder.embed_tokens.weight" in tensors)
-    )
+    copies = {
+        "whisper": ("proj_out.weight", "model.decoder.embed_tokens.weight"),
+        "musicgen": ("text_encoder.encoder.embed_tokens.weight", "text_encoder.shared.weight"),
+    }
+    copy, original = copies.get(family.model_type, ("", ""))
+    return name == copy and original in tensors

@@ -63,7 +63,7 @@ def read_processor(folder: Path, family: Family, task: Task = Task.SPEECH_TO_TEX
         ModelRefused: one is missing or of another family.
     """
     processor = _read_feature_extractor(folder, family)
-    if task is not Task.SPEECH_TO_TEXT:
+    if task is Task.AUDIO_CLASSIFICATION:
         return processor
     _read_tokenizer(folder, family, processor)
     for name in _PLAIN_JSON:
@@ -87,6 +87,8 @@ def _read_feature_extractor(folder: Path, family: Family) -> Processor:
     if type(sample_rate) is not int or not 4_000 <= sample_rate <= 192_000:
         raise ModelRefused(f"{name} gives a sampling rate that makes no sense.")
     cleaned = {k: v for k, v in data.items() if k in _EXTRACTOR_KEYS} | {"feature_extractor_type": kind}
+    if family.model_type == "musicgen" and data.get("feature_size", 1) != 1:
+        raise ModelRefused("This MusicGen takes stereo sound; only mono ones can be trained here.")
     return Processor(sample_rate, {"preprocessor_config.json": cleaned}, dropped=dropped)
 
 
@@ -109,6 +111,8 @@ def _read_tokenizer(folder: Path, family: Family, processor: Processor) -> None:
     has_vocab = (folder / "vocab.json").is_file()
     if not has_fast and not has_vocab:
         raise ModelRefused("The tokenizer is missing: the folder needs tokenizer.json or vocab.json.")
+    if not has_fast and family.model_type == "musicgen":
+        raise ModelRefused("The tokenizer is incomplete: a MusicGen model needs tokenizer.json.")
     if family.is_ctc and not has_vocab:
         raise ModelRefused("The tokenizer is incomplete: a CTC model needs its letters in vocab.json.")
     if family.model_type == "whisper" and not has_fast and not (folder / "merges.txt").is_file():

@@ -81,6 +81,13 @@ def preset_values(
     if task is Task.AUDIO_CLASSIFICATION:
         values |= {"evaluation.metric": DECIDING[task][0]}
         values |= {"optimization.learning_rate": "0.001", "optimization.epochs": "10"} if family else {}
+    elif task is Task.TEXT_TO_AUDIO:  # a language model over codes: small steps, clips of many tokens
+        values |= {
+            "evaluation.metric": DECIDING[task][0],
+            "optimization.learning_rate": "0.0005",
+            "optimization.batch_size": "4",
+            "optimization.epochs": "10",
+        }
     elif family == "whisper":
         values |= {"optimization.learning_rate": "0.001", "optimization.epochs": "3"}
     elif family == "wav2vec2-bert":  # measured on the starter: small batches of short clips, often

@@ -46,6 +46,7 @@ _STEP_OVERHEAD_S = 0.06
 _START_S = 15.0
 _TOKENS_PER_S = 4.0  # of speech, for the decoder
 _WHISPER_WINDOW_S = 30.0
+_LONGEST_S, _LONGEST_SOUND_S = 40.0, 30.0
 _EVALUATIONS = 6
 _INTERIM_CLIPS = 200
 _WHISPER_EPOCHS, _EPOCHS = 3.0, 10.0  # where neither epochs nor steps are set, as the worker has them
@@ -197,7 +198,8 @@ def count_trainable(spec: TrainSpec, model: BaseAudioModel) -> int:
     )
     if reuses_encoder(spec, model):
         adapter *= _DECODER_SHARE
-    head = 0 if _is_whisper(model) else _vocabulary(model) * (_width(model) + 1)
+    keeps_head = _is_whisper(model) or model.task is Task.TEXT_TO_AUDIO
+    head = 0 if keeps_head else _vocabulary(model) * (_width(model) + 1)
     return int(adapter + head)
 
 
@@ -226,8 +228,9 @@ def _shape(spec: TrainSpec, model: BaseAudioModel, clips: ClipStats) -> _Work:
     if window_s := model.details.get("window_s"):
         frames = rate * float(window_s)
         return _Work(frames, frames, 0, spec.optimization.batch_size)
-    longest = min(clips.longest_s, 40.0)
-    return _Work(rate * longest, rate * clips.mean_s, 0, spec.optimization.batch_size)
+    longest = _LONGEST_SOUND_S if model.task is Task.TEXT_TO_AUDIO else _LONGEST_S
+    frames, mean_frames = (rate * min(s, longest) for s in (clips.longest_s, clips.mean_s))
+    return _Work(frames, mean_frames, 0, spec.optimization.batch_size)
 
 
 def _memory(
@@ -276,7 +279,8 @@ def _activation_bytes(spec: TrainSpec, model: BaseAudioModel, work: _Work) -> fl
 def _sample_flops(model: BaseAudioModel, work: _Work) -> tuple[float, float]:
     """Floating-point operations of the forward pass over one clip: of each step, and once for all."""
     n_layers, width = int(model.details.get("n_hidden_layers") or 12), _width(model)
-    n_linear = float(_layers(model)["n_linear_parameters"])
+    layers = _layers(model)
+    n_linear = float(layers["n_linear_parameters"] - layers.get("n_frozen_parameters", 0))
     if _is_whisper(model):
         encoder_share = 0.43  # a decoder layer has a second attention
         n_layers = ceil(n_layers / 2)

@@ -31,6 +31,7 @@ from qlora_studio.modelfiles.configs import SpectrogramConfig, WaveformConfig
 from qlora_studio.modelfiles.hub import HELD_ELSEWHERE
 from qlora_studio.modelfiles.prepare import Placement, content_hash, prepare_folder, take_fingerprints
 from qlora_studio.modelfiles.roots import resolve_folder
+from qlora_studio.modelfiles.sound_configs import MusicgenConfig
 from qlora_studio.storage import layout
 
 log = logging.getLogger(__name__)
@@ -99,13 +100,13 @@ def fill_in(model: BaseAudioModel, intake: Intake) -> None:
     model.lora_targets = checked.layers.targets
     model.content_hash = intake.content_hash
     model.updated_at = utc_now()
-    writes = checked.task is Task.SPEECH_TO_TEXT
+    has_own_head = checked.task is not Task.AUDIO_CLASSIFICATION
     model.details = {
         "family": checked.family.model_type,
         "family_label": checked.family.label,
         "hidden_size": checked.config.width,
         "n_hidden_layers": checked.n_layers,
-        "vocab_size": (getattr(checked.config, "vocab_size", 0) or 0) if writes else 0,
+        "vocab_size": (getattr(checked.config, "vocab_size", 0) or 0) if has_own_head else 0,
         "window_s": checked.window_s,
         "frames_per_s": _frames_per_s(checked),
         "dtypes": sorted({tensor.dtype for tensor in checked.tensors.values()}),
@@ -120,6 +121,8 @@ def fill_in(model: BaseAudioModel, intake: Intake) -> None:
 def _frames_per_s(checked: CheckedModel) -> float:
     """Frames that reach the transformer for each second of sound."""
     config = checked.config
+    if isinstance(config, MusicgenConfig):
+        return config.frame_rate
     if isinstance(config, WaveformConfig):
         return checked.processor.sample_rate / math.prod(config.conv_stride)
     if isinstance(config, SpectrogramConfig):  # patches: several, one above the other, at a time

@@ -3,11 +3,11 @@
 import time
 from typing import Any
 
-from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.training import checkpoint
 from qlora_studio.training.attempt import Attempt
-from qlora_studio.training.evaluation import Evaluator, Outcome, spread
+from qlora_studio.training.evaluation import Evaluator, Outcome
 from qlora_studio.training.run_state import RunState
+from qlora_studio.training.sample_sounds import SampleSounds
 from qlora_studio.training.saving import save_checkpoint
 from qlora_studio.training.stopping import StopRequested
 from qlora_studio.training.trainer import StudioTrainer, raise_if_not_a_number
@@ -45,8 +45,7 @@ class StepReporter:
         self._step_s: float | None = None
         self._evaluation_s = 0.0
         self.trainer: StudioTrainer | None = None
-        panel_size = attempt.spec.train.evaluation.n_samples
-        self.panel: list[ClipItem] = spread(evaluator.interim_clips, panel_size) if evaluator else []
+        self._sounds = SampleSounds(attempt)
 
     def take_over(self, state: RunState) -> RunState:
         """Go on with the state of an earlier attempt; returns it."""
@@ -115,11 +114,13 @@ class StepReporter:
         events = self._attempt.events
         events.emit("eval", step=step, values=outcome.values, base=is_base, is_best=is_best)
         if is_base:
-            self._state.base_texts = {clip.id: outcome.outputs[clip.id].text for clip in self.panel}
+            panel = self._evaluator.panel if self._evaluator else []
+            self._state.base_texts = {clip.id: outcome.outputs[clip.id].text for clip in panel}
         if self._evaluator is None:
             return
-        for sample in self._evaluator.samples(self.panel, outcome, base_texts=self._state.base_texts):
-            events.emit("sample", step=step, **sample)
+        sounds = self._sounds.keep("base" if is_base else f"{step:08d}", outcome, self._evaluator)
+        for sample in self._evaluator.samples(outcome, base_texts=self._state.base_texts):
+            events.emit("sample", step=step, **sample, **sounds.get(sample["clip_id"], {}))
 
     def _save(self, step: int) -> None:
         assert self.trainer is not None

@@ -79,6 +79,25 @@ def read_labelled_clips(path: Path, *, min_s: float = MIN_CLIP_S) -> ClipSets:
     return ClipSets(sets.train, known, {**sets.dropped, **unknown})
 
 
+def read_prompted_clips(path: Path, *, min_s: float = MIN_CLIP_S) -> ClipSets:
+    """Read clips with the text they were, or could have been, made from. Long clips stay.
+
+    Args:
+        path: JSON Lines of `ClipItem`.
+        min_s: shortest clip that can carry a sound, in seconds.
+
+    Raises:
+        BadData: the file cannot be read or nothing is left to train on.
+    """
+
+    def reason_to_drop(clip: ClipItem) -> str | None:
+        if not (clip.text or "").strip():
+            return "without text"
+        return _sound_reason(clip, min_s=min_s, max_s=float("inf"))
+
+    return _sort_out(_parse(path), reason_to_drop, what="texts")
+
+
 def label_of(clip: ClipItem) -> str:
     """Return a clip's label without spaces around it, empty if there is none."""
     return (clip.label or "").strip()

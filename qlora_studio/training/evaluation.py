@@ -15,6 +15,7 @@ from qlora_studio.training.feature_store import FeatureStore
 from qlora_studio.training.tasks.base import AudioTask, Batch, Output, Values
 
 INTERIM_CAP = 200
+SOUNDS_CAP = 4  # making one takes as long as training on dozens of clips
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Evaluator:
     """Measures models on one fixed set of clips, always the same way.
 
     Evaluations between steps look at `INTERIM_CAP` clips at most, spread evenly over the set; the base model
-    and the finished adapter are measured on all of it.
+    and the finished adapter are measured on all of it. `panel` are the clips to show, the same ones every
+    time; a task that makes sounds makes them for these only.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Evaluator:
         batch_size: int,
         check: Callable[[], None],
         autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+        n_samples: int = 0,
     ) -> None:
         self._task = task
         self._store = store
@@ -50,7 +53,15 @@ class Evaluator:
         self._autocast = autocast
         self.clips = list(clips)
         self.interim_clips = spread(self.clips, INTERIM_CAP)
+        if task.makes_sound:
+            n_samples = min(n_samples, SOUNDS_CAP)
+        self.panel: list[ClipItem] = spread(self.interim_clips, n_samples)
         task.see_targets([task.target(clip) for clip in self.clips])
+
+    @property
+    def sampling_rate(self) -> int:
+        """Of the sounds that are made, in hertz."""
+        return self._task.sampling_rate
 
     @property
     def is_sampled(self) -> bool:
@@ -74,17 +85,26 @@ class Evaluator:
                 prediction = self._task.predict(model, batch)
                 outputs.update(zip((clip.id for clip in chosen), prediction.outputs, strict=True))
                 loss_sum += prediction.loss * len(chosen)
+            if self._task.makes_sound and self.panel:
+                outputs.update(self._make_sounds(model))
         targets = [self._task.target(clip) for clip in clips]
         in_order = [outputs[clip.id] for clip in clips]
         values = {**self._task.metrics(targets, in_order), "loss": loss_sum / len(clips)}
         return Outcome(values, outputs, self._task.report(targets, in_order))
 
-    def samples(
-        self, panel: Sequence[ClipItem], outcome: Outcome, *, base_texts: dict[str, str]
-    ) -> list[dict[str, Any]]:
-        """Return what a `sample` event tells of each clip of a panel, in the order to show them."""
+    def _make_sounds(self, model: Any) -> dict[str, Output]:
+        made = self._task.sounds(
+            model,
+            [self._task.target(clip) for clip in self.panel],
+            [self._store.sound(clip) for clip in self.panel],
+            on_step=lambda _done, _in_all: self._check(),
+        )
+        return dict(zip((clip.id for clip in self.panel), made, strict=True))
+
+    def samples(self, outcome: Outcome, *, base_texts: dict[str, str]) -> list[dict[str, Any]]:
+        """Return what a `sample` event tells of each clip of the panel, in the order to show them."""
         samples = []
-        for clip in panel:
+        for clip in self.panel:
             target, output = self._task.target(clip), outcome.outputs[clip.id]
             samples.append(
                 {

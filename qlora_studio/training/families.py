@@ -23,6 +23,8 @@ class Family:
         auto: target choice when the user says "auto": the attention names listed, or every linear layer.
         fast_part: the part of the model that "auto" adapts in fast mode, None for all of it.
         is_windowed: whether every clip is put into one window of fixed length.
+        frozen: parts that stay as they are, in 4 bits where they can be, and take no adapter.
+        trains_head: whether the heads are trained in full; not where they are the base model's own.
         untouchable: layers that can be neither 4-bit nor adapted, because their weights are read directly.
     """
 
@@ -34,10 +36,8 @@ class Family:
     untouchable: tuple[str, ...] = ()
     fast_part: str | None = None
     is_windowed: bool = False
-
-    @property
-    def trains_head(self) -> bool:
-        return self.kind != "whisper"
+    frozen: tuple[str, ...] = ()
+    trains_head: bool = True
 
 
 FAMILIES = {
@@ -49,6 +49,7 @@ FAMILIES = {
         ("q_proj", "v_proj"),
         fast_part="decoder",
         is_windowed=True,
+        trains_head=False,
     ),
     "wav2vec2": Family("ctc", "Wav2Vec2ForCTC", ("lm_head",), _SPLIT_ATTENTION),
     "hubert": Family("ctc", "HubertForCTC", ("lm_head",), _SPLIT_ATTENTION),
@@ -82,7 +83,23 @@ CLASSIFIERS = {
     ),
 }
 
-TASK_FAMILIES = {Task.SPEECH_TO_TEXT: FAMILIES, Task.AUDIO_CLASSIFICATION: CLASSIFIERS}
+GENERATORS = {
+    "musicgen": Family(
+        "musicgen",
+        "MusicgenForConditionalGeneration",
+        ("lm_heads",),
+        _SPLIT_ATTENTION,
+        untouchable=("enc_to_dec_proj", "wo"),  # the text encoder's `wo` overflows in less than 32 bits
+        frozen=("text_encoder", "audio_encoder"),
+        trains_head=False,
+    ),
+}
+
+TASK_FAMILIES = {
+    Task.SPEECH_TO_TEXT: FAMILIES,
+    Task.AUDIO_CLASSIFICATION: CLASSIFIERS,
+    Task.TEXT_TO_AUDIO: GENERATORS,
+}
 
 
 def read_config(model_path: Path) -> dict[str, Any]:

@@ -48,12 +48,20 @@ class FeatureStore:
         Raises:
             BadData: the clip cannot be decoded; the sentence names it.
         """
+        return self._task.features(vary(clip, self.sound(clip)))
+
+    def sound(self, clip: ClipItem) -> np.ndarray:
+        """Return a clip's samples (float32, shape (n,), at the task's rate), kept for the next time.
+
+        Raises:
+            BadData: the clip cannot be decoded; the sentence names it.
+        """
         samples = self._samples.get(clip.id)
         if samples is None:
             samples = self._decode(clip)
             if self._has_room(samples.nbytes):
                 self._samples[clip.id] = samples
-        return self._task.features(vary(clip, samples))
+        return samples
 
     def clear(self) -> None:
         """Forget all features: the task makes others from now on."""

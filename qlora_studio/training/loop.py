@@ -25,6 +25,7 @@ from qlora_studio.training.feature_store import FeatureStore
 from qlora_studio.training.quantize import quantised_layers
 from qlora_studio.training.run_state import RunState, check_metric
 from qlora_studio.training.tasks.base import Batch
+from qlora_studio.training.tasks.sounds import SoundTask
 from qlora_studio.training.tasks.whisper import WhisperTask
 from qlora_studio.training.trainer import StudioTrainer, training_arguments
 from qlora_studio.training.variation import Variation
@@ -77,6 +78,7 @@ class TrainingRun:
         if self.spec.threads:
             torch.set_num_threads(self.spec.threads)
         self.task = models.make_task(self.spec, self.family, config)
+        self._set_up_clap()
         base = models.load_base(self.spec, self.family, self.device)
         attempt.phase("data", "Reading the clips")
         self.clips = self.task.read_clips(self.spec.clips_path)
@@ -100,6 +102,14 @@ class TrainingRun:
             self._turn_on_checkpointing(base)
         self.plan = self._make_plan()
         self.evaluator = self._make_evaluator()
+
+    def _set_up_clap(self) -> None:
+        if not isinstance(self.task, SoundTask):
+            return
+        if self.spec.clap_path is not None:
+            self.task.use_clap(self.spec.clap_path)
+        else:
+            print("CLAP scores are not measured: QLORA_STUDIO_CLAP_MODEL names no model.", flush=True)
 
     def _warn_if_not_packed(self, base: Any) -> None:
         if self.train.training_type is TrainingType.QLORA and not quantised_layers(base):
@@ -140,6 +150,7 @@ class TrainingRun:
             batch_size=self.train.optimization.batch_size,
             check=self.attempt.stop.raise_if_requested,
             autocast=self._autocast,
+            n_samples=self.train.evaluation.n_samples,
         )
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -172,6 +183,7 @@ class TrainingRun:
             after_step=self.reporter.after_step,
             count_batch=self._count_batch,
             before_epoch=self.variation.set_epoch if self.variation else lambda _: None,
+            loss=self.task.loss if self.task.makes_sound else None,
         )
         self.reporter.trainer = trainer
         return trainer

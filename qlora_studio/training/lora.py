@@ -44,7 +44,7 @@ def adaptable_layers(model: "nn.Module", family: Family) -> list[str]:
     """Return the names of all linear layers that can carry an adapter, in the model's order."""
     from torch import nn
 
-    barred = {*family.heads, *family.untouchable}
+    barred = {*family.heads, *family.untouchable, *family.frozen}
     names = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
     return [name for name in names if not barred & set(name.split("."))]
 

@@ -20,6 +20,10 @@ def make_task(spec: WorkerSpec, family: Family, config: dict[str, Any]) -> Audio
         from qlora_studio.training.tasks.classification import ClassificationTask
 
         return ClassificationTask(spec.model_path, config, is_windowed=family.is_windowed)
+    if family.kind == "musicgen":
+        from qlora_studio.training.tasks.musicgen import MusicgenTask
+
+        return MusicgenTask(spec.model_path, config)
     if family.kind == "whisper":
         from qlora_studio.training.tasks.whisper import WhisperTask
 

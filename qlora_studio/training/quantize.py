@@ -1,5 +1,6 @@
 """The frozen base in 4 bits (NF4, Dettmers et al. 2023), on CUDA and on plain CPUs."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qlora_studio.contracts.spec import QLoraSpec
@@ -27,18 +28,24 @@ def compute_dtype(spec: QLoraSpec, device: str) -> "torch.dtype":
 _MULTIPLE = 32  # of inputs and of outputs
 
 
-def odd_layers(model_class: Any, config: Any) -> list[str]:
-    """Return the linear layers whose shape is too odd for 4 bits: they stay as they are.
+def skipped_layers(model_class: Any, config: Any, barred: Sequence[str]) -> list[str]:
+    """Return what the library must keep out of 4 bits: `barred`, and names that it would not know by that.
+
+    It knows a layer by the end of its name, so `lm_heads` says nothing to it of `decoder.lm_heads.0`. The
+    others are the linear layers whose shape is too odd for 4 bits: they stay as they are.
 
     On CPUs with bfloat16 instructions bitsandbytes' own inference asks for more still, rows of whole blocks
     of 64; `keep_weights_unpacked` switches that path off. Makes the model without memory.
     """
     import torch
+    from transformers.quantizers.quantizers_utils import should_convert_module
 
     with torch.device("meta"):
         model = model_class(config)
-    linear = ((name, m) for name, m in model.named_modules() if isinstance(m, torch.nn.Linear))
-    return [n for n, m in linear if m.in_features % _MULTIPLE or m.out_features % _MULTIPLE]
+    linear = [(name, m) for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
+    inner = [n for n, _ in linear if set(barred) & set(n.split(".")) and should_convert_module(n, [*barred])]
+    odd = [n for n, m in linear if m.in_features % _MULTIPLE or m.out_features % _MULTIPLE]
+    return [*barred, *inner, *(n for n in odd if not set(barred) & set(n.split(".")))]
 
 
 def quantization_config(
@@ -54,13 +61,12 @@ def quantization_config(
     from transformers import BitsAndBytesConfig
 
     barred = (*family.heads, *family.untouchable)
-    odd = [n for n in odd_layers(model_class, config) if not set(barred) & set(n.split("."))]
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=spec.quant_type,
         bnb_4bit_use_double_quant=spec.double_quant,
         bnb_4bit_compute_dtype=compute_dtype(spec, device),
-        llm_int8_skip_modules=[*barred, *odd],
+        llm_int8_skip_modules=skipped_layers(model_class, config, barred),
     )
 
 

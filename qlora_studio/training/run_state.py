@@ -12,6 +12,7 @@ from qlora_studio.training.failures import BadData
 _TASK_NAMES = {
     Task.SPEECH_TO_TEXT: "Speech to text",
     Task.AUDIO_CLASSIFICATION: "Audio classification",
+    Task.TEXT_TO_AUDIO: "Text to audio",
 }
 _NO_VALUE = 1e9  # worse than any real one, and still a number in JSON
 

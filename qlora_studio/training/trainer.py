@@ -27,6 +27,7 @@ class StudioTrainer(Trainer):
         after_step: called after each optimiser step with its numbers; returns True to end the training.
         count_batch: gives (clips, seconds of audio) of the next batch to train on; the loader is ahead of it.
         before_epoch: called with the epoch's number before its first batch is made, also when resuming in it.
+        loss: makes the loss from model and batch, where it is not what the model's forward pass returns.
     """
 
     def __init__(
@@ -36,9 +37,13 @@ class StudioTrainer(Trainer):
         after_step: Callable[[int, dict[str, float]], bool],
         count_batch: Callable[[], tuple[int, float]],
         before_epoch: Callable[[int], None] = lambda _: None,
+        loss: Callable[[Any, Any], Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._own_loss = loss
+        if loss is not None:
+            self.model_accepts_loss_kwargs = False  # its mean is over a batch: divide it when accumulating
         self._buckets = buckets
         self._after_step = after_step
         self._count_batch = count_batch
@@ -71,6 +76,11 @@ class StudioTrainer(Trainer):
         n_clips, audio_s = self._count_batch()
         self._n_clips, self._audio_s = self._n_clips + n_clips, self._audio_s + audio_s
         return super().training_step(*args, **kwargs)
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._own_loss is None:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        return self._own_loss(model, inputs)
 
     # Logging: the stock trainer hands its numbers over here, once a step.
 

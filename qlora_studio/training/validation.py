@@ -5,7 +5,7 @@ from typing import Any
 from qlora_studio.contracts.enums import Task, TrainingType
 from qlora_studio.contracts.spec import WorkerSpec
 from qlora_studio.training import families
-from qlora_studio.training.clips import ClipSets, read_clips, read_labelled_clips
+from qlora_studio.training.clips import ClipSets, read_clips, read_labelled_clips, read_prompted_clips
 from qlora_studio.training.failures import TrainingFailure
 from qlora_studio.training.run_state import check_metric
 
@@ -38,4 +38,6 @@ def validate(spec: WorkerSpec) -> dict[str, Any]:
 def _read(spec: WorkerSpec, family: families.Family) -> ClipSets:
     if spec.task is Task.AUDIO_CLASSIFICATION:
         return read_labelled_clips(spec.clips_path)
+    if spec.task is Task.TEXT_TO_AUDIO:
+        return read_prompted_clips(spec.clips_path)
     return read_clips(spec.clips_path, max_s=LONGEST_CLIP_S[family.kind])

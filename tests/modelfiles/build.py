@@ -166,5 +166,64 @@ def ast_folder(folder: Path, **config: Any) -> Path:
     return folder
 
 
+MUSICGEN: dict[str, Any] = {
+    "architectures": ["MusicgenForConditionalGeneration"],
+    "model_type": "musicgen",
+    "text_encoder": {"model_type": "t5", "d_model": 16, "d_ff": 32, "num_layers": 1, "num_heads": 2},
+    "audio_encoder": {
+        "model_type": "encodec",
+        "target_bandwidths": [0.6],
+        "sampling_rate": 16000,
+        "upsampling_ratios": [8, 5, 4, 2],
+        "codebook_size": 64,
+        "codebook_dim": 8,
+        "audio_channels": 1,
+    },
+    "decoder": {
+        "model_type": "musicgen_decoder",
+        "vocab_size": 64,
+        "num_codebooks": 2,
+        "hidden_size": 32,
+        "ffn_dim": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "pad_token_id": 64,
+        "bos_token_id": 64,
+    },
+}
+
+
+def musicgen_folder(folder: Path, **parts: Mapping[str, Any]) -> Path:
+    """A whole, harmless MusicGen folder; `parts` override keys of its three configs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    changed = {name: {**MUSICGEN[name], **values} for name, values in parts.items()}
+    write_json(folder / "config.json", MUSICGEN | changed)
+    extractor = {"feature_extractor_type": "EncodecFeatureExtractor", "sampling_rate": 16000}
+    write_json(folder / "preprocessor_config.json", extractor)
+    write_json(folder / "tokenizer.json", {"version": "1.0", "model": {"type": "Unigram", "vocab": []}})
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "T5Tokenizer"})
+    shapes = {
+        "text_encoder.shared.weight": (32, 16),
+        "text_encoder.encoder.embed_tokens.weight": (32, 16),
+        "text_encoder.encoder.block.0.layer.0.SelfAttention.q.weight": (32, 16),
+        "text_encoder.encoder.block.0.layer.1.DenseReluDense.wo.weight": (16, 32),
+        "text_encoder.encoder.final_layer_norm.weight": (16,),
+        "audio_encoder.quantizer.layers.0.codebook.embed": (64, 8),
+        "audio_encoder.encoder.layers.0.conv.weight_v": (4, 1, 7),
+        "enc_to_dec_proj.weight": (32, 16),
+    }
+    for index in range(2):
+        shapes[f"decoder.lm_heads.{index}.weight"] = (64, 32)
+        shapes[f"decoder.model.decoder.embed_tokens.{index}.weight"] = (65, 32)
+    layer = "decoder.model.decoder.layers.0"
+    for block in ("self_attn", "encoder_attn"):
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            shapes[f"{layer}.{block}.{name}.weight"] = (32, 32)
+    shapes |= {f"{layer}.fc1.weight": (64, 32), f"{layer}.fc2.weight": (32, 64)}
+    tensors = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
+    write_safetensors(folder / "model.safetensors", tensors)
+    return folder
+
+
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(data))

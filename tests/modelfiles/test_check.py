@@ -14,6 +14,7 @@ from tests.modelfiles.build import (
     ast_folder,
     ctc_folder,
     ctc_tensors,
+    musicgen_folder,
     whisper_folder,
     whisper_tensors,
     write_json,
@@ -54,7 +55,7 @@ def test_settings_inside_processor_config_are_found(tmp_path: Path) -> None:
     assert check_folder(folder).processor.sample_rate == 16_000
 
 
-@pytest.mark.parametrize("model_type", ["musicgen", "speecht5", "bert", "../etc", "", None, 7])
+@pytest.mark.parametrize("model_type", ["musicgen_melody", "speecht5", "bert", "../etc", "", None, 7])
 def test_other_families_are_refused_naming_those_that_train(tmp_path: Path, model_type: Any) -> None:
     with pytest.raises(ModelRefused, match="These train today: Whisper, Wav2Vec2"):
         check_folder(whisper_folder(tmp_path / "m", model_type=model_type))
@@ -97,6 +98,52 @@ def test_a_spectrogram_transformer_is_understood(tmp_path: Path) -> None:
     assert checked.window_s == 1.28
     with pytest.raises(ModelRefused, match="multiple of num_attention_heads"):
         check_folder(ast_folder(tmp_path / "odd", num_attention_heads=3))
+
+
+def test_a_musicgen_is_understood(tmp_path: Path) -> None:
+    checked = check_folder(musicgen_folder(tmp_path / "m"))
+    assert checked.task is Task.TEXT_TO_AUDIO
+    assert checked.n_layers == 1
+    assert checked.window_s is None
+    assert checked.layers.targets == ["fc1", "fc2", "k_proj", "out_proj", "q_proj", "v_proj"]
+    decoder = 8 * 32 * 32 + 2 * 32 * 64
+    assert checked.layers.n_linear_parameters == decoder + 32 * 16, "the text encoder's, but for its wo"
+    assert checked.layers.n_frozen_parameters == 32 * 16
+    assert "Tokenizer found" in checked.checks
+    nested = checked.config.cleaned()["audio_encoder"]
+    assert nested["sampling_rate"] == checked.processor.sample_rate == 16_000
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({"decoder": {"audio_channels": 2}}, "stereo MusicGen; only mono"),
+        ({"audio_encoder": {"audio_channels": 2}}, "stereo MusicGen; only mono"),
+        ({"decoder": {"num_codebooks": 4}}, "2 codes of 64, the decoder says 4 of 64"),
+        ({"decoder": {"pad_token_id": 0}}, "after the last code"),
+        ({"decoder": {"hidden_size": 10**9}}, "decoder.hidden_size"),
+        ({"decoder": {"num_hidden_layers": 3}}, "says 3 layers, the weights hold 1"),
+        ({"text_encoder": {"model_type": "bert"}}, "text_encoder.model_type"),
+        ({"text_encoder": {"d_model": 24}}, "final_layer_norm.weight” should be 24 but is 16"),
+        ({"audio_encoder": {"chunk_length_s": 1.0}}, "audio_encoder.chunk_length_s"),
+        ({"audio_encoder": {"sampling_rate": 15999}}, "15,999 Hz, its feature extractor at 16,000"),
+        ({"audio_encoder": {"auto_map": {"AutoModel": "evil.Model"}}}, "auto_map"),
+    ],
+)
+def test_a_musicgen_whose_parts_do_not_fit_is_refused(
+    tmp_path: Path, parts: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ModelRefused, match=sentence):
+        check_folder(musicgen_folder(tmp_path / "m", **parts))
+
+
+def test_a_musicgen_needs_its_tokenizer_and_cannot_tell_sounds_apart(tmp_path: Path) -> None:
+    folder = musicgen_folder(tmp_path / "m")
+    with pytest.raises(ModelRefused, match="can't tell sounds apart"):
+        check_folder(folder, task=Task.AUDIO_CLASSIFICATION)
+    (folder / "tokenizer.json").rename(folder / "vocab.json")
+    with pytest.raises(ModelRefused, match=r"needs tokenizer\.json"):
+        check_folder(folder)
 
 
 def test_a_headless_model_is_refused(tmp_path: Path) -> None:

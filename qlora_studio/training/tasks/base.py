@@ -1,8 +1,9 @@
 """What the loop asks of a task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -16,10 +17,15 @@ Values = dict[str, float | None]
 
 
 class Output(NamedTuple):
-    """What a model made of one clip: a text, or a class and how likely each class is (0 to 1)."""
+    """What a model made of one clip: a text, a class and how likely each class is (0 to 1), or a sound.
+
+    `sound` is float32, shape (n,), at the task's rate; `figures` are what was measured of it.
+    """
 
     text: str
     probabilities: dict[str, float] | None = None
+    sound: np.ndarray | None = None
+    figures: Mapping[str, float | None] = MappingProxyType({})
 
 
 class Prediction(NamedTuple):
@@ -39,6 +45,7 @@ class AudioTask(ABC):
     preset_epochs: float
     gains_from_buckets = True
     samples_worst_first = False
+    makes_sound = False
     card_tag: ClassVar[str]
     card_note: ClassVar[str]
 
@@ -91,6 +98,26 @@ class AudioTask(ABC):
     def predict(self, model: Any, batch: Batch) -> Prediction:
         """Say what the model hears. Called without gradients, in evaluation mode."""
 
+    def loss(self, model: Any, batch: Batch) -> Any:
+        """Return the loss to learn from, a tensor. Called in training mode only."""
+        return model(**batch).loss
+
+    def sounds(
+        self,
+        model: Any,
+        targets: Sequence[str],
+        references: Sequence[np.ndarray],
+        *,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> list[Output]:
+        """Make a sound of each target, where the task makes sounds. Slow, so it is asked for a few clips.
+
+        Args:
+            references: recordings of the targets, float32, shape (n,), at `sampling_rate`.
+            on_step: called after each step with steps done and in all; what it raises ends the work.
+        """
+        raise NotImplementedError
+
     def see_targets(self, targets: Sequence[str]) -> None:  # noqa: B027  # most tasks need no such look
         """Look at all held-out targets once, before anything is measured, so that all is measured alike."""
 
@@ -135,3 +162,8 @@ class AudioTask(ABC):
     def metadata(self) -> dict[str, Any]:
         """What inference must know to hear as this run did; kept beside the adapter."""
         return {"kind": type(self).__name__, "sampling_rate": self.sampling_rate}
+
+
+def without_adapter_wrapper(model: Any) -> Any:
+    """The model itself, whether or not an adapter is on it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

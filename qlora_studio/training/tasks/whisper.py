@@ -10,7 +10,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.failures import ModelNotUsable
-from qlora_studio.training.tasks.base import Batch, Features, Output, Prediction
+from qlora_studio.training.tasks.base import Batch, Features, Output, Prediction, without_adapter_wrapper
 from qlora_studio.training.tasks.speech import SpeechTask, pad_labels
 
 WINDOW_S = 30.0
@@ -107,7 +107,7 @@ class WhisperTask(SpeechTask):
         """
         encoded = batch.get("encoder_outputs")
         if encoded is None:
-            encoder = _without_adapter_wrapper(model).get_encoder()
+            encoder = without_adapter_wrapper(model).get_encoder()
             encoded = BaseModelOutput(last_hidden_state=encoder(batch["input_features"]).last_hidden_state)
         labels = batch["labels"]
         loss = float(model(encoder_outputs=encoded, labels=labels).loss)
@@ -131,7 +131,7 @@ class WhisperTask(SpeechTask):
         Returns:
             Whether that is so: no trained parameter in the encoder, and no dropout that varies its output.
         """
-        encoder = _without_adapter_wrapper(model).get_encoder()
+        encoder = without_adapter_wrapper(model).get_encoder()
         config = model.config
         varies = (
             config.dropout,
@@ -161,7 +161,3 @@ class WhisperTask(SpeechTask):
 
     def metadata(self) -> dict[str, Any]:
         return {**super().metadata(), "window": "standard", "window_s": WINDOW_S, "language": self._language}
-
-
-def _without_adapter_wrapper(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
