@@ -34,11 +34,12 @@ def list_(
             v.adapter.name,
             v.model_name,
             _result(v.adapter),
+            str(v.adapter.certificate.get("verdict", "")).replace("_", " "),
             f"{v.adapter.size_bytes / 1e6:.1f} MB",
         )
         for v in found
     ]
-    print_table(("ID", "Name", "Base model", "Result", "Size"), rows, empty="No adapters yet.")
+    print_table(("ID", "Name", "Base model", "Result", "Effect", "Size"), rows, empty="No adapters yet.")
 
 
 @app.command("download")

@@ -93,3 +93,13 @@ class AdapterStage(StrEnum):
     DRAFT = "draft"
     CANDIDATE = "candidate"
     PRODUCTION = "production"
+
+
+class Verdict(StrEnum):
+    """What an adapter does to its base model."""
+
+    IMPROVED = "improved"
+    NO_EFFECT = "no_effect"
+    WORSE = "worse"
+    BROKEN = "broken"
+    UNMEASURED = "unmeasured"  # stopped before the end, or no held-out clips

@@ -92,6 +92,7 @@ def _register_adapter(
     adapter.path = str(folder)
     adapter.size_bytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     adapter.metrics = name_eval_values(result.metrics)
+    adapter.certificate = result.extra.get("certificate") or {}
     adapter.base_metrics = name_eval_values(result.base_metrics)
     session.add(adapter)
 

@@ -20,6 +20,7 @@ from qlora_studio.components.tables import (
     name_cell,
     row_menu,
 )
+from qlora_studio.pages.adapter_certificate import certificate_card
 from qlora_studio.state.adapters import AdaptersState, AdapterState
 
 _DELETED_WITH_IT = "The adapter's files are removed from the disk. The job that made it stays."
@@ -39,6 +40,9 @@ def adapters() -> rx.Component:
             columns=[
                 Column("Name", lambda r: name_cell(r.name, href=r.href, detail=r.id), sort="name"),
                 Column("Stage", lambda r: status_badge(r.stage), sort="stage"),
+                Column(
+                    "Effect", lambda r: rx.cond(r.verdict != "", status_badge(r.verdict), rx.el.span("–"))
+                ),
                 Column("Result", lambda r: rx.el.span(r.result, class_name="tabular")),
                 Column("Base model", lambda r: r.model, sort="model"),
                 Column("Size", lambda r: r.size, sort="size_bytes", align="right"),
@@ -106,6 +110,7 @@ def _page() -> rx.Component:
             button("Delete", icon="trash-2", variant="ghost", on_click=AdapterState.show_dialog("delete")),
             download_button("Download adapter", href=shown.download, variant="primary"),
         ),
+        certificate_card(),
         grid(
             card(
                 _metrics(),

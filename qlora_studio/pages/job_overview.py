@@ -9,6 +9,7 @@ from qlora_studio.components.details import key_values
 from qlora_studio.components.status import progress_bar
 from qlora_studio.components.surfaces import card, grid
 from qlora_studio.pages.job_charts import loss_chart, quality_chart
+from qlora_studio.pages.job_checks import checks_card
 from qlora_studio.pages.job_confusion import confusion_card
 from qlora_studio.state.job import JobState
 
@@ -17,6 +18,7 @@ def overview_tab() -> rx.Component:
     """The result first, then how far it is, the two curves that matter, and the facts."""
     return rx.fragment(
         grid(_headline(), _progress(), columns="lg:grid-cols-2"),
+        checks_card(),
         grid(
             loss_chart(height=240),
             quality_chart(height=240),

@@ -62,6 +62,7 @@ class AdapterPublic(BaseModel):
     dataset_version: int
     metrics: dict[str, Any]
     base_metrics: dict[str, Any]
+    certificate: dict[str, Any]
     stage: AdapterStage
     is_active: bool
     size_bytes: int

@@ -10,11 +10,12 @@ from qlora_studio.contracts.enums import AdapterStage, Role
 from qlora_studio.contracts.metrics import METRICS, first_of
 from qlora_studio.core.errors import NotFound
 from qlora_studio.db import engine as db
-from qlora_studio.db.models.user import User
+from qlora_studio.db.models import Adapter, User
 from qlora_studio.services import adapters
 from qlora_studio.services.adapters import AdapterUpdate, AdapterView
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
+from qlora_studio.state.certificates import CertificateView, certificate_view, parse
 from qlora_studio.state.dialogs import DeletingState, DialogState
 from qlora_studio.state.tables import TableState, parsed
 
@@ -29,6 +30,7 @@ class AdapterRow:
     download: str
     model: str
     stage: str
+    verdict: str
     result: str
     size: str
     created: str
@@ -96,6 +98,7 @@ class AdapterState(DialogState, rx.State):
 
     adapter: AdapterPage = AdapterPage()
     metrics: list[MetricRow] = []
+    certificate: CertificateView = CertificateView()
     is_loading: bool = True
     load_error: str = ""
     field_errors: dict[str, str] = {}
@@ -106,9 +109,12 @@ class AdapterState(DialogState, rx.State):
         """Build the page from what is stored."""
         if self.adapter.id != self._shown_id():
             self.is_loading, self.adapter, self.metrics, self.dialog = True, AdapterPage(), [], ""
+            self.certificate = CertificateView()
         self.load_error = ""
         try:
-            self.adapter, self.metrics = await asyncio.to_thread(_one, actor, self._shown_id())
+            view = await asyncio.to_thread(_one, actor, self._shown_id())
+            self.adapter, self.metrics = adapter_page(view), metric_rows(view)
+            self.certificate = certificate_view(view.adapter.certificate)
         except NotFound as error:
             self.load_error = error.message
         finally:
@@ -167,6 +173,7 @@ def adapter_row(view: AdapterView) -> AdapterRow:
         download=f"/api/v1/adapters/{adapter.id}/download",
         model=view.model_name,
         stage=adapter.stage.value,
+        verdict=_verdict(adapter),
         result=f"{metric.short} {change}" if now is not None else "–",
         size=formats.size(adapter.size_bytes),
         created=created.relative,
@@ -218,10 +225,14 @@ def _page(actor: User, wanted: dict[str, Any]) -> tuple[list[AdapterRow], int]:
         return [adapter_row(view) for view in views], total
 
 
-def _one(actor: User, adapter_id: str) -> tuple[AdapterPage, list[MetricRow]]:
+def _verdict(adapter: Adapter) -> str:
+    found = parse(adapter.certificate)
+    return found.verdict.value if found else ""
+
+
+def _one(actor: User, adapter_id: str) -> AdapterView:
     with db.read() as session:
-        view = adapters.get_view(session, actor=actor, adapter_id=adapter_id)
-    return adapter_page(view), metric_rows(view)
+        return adapters.get_view(session, actor=actor, adapter_id=adapter_id)
 
 
 def _update(actor: User, adapter_id: str, form: AdapterUpdate) -> None:

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, TERMINAL_STATUSES, ExitReason, JobStatus
@@ -15,6 +15,7 @@ from qlora_studio.services.job_schemas import JobView, percent_of
 from qlora_studio.state import formats
 from qlora_studio.state.charts import sparkline_path
 from qlora_studio.state.dataset_rows import peaks_text
+from qlora_studio.state.job_checks import CheckRow, check_rows
 from qlora_studio.storage import layout
 
 STALLED_AFTER_S = 30.0
@@ -95,6 +96,7 @@ class JobPage:
     clone_href: str = ""
     checkpoint: str = ""
     stalled: str = ""
+    checks: list[CheckRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,7 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         clone_href=f"/training/new?clone={job.id}",
         checkpoint=f"step {checkpoint_step:,}" if checkpoint_step else "none yet",
         stalled=_stalled(job),
+        checks=check_rows(job),
     )
 
 

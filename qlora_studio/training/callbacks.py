@@ -46,6 +46,7 @@ class StepReporter:
         self._evaluation_s = 0.0
         self.trainer: StudioTrainer | None = None
         self._sounds = SampleSounds(attempt)
+        self.kept: dict[int, Outcome] = {}  # of the base (0) and of the best step in this attempt
 
     def take_over(self, state: RunState) -> RunState:
         """Go on with the state of an earlier attempt; returns it."""
@@ -111,6 +112,8 @@ class StepReporter:
         self, step: int, outcome: Outcome, *, is_base: bool = False, is_best: bool = False
     ) -> None:
         """Emit the `eval` event and one `sample` event for each clip of the panel."""
+        if is_base or is_best:
+            self.kept = {0: self.kept[0], step: outcome} if 0 in self.kept else {step: outcome}
         events = self._attempt.events
         events.emit("eval", step=step, values=outcome.values, base=is_base, is_best=is_best)
         if is_base:

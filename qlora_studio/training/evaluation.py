@@ -77,7 +77,7 @@ class Evaluator:
         clips = self.clips if full else self.interim_clips
         outputs: dict[str, Output] = {}
         loss_sum = 0.0
-        with _as_it_was(model), torch.no_grad(), self._autocast():
+        with as_it_was(model), torch.no_grad(), self._autocast():
             for indices in sorted_batches([clip.duration_s for clip in clips], self._batch_size):
                 self._check()
                 chosen = [clips[index] for index in indices]
@@ -141,7 +141,7 @@ def to_device(batch: Batch, device: Any) -> Batch:
 
 
 @contextlib.contextmanager
-def _as_it_was(model: Any) -> Iterator[None]:
+def as_it_was(model: Any) -> Iterator[None]:
     """Evaluation mode; afterwards the mode and every random state are what they were."""
     was_training = model.training
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()

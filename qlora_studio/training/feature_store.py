@@ -78,6 +78,10 @@ class FeatureStore:
         features = [self.varied_features(clip, vary) if vary else self.features(clip) for clip in clips]
         return self._task.collate(features, [self.labels(clip) for clip in clips])
 
+    def cross(self, sound: ClipItem, words: ClipItem) -> Batch:
+        """Return a batch of one: the sound of one clip with the target of another (or its own)."""
+        return self._task.collate([self.features(sound)], [self.labels(words)])
+
     def _decode(self, clip: ClipItem) -> np.ndarray:
         try:
             return load_mono(Path(clip.path), sample_rate=self._task.sampling_rate)

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 import yaml
 
+from qlora_studio.contracts.certificate import Certificate
 from qlora_studio.contracts.enums import ExitReason, StopMode, Task, TrainingType
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import ClipItem
@@ -18,12 +20,14 @@ from qlora_studio.training import checkpoint, families, models, saving, state_fi
 from qlora_studio.training.attempt import Attempt
 from qlora_studio.training.batches import Indexed, LengthBuckets
 from qlora_studio.training.callbacks import Plan, StepReporter, describe
+from qlora_studio.training.certificate import Certifier
 from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.evaluation import Evaluator, Outcome
 from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.feature_store import FeatureStore
 from qlora_studio.training.quantize import quantised_layers
 from qlora_studio.training.run_state import RunState, check_metric
+from qlora_studio.training.stopping import StopRequested
 from qlora_studio.training.tasks.base import Batch
 from qlora_studio.training.tasks.sounds import SoundTask
 from qlora_studio.training.tasks.whisper import WhisperTask
@@ -45,6 +49,7 @@ class TrainingRun:
         self.metric = check_metric(self.train.evaluation, self.spec.task)
         self.state = RunState()
         self.model: Any = None
+        self.certificate: Certificate | None = None
         self.variation: Variation | None = None
         self._batches: deque[tuple[int, float]] = deque()  # clips and seconds of those not yet trained on
 
@@ -220,6 +225,7 @@ class TrainingRun:
         else:
             used_step = self._go_back_to_best(step)
             self._measure_final(used_step, step)
+        self._certify(used_step, is_stopped=is_stopped)
         self.attempt.events.emit("phase", name="saving", label="Saving the result")
         extra = self._save_result(used_step)
         if is_stopped:
@@ -253,8 +259,48 @@ class TrainingRun:
         self.attempt.phase("final", f"Measuring the result on {len(self.evaluator.clips)} held-out clips")
         outcome: Outcome = self.evaluator.measure(self.model, full=True)
         self.state.last_values, self.state.last_report = outcome.values, outcome.report
+        self.reporter.kept[used_step] = outcome
         if used_step == step:
             self.reporter.report_evaluation(step, outcome, is_best=True)
+
+    def _certify(self, used_step: int, *, is_stopped: bool) -> None:
+        """Say what the adapter does to its base model. A run that was stopped has no time to measure it."""
+        if self.is_pretraining:
+            return
+        before = after = None
+        try:
+            if self.evaluator is not None and not is_stopped:
+                n_clips = len(self.evaluator.clips)
+                label = f"Comparing the adapter with its base on {n_clips} held-out clips"
+                self.attempt.phase("certificate", label)
+                after = self._outcome_of(used_step)
+                with self.model.disable_adapter():
+                    before = self._outcome_of(0)
+            self.certificate = self._certifier().certify(self.model, before, after, metric=self.metric)
+        except StopRequested:
+            self.certificate = self._certifier().certify(self.model, None, None, metric=self.metric)
+        except Exception as error:  # hours of training are not lost for a report on them
+            traceback.print_exc()
+            self.attempt.warn("certificate", f"The effect certificate failed ({type(error).__name__}).")
+            return
+        print(f"certificate: {self.certificate.verdict}. {self.certificate.sentence}", flush=True)
+
+    def _outcome_of(self, step: int) -> Outcome:
+        """What came out of all held-out clips at a step, measured with the model as it is if not kept."""
+        assert self.evaluator is not None
+        kept = self.reporter.kept.get(step)
+        if kept is not None and len(kept.outputs) == len(self.evaluator.clips):
+            return kept
+        return self.evaluator.measure(self.model, full=True)
+
+    def _certifier(self) -> Certifier:
+        return Certifier(
+            self.task,
+            self.store,
+            self.clips.validation,
+            check=self.attempt.stop.raise_if_requested,
+            autocast=self._autocast,
+        )
 
     def _save_result(self, step: int) -> dict[str, Any]:
         facts = self._facts(step)
@@ -283,6 +329,7 @@ class TrainingRun:
             "train_hours": sum(clip.duration_s for clip in train) / 3600,
             "metrics": dict(self.state.last_values),
             "base_metrics": dict(self.state.base_values),
+            **({"certificate": self.certificate.model_dump(mode="json")} if self.certificate else {}),
             **self.state.last_report,
         }
 
@@ -290,7 +337,8 @@ class TrainingRun:
         self, reason: ExitReason, message: str, step: int, saved: dict[str, Any] | None
     ) -> ResultFile:
         saved = saved or {}
-        keys = ("model_path", "step", "n_train", "n_validation", "train_hours", *self.state.last_report)
+        keys = ("model_path", "step", "n_train", "n_validation", "train_hours", "certificate")
+        keys += tuple(self.state.last_report)
         extra = {{"step": "adapter_step"}.get(key, key): saved[key] for key in keys if key in saved}
         print(f"{message} {describe(self.state.last_values)}", flush=True)
         return ResultFile(

@@ -46,6 +46,8 @@ class AudioTask(ABC):
     gains_from_buckets = True
     samples_worst_first = False
     makes_sound = False
+    must_listen = True  # whether a better result means that a clip and its target belong together
+    can_swap_targets = True  # whether a clip can be given another clip's target
     card_tag: ClassVar[str]
     card_note: ClassVar[str]
 
@@ -102,6 +104,11 @@ class AudioTask(ABC):
         """Return the loss to learn from, a tensor. Called in training mode only."""
         return model(**batch).loss
 
+    def steady_loss(self, model: Any, batch: Batch) -> Any:
+        """Return the loss of a batch, a tensor, the same whenever it is asked: for comparing."""
+        found = self.loss(model, batch)
+        return model(**batch).loss if found is None else found
+
     def sounds(
         self,
         model: Any,
@@ -128,6 +135,10 @@ class AudioTask(ABC):
     @abstractmethod
     def error(self, target: str, output: Output) -> float | None:
         """Return how wrong one output is, 0 for right, or None where there is nothing to compare with."""
+
+    def is_broken(self, target: str, output: Output) -> bool:
+        """Whether an output is none at all: empty, or repeating itself without end."""
+        return False
 
     def report(self, targets: Sequence[str], outputs: Sequence[Output]) -> dict[str, Any]:
         """What is kept of a measurement beyond numbers, as JSON values."""

@@ -111,6 +111,10 @@ class MusicgenTask(SoundTask):
         mask = batch["attention_mask"] * is_kept.to(batch["attention_mask"].device)[:, None]
         return model(**{**batch, "attention_mask": mask}).loss
 
+    def steady_loss(self, model: Any, batch: Batch) -> torch.Tensor:
+        """The model's own loss, with all prompts."""
+        return model(**batch).loss
+
     def predict(self, model: Any, batch: Batch) -> Prediction:
         """The loss; sounds are made for a few clips only, by `sounds`."""
         n_clips = len(batch["labels"])

@@ -21,6 +21,7 @@ class SoundTask(AudioTask):
     """Text to audio with one kind of model. The target of a clip is its text: what was asked for."""
 
     makes_sound = True
+    must_listen = False  # a style learnt without regard to prompts is a result too
     samples_worst_first = False
     min_clip_s: ClassVar[float] = 0.1
     card_tag = "text-to-audio"

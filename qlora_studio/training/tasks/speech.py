@@ -1,5 +1,6 @@
 """What all ways of turning speech into text share: texts as targets, error rates as metrics."""
 
+import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,9 @@ from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.training import metrics
 from qlora_studio.training.clips import ClipSets, read_clips
 from qlora_studio.training.tasks.base import AudioTask, Output, Values
+
+_LOOP_RATIO = 2.4  # bytes of text for each byte compressed
+_LOOP_SPARE = 20  # letters
 
 
 class SpeechTask(AudioTask):
@@ -49,6 +53,17 @@ class SpeechTask(AudioTask):
         """Word and character error rates, raw and normalised."""
         references = [self.fit_text(target) for target in targets]
         return metrics.error_rates(references, [output.text for output in outputs], self._normalise)
+
+    def is_broken(self, target: str, output: Output) -> bool:
+        """Nothing where there is a text, or a loop: twice as long as the text and easily compressed.
+
+        The ratio is the one by which Whisper's own decoding tells loops (Radford et al. 2022,
+        arXiv:2212.04356, section 4.5).
+        """
+        text = output.text.strip()
+        if not text or len(text) <= 2 * len(target) + _LOOP_SPARE:
+            return bool(target.strip()) and not text
+        return len(text.encode()) / len(zlib.compress(text.encode())) > _LOOP_RATIO
 
     def error(self, target: str, output: Output) -> float | None:
         """Normalised word error rate of one clip."""

@@ -1,0 +1,88 @@
+"""What is chance and what is not, and what is called an improvement."""
+
+import numpy as np
+import pytest
+
+from qlora_studio.contracts.certificate import OutputMoves, WeightMoves
+from qlora_studio.contracts.enums import Verdict
+from qlora_studio.training.comparing import compare, pairing
+from qlora_studio.training.tasks.base import Output
+from qlora_studio.training.tasks.speech import SpeechTask
+from qlora_studio.training.verdicts import Findings, decide
+
+MOVED = WeightMoves(n_layers=2, n_unmoved=0, n_not_finite=0, median=0.1, largest=0.2)
+OUTPUTS = OutputMoves(n_clips=20, changed=0.5, broken=0.0, base_broken=0.0)
+
+
+def test_few_clips_prove_nothing_however_large_the_gain() -> None:
+    found = compare([1.0] * 5, [0.0] * 5)
+    assert found is not None
+    assert (found.n_better, found.is_better) == (5, False)
+    assert compare([], []) is None
+
+
+def test_six_clips_that_all_agree_are_more_than_chance() -> None:
+    found = compare([1.0] * 6, [0.0] * 6)
+    assert found is not None
+    assert found.is_better
+    assert found.p == pytest.approx(2 / 64)
+
+
+def test_noise_is_seldom_called_an_improvement() -> None:
+    rng = np.random.default_rng(0)
+    found = [compare(rng.random(20).tolist(), rng.random(20).tolist()) for _ in range(40)]
+    assert sum(f.is_better or f.is_worse for f in found if f) <= 5  # 2 are expected
+
+
+def _decide(**found: object) -> tuple[Verdict, str]:
+    values = {
+        "values_before": {"wer": 0.5},
+        "values_after": {"wer": 0.4},
+        "metric": "wer",
+        "outputs": OUTPUTS,
+    }
+    certificate = decide(Findings(MOVED, **{**values, **found}))  # type: ignore[arg-type]
+    return certificate.verdict, certificate.sentence
+
+
+def test_better_words_count_only_if_the_recordings_are_heard() -> None:
+    better = compare([0.5] * 20, [0.4] * 20)
+    heard, deaf = pairing([1.0] * 8, [2.0] * 8), pairing([0.0] * 8, [0.01, -0.01] * 4)
+    assert _decide(error=better, pairing=heard)[0] is Verdict.IMPROVED
+    verdict, sentence = _decide(error=better, pairing=deaf)
+    assert verdict is Verdict.NO_EFFECT
+    assert "belongs to its recording" in sentence
+    assert _decide(error=better, pairing=deaf, needs_pairing=False)[0] is Verdict.IMPROVED
+
+
+def test_a_lower_loss_is_an_improvement_where_the_words_say_nothing() -> None:
+    lower, same = compare([2.0] * 9, [1.0] * 9), compare([0.5] * 9, [0.5] * 9)
+    verdict, sentence = _decide(error=same, loss=lower, pairing=pairing([1.0] * 8, [2.0] * 8))
+    assert verdict is Verdict.IMPROVED
+    assert "may be chance" in sentence
+    assert _decide(error=same, loss=compare([1.0] * 9, [1.3] * 9))[0] is Verdict.WORSE
+    assert _decide(error=same, loss=compare([1.0] * 9, [1.05] * 9))[0] is Verdict.NO_EFFECT
+
+
+def test_what_is_lost_is_broken() -> None:
+    lost = compare([0.1] * 9, [1.0] * 9)
+    assert _decide(error=lost)[0] is Verdict.BROKEN
+    assert _decide(error=compare([0.1] * 9, [0.3] * 9))[0] is Verdict.WORSE
+    loops = OUTPUTS.model_copy(update={"broken": 0.8})
+    assert _decide(outputs=loops)[0] is Verdict.BROKEN
+    silent_before = OUTPUTS.model_copy(update={"broken": 0.9, "base_broken": 0.9})
+    assert _decide(outputs=silent_before)[0] is Verdict.NO_EFFECT  # the base was no better
+    assert _decide(outputs=None)[0] is Verdict.UNMEASURED
+
+
+@pytest.mark.parametrize(
+    ("text", "is_broken"),
+    [
+        ("the number you have dialled", False),
+        ("", True),
+        ("you " * 60, True),
+        ("it is quite long but it says many different things and so on without a loop", False),
+    ],
+)
+def test_empty_texts_and_loops_are_no_outputs(text: str, is_broken: bool) -> None:
+    assert SpeechTask.is_broken(None, "the number is busy", Output(text)) is is_broken  # type: ignore[arg-type]
