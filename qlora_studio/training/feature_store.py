@@ -73,10 +73,15 @@ class FeatureStore:
             self._labels[clip.id] = self._task.encode(self._task.target(clip))
         return self._labels[clip.id]
 
-    def batch(self, clips: Sequence[ClipItem], *, vary: Vary | None = None) -> Batch:
-        """Return the padded batch of some clips, on the CPU; with `vary` of their varied sound."""
-        features = [self.varied_features(clip, vary) if vary else self.features(clip) for clip in clips]
+    def batch(self, clips: Sequence[ClipItem]) -> Batch:
+        """Return the padded batch of some clips, on the CPU."""
+        features = [self.features(clip) for clip in clips]
         return self._task.collate(features, [self.labels(clip) for clip in clips])
+
+    def training_batch(self, clips: Sequence[ClipItem], *, vary: Vary | None = None) -> Batch:
+        """The same to train on; with `vary` of the clips' varied sound."""
+        features = [self.varied_features(clip, vary) if vary else self.features(clip) for clip in clips]
+        return self._task.collate_for_training(features, [self.labels(clip) for clip in clips])
 
     def cross(self, sound: ClipItem, words: ClipItem) -> Batch:
         """Return a batch of one: the sound of one clip with the target of another (or its own)."""

@@ -101,7 +101,7 @@ class TrainingRun:
             self.task.set_language(base, [self.store.features(clip) for clip in self.clips.train[:8]])
         self._warn_if_not_packed(base)
         self.model = models.make_trainable(base, self.spec, self.family)
-        if self.train.optimization.mode == "fast" and self.task.reuse_encoder(self.model):
+        if self.train.optimization.mode == "fast" and self.task.speed_up(self.model):
             self.store.clear()
         if self.train.optimization.gradient_checkpointing:
             self._turn_on_checkpointing(base)
@@ -195,7 +195,7 @@ class TrainingRun:
 
     def _collate(self, clips: Sequence[ClipItem]) -> Batch:
         self._batches.append((len(clips), sum(clip.duration_s for clip in clips)))
-        return self.store.batch(clips, vary=self.variation)
+        return self.store.training_batch(clips, vary=self.variation)
 
     def _count_batch(self) -> tuple[int, float]:
         return self._batches.popleft()

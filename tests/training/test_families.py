@@ -160,7 +160,7 @@ def test_whisper_fast_adapts_the_decoder_only(tmp_path: Path, clips_path: Path, 
     model.eval()
     with torch.no_grad():
         plain = model(**FeatureStore(task).batch(clips)).logits
-        assert task.reuse_encoder(model)
+        assert task.speed_up(model)
         batch = FeatureStore(task).batch(clips)
         reused = model(**batch).logits
     assert "input_features" not in batch
@@ -170,7 +170,7 @@ def test_whisper_fast_adapts_the_decoder_only(tmp_path: Path, clips_path: Path, 
 def test_an_adapted_encoder_is_not_reused(tmp_path: Path, clips_path: Path, whisper_path: Path) -> None:
     _, task, model = _adapted(tmp_path, whisper_path, clips_path, target_modules="attention")
     assert any(".encoder." in name for name, p in model.named_parameters() if p.requires_grad)
-    assert not task.reuse_encoder(model)
+    assert not task.speed_up(model)
 
 
 def test_padded_and_lone_clips_give_the_same_output(tmp_path: Path, clips_path: Path, ctc_path: Path) -> None:

@@ -94,6 +94,10 @@ class AudioTask(ABC):
     def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
         """Make one batch out of what `features` and `encode` gave for each clip."""
 
+    def collate_for_training(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
+        """The same for a batch to train on, where that may look different."""
+        return self.collate(features, labels)
+
     # What comes out
 
     @abstractmethod
@@ -154,8 +158,8 @@ class AudioTask(ABC):
         """Adjust the loaded model for training; return warnings for the user as (code, sentence)."""
         return []
 
-    def reuse_encoder(self, model: Any) -> bool:
-        """Cache what a frozen encoder says of each clip, if the model has one; returns whether."""
+    def speed_up(self, model: Any) -> bool:
+        """Do what makes training in fast mode quicker; returns whether features are others from now on."""
         return False
 
     def expected_first_loss(self) -> float | None:

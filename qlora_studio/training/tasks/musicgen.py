@@ -97,7 +97,7 @@ class MusicgenTask(SoundTask):
                 self._said[ids] = self._text_encoder(input_ids=tokens).last_hidden_state[0].float().cpu()
         return self._said[ids]
 
-    def reuse_encoder(self, model: Any) -> bool:
+    def speed_up(self, model: Any) -> bool:
         """Run the text encoder once a prompt: it is frozen and never varies its output."""
         self._text_encoder = without_adapter_wrapper(model).text_encoder
         return True

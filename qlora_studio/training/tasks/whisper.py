@@ -10,6 +10,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.failures import ModelNotUsable
+from qlora_studio.training.tasks import windows
 from qlora_studio.training.tasks.base import Batch, Features, Output, Prediction, without_adapter_wrapper
 from qlora_studio.training.tasks.speech import SpeechTask, pad_labels
 
@@ -20,11 +21,14 @@ _DETECTION_CLIPS = 8
 
 
 class WhisperTask(SpeechTask):
-    """Standard Whisper training and inference: every clip in a window of 30 s."""
+    """Standard Whisper training and inference: every clip in a window of 30 s.
+
+    Fast mode trains mostly in shorter windows (`windows`); what is measured is always the standard one.
+    """
 
     max_clip_s = WINDOW_S
     preset_epochs = 3.0
-    gains_from_buckets = False  # every clip costs the same 30 s
+    gains_from_buckets = False  # in standard windows every clip costs the same 30 s
 
     def __init__(self, model_path: Path, config: dict[str, Any]) -> None:
         super().__init__(model_path, config)
@@ -33,6 +37,7 @@ class WhisperTask(SpeechTask):
         self.max_labels: int = config.get("max_target_positions", 448)
         self._language: str | None = None
         self._encoder: Any = None
+        self._has_short_windows = False
 
     def _load_processor(self, model_path: Path) -> Any:
         from transformers import WhisperProcessor
@@ -46,8 +51,8 @@ class WhisperTask(SpeechTask):
         """Log-mel of the whole window, kept without the constant silence that fills it up.
 
         Returns:
-            `mel` (bins, frames) and `fill` (bins,), the value of every later frame of the window; or
-            `encoded` (1500, width) once the encoder is reused.
+            `mel` (bins, frames) and `fill` (bins,), the value of every later frame of the window; or, once
+            the encoder is reused, `encoded` (1500, width) and `n_frames` (), how many of them are the clip's.
         """
         window = self.processor.feature_extractor(
             samples, sampling_rate=self.sampling_rate, return_tensors="np"
@@ -57,14 +62,17 @@ class WhisperTask(SpeechTask):
         n_frames = int(differs[-1]) + 1 if differs.size else 1
         mel = np.ascontiguousarray(window[:, :n_frames], dtype=np.float32)
         features = {"mel": mel, "fill": fill[:, 0].copy()}
-        return features if self._encoder is None else {"encoded": self._encode_window(features)}
+        if self._encoder is None:
+            return features
+        return {"encoded": self._encode_window(features), "n_frames": np.asarray(n_frames)}
 
     def _encode_window(self, features: Features) -> np.ndarray:
         """What the frozen encoder makes of one window: (1500, width)."""
         encoder = self._encoder
         was_training = encoder.training
         encoder.eval()
-        window = torch.from_numpy(self._windows([features])).to(next(encoder.parameters()).device)
+        filled = windows.fill_window([features["mel"]], [features["fill"]], self.n_frames)
+        window = torch.from_numpy(filled).to(next(encoder.parameters()).device)
         with torch.no_grad():
             hidden = encoder(window).last_hidden_state[0]
         encoder.train(was_training)
@@ -84,21 +92,23 @@ class WhisperTask(SpeechTask):
 
     def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
         """Mel windows (batch, bins, 3000), or what the encoder made of them, and labels (batch, longest)."""
-        if "encoded" in features[0]:
-            hidden = torch.from_numpy(np.stack([item["encoded"] for item in features]))
-            return {
-                "encoder_outputs": BaseModelOutput(last_hidden_state=hidden),
-                "labels": pad_labels(labels),
-            }
-        return {"input_features": torch.from_numpy(self._windows(features)), "labels": pad_labels(labels)}
+        return self._collate(features, labels, self.n_frames)
 
-    def _windows(self, features: Sequence[Features]) -> np.ndarray:
-        window = np.empty((len(features), features[0]["mel"].shape[0], self.n_frames), dtype=np.float32)
-        for row, item in zip(window, features, strict=True):
-            n_frames = item["mel"].shape[1]
-            row[:, :n_frames] = item["mel"]
-            row[:, n_frames:] = item["fill"][:, None]
-        return window
+    def collate_for_training(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
+        """The same in a short window, for most batches of fast mode."""
+        if not self._has_short_windows or windows.is_standard(labels):
+            return self.collate(features, labels)
+        clips = [int(item["n_frames"]) if "encoded" in item else item["mel"].shape[1] for item in features]
+        return self._collate(features, labels, windows.short_frames(clips, longest=self.n_frames))
+
+    def _collate(self, features: Sequence[Features], labels: Sequence[list[int]], n_frames: int) -> Batch:
+        padded = {"labels": pad_labels(labels)}
+        if "encoded" in features[0]:
+            n_positions = n_frames * features[0]["encoded"].shape[0] // self.n_frames
+            hidden = torch.from_numpy(np.stack([item["encoded"][:n_positions] for item in features]))
+            return {"encoder_outputs": BaseModelOutput(last_hidden_state=hidden), **padded}
+        mels, fills = [item["mel"] for item in features], [item["fill"] for item in features]
+        return {"input_features": torch.from_numpy(windows.fill_window(mels, fills, n_frames)), **padded}
 
     def predict(self, model: Any, batch: Batch) -> Prediction:
         """Greedy, in the standard window, at most about twice as long as the longest reference.
@@ -122,16 +132,18 @@ class WhisperTask(SpeechTask):
         texts = self._tokenizer.batch_decode(ids, skip_special_tokens=True)
         return Prediction([Output(" ".join(text.split())) for text in texts], loss)
 
-    def reuse_encoder(self, model: Any) -> bool:
-        """Run the encoder once a clip and keep what it said, where training can't change it.
+    def speed_up(self, model: Any) -> bool:
+        """Train mostly in short windows; run a frozen encoder once a clip and keep what it said.
 
-        The decoder is then trained on exactly what it gets at inference, the whole 30 s window, at a fraction
-        of the cost: nearly all of a step is the encoder.
+        What it said is that of the standard window, so the decoder is trained on what it gets at inference,
+        at a fraction of the cost: nearly all of a step is the encoder.
 
         Returns:
-            Whether that is so: no trained parameter in the encoder, and no dropout that varies its output.
+            Whether the encoder is reused: it has no trained parameter and no dropout that varies its output.
         """
         encoder = without_adapter_wrapper(model).get_encoder()
+        windows.take_short_windows(encoder)
+        self._has_short_windows = self.gains_from_buckets = True
         config = model.config
         varies = (
             config.dropout,
