@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from qlora_studio.contracts.enums import Task
 from qlora_studio.modelfiles.cards import ModelCard, read_card
-from qlora_studio.modelfiles.configs import FamilyConfig, SpectrogramConfig
+from qlora_studio.modelfiles.configs import FamilyConfig, SpectrogramConfig, WhisperConfig
 from qlora_studio.modelfiles.families import FAMILIES, KNOWN_BUT_NOT_YET, Family, trainable_sentence
 from qlora_studio.modelfiles.json_files import read_object, strip_unsafe
 from qlora_studio.modelfiles.layers import LayerCard, describe_layers
@@ -62,7 +62,7 @@ class CheckedModel:
         """The window every clip is put into, in seconds; None where a clip costs its own length."""
         if isinstance(self.config, SpectrogramConfig):
             return self.config.max_length / 100
-        return self.family.max_duration_s
+        return self.family.max_duration_s if isinstance(self.config, WhisperConfig) else None
 
     @property
     def size_bytes(self) -> int:
@@ -133,7 +133,7 @@ def identify(raw: dict[str, Any], wanted: Task | None = None) -> tuple[Family, s
         if name in family.architectures:
             task = family.architectures[name]
             if wanted is Task.AUDIO_CLASSIFICATION and not family.classifier:
-                raise ModelRefused(f"A {family.label} model makes sound; it can't tell sounds apart.")
+                raise ModelRefused(f"A {family.label} model can't be trained to tell sounds apart.")
             if Task.AUDIO_CLASSIFICATION in (wanted, task):
                 return family, family.classifier, Task.AUDIO_CLASSIFICATION
             return family, name, task
@@ -182,7 +182,7 @@ def _check_head(tensors: dict[str, TensorInfo], config: FamilyConfig, family: Fa
         raise ModelRefused(
             f"config.json does not describe a {family.label} model that writes: vocab_size is missing."
         )
-    if family.model_type == "whisper":
+    if family.head == "proj_out":  # the table of words itself, used the other way round
         name, shape = "model.decoder.embed_tokens.weight", (vocabulary, config.width)
     else:
         name = f"{family.head}.weight"

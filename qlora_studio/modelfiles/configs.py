@@ -111,6 +111,58 @@ class WhisperConfig(FamilyConfig):
         return self.encoder_layers + self.decoder_layers
 
 
+class Rotary(BaseModel):
+    """How positions are turned into angles; other ways than the plain one are refused."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+    rope_type: Literal["default"] = "default"
+    rope_theta: Annotated[float, Field(ge=1, le=1e9)] = 10_000.0
+    partial_rotary_factor: Annotated[float, Field(gt=0, le=1)] = 0.9
+
+
+class MoonshineConfig(FamilyConfig):
+    model_type: Literal["moonshine"]
+    is_encoder_decoder: Literal[True] = True
+    vocab_size: Vocabulary = 32_768
+    hidden_size: Width = 288
+    intermediate_size: Width = 1152
+    encoder_num_hidden_layers: Layers = 6
+    decoder_num_hidden_layers: Layers = 6
+    encoder_num_attention_heads: Heads = 8
+    decoder_num_attention_heads: Heads = 8
+    encoder_num_key_value_heads: Heads | None = None
+    decoder_num_key_value_heads: Heads | None = None
+    pad_head_dim_to_multiple_of: Annotated[int, Field(ge=1, le=1024)] | None = None
+    encoder_hidden_act: Activation = "gelu"
+    decoder_hidden_act: Activation = "silu"
+    max_position_embeddings: Positions = 512
+    initializer_range: Annotated[float, Field(gt=0, le=10)] = 0.02
+    decoder_start_token_id: TokenId = 1
+    use_cache: bool = True
+    rope_parameters: Rotary | None = None
+    rope_theta: Annotated[float, Field(ge=1, le=1e9)] | None = None
+    partial_rotary_factor: Annotated[float, Field(gt=0, le=1)] | None = None
+    attention_bias: bool = False
+    attention_dropout: Probability = 0.0
+    tie_word_embeddings: Literal[True] = True
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "MoonshineConfig":
+        for heads in (self.encoder_num_attention_heads, self.decoder_num_attention_heads):
+            if self.hidden_size % heads:
+                raise ValueError("hidden_size must be a multiple of the number of attention heads")
+        return self
+
+    @property
+    def width(self) -> int:
+        return self.hidden_size
+
+    @property
+    def n_layers(self) -> int:
+        return self.encoder_num_hidden_layers + self.decoder_num_hidden_layers
+
+
 class EncoderConfig(FamilyConfig):
     """One stack of transformer layers, named as transformers names it."""
 

@@ -91,6 +91,17 @@ FAMILIES = {
             max_duration_s=30.0,
         ),
         Family(
+            model_type="moonshine",
+            label="Moonshine",
+            schema=configs.MoonshineConfig,
+            architectures={"MoonshineForConditionalGeneration": Task.SPEECH_TO_TEXT},
+            attention=("q_proj", "k_proj", "v_proj", "o_proj"),
+            not_adapted=("proj_out", "embed_tokens"),
+            head="proj_out",
+            tokenizers=("PreTrainedTokenizerFast", "TokenizersBackend"),
+            max_duration_s=30.0,
+        ),
+        Family(
             model_type="wav2vec2",
             label="Wav2Vec2",
             schema=configs.Wav2Vec2Config,
@@ -161,7 +172,6 @@ FAMILIES = {
 }
 
 KNOWN_BUT_NOT_YET = {
-    "moonshine": "Moonshine",
     "musicgen_melody": "MusicGen Melody",
     "speecht5": "SpeechT5",
     "qwen2_audio": "Qwen2-Audio",

@@ -116,6 +116,7 @@ def _auto(family: Family, names: list[str], task: Task) -> list[str]:
 def _is_tied_copy(name: str, tensors: Mapping[str, TensorInfo], family: Family) -> bool:
     copies = {
         "whisper": ("proj_out.weight", "model.decoder.embed_tokens.weight"),
+        "moonshine": ("proj_out.weight", "model.decoder.embed_tokens.weight"),
         "musicgen": ("text_encoder.encoder.embed_tokens.weight", "text_encoder.shared.weight"),
     }
     copy, original = copies.get(family.model_type, ("", ""))

@@ -111,8 +111,8 @@ def _read_tokenizer(folder: Path, family: Family, processor: Processor) -> None:
     has_vocab = (folder / "vocab.json").is_file()
     if not has_fast and not has_vocab:
         raise ModelRefused("The tokenizer is missing: the folder needs tokenizer.json or vocab.json.")
-    if not has_fast and family.model_type == "musicgen":
-        raise ModelRefused("The tokenizer is incomplete: a MusicGen model needs tokenizer.json.")
+    if not has_fast and family.model_type in ("musicgen", "moonshine"):
+        raise ModelRefused(f"The tokenizer is incomplete: a {family.label} model needs tokenizer.json.")
     if family.is_ctc and not has_vocab:
         raise ModelRefused("The tokenizer is incomplete: a CTC model needs its letters in vocab.json.")
     if family.model_type == "whisper" and not has_fast and not (folder / "merges.txt").is_file():

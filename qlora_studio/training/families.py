@@ -18,7 +18,7 @@ class Family:
 
     Attributes:
         model_class: name of the transformers class with the head.
-        heads: layers kept out of 4 bits; all but Whisper's own word table are also trained in full.
+        heads: layers kept out of 4 bits; all but a word table's other use are also trained in full.
         attention: last name parts of the attention's linear layers.
         auto: target choice when the user says "auto": the attention names listed, or every linear layer.
         fast_part: the part of the model that "auto" adapts in fast mode, None for all of it.
@@ -49,6 +49,13 @@ FAMILIES = {
         ("q_proj", "v_proj"),
         fast_part="decoder",
         is_windowed=True,
+        trains_head=False,
+    ),
+    "moonshine": Family(
+        "moonshine",
+        "MoonshineForConditionalGeneration",
+        ("proj_out",),
+        ("q_proj", "k_proj", "v_proj", "o_proj"),
         trains_head=False,
     ),
     "wav2vec2": Family("ctc", "Wav2Vec2ForCTC", ("lm_head",), _SPLIT_ATTENTION),

@@ -28,6 +28,10 @@ def make_task(spec: WorkerSpec, family: Family, config: dict[str, Any]) -> Audio
         from qlora_studio.training.tasks.whisper import WhisperTask
 
         return WhisperTask(spec.model_path, config)
+    if family.kind == "moonshine":
+        from qlora_studio.training.tasks.moonshine import MoonshineTask
+
+        return MoonshineTask(spec.model_path, config)
     from qlora_studio.training.tasks.ctc import CtcTask
 
     return CtcTask(spec.model_path, config)

@@ -227,3 +227,35 @@ def musicgen_folder(folder: Path, **parts: Mapping[str, Any]) -> Path:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(data))
+
+
+MOONSHINE: dict[str, Any] = {
+    "architectures": ["MoonshineForConditionalGeneration"],
+    "model_type": "moonshine",
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "encoder_num_hidden_layers": 1,
+    "decoder_num_hidden_layers": 1,
+    "encoder_num_attention_heads": 2,
+    "decoder_num_attention_heads": 2,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.9},
+}
+
+
+def moonshine_folder(folder: Path, **config: Any) -> Path:
+    """A whole, harmless Moonshine folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", MOONSHINE | config)
+    extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 16000}
+    write_json(folder / "preprocessor_config.json", extractor)
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+    write_json(folder / "tokenizer.json", {"version": "1.0"})
+    tensors = {"model.decoder.embed_tokens.weight": np.zeros((60, 32), dtype=np.float32)}
+    for layer in ("encoder.layers.0", "decoder.layers.0"):
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            tensors[f"model.{layer}.self_attn.{name}.weight"] = np.zeros((32, 32), dtype=np.float32)
+        tensors[f"model.{layer}.mlp.fc1.weight"] = np.zeros((64, 32), dtype=np.float32)
+        tensors[f"model.{layer}.mlp.fc2.weight"] = np.zeros((32, 64), dtype=np.float32)
+    write_safetensors(folder / "model.safetensors", tensors)
+    return folder

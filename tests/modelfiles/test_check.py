@@ -14,6 +14,7 @@ from tests.modelfiles.build import (
     ast_folder,
     ctc_folder,
     ctc_tensors,
+    moonshine_folder,
     musicgen_folder,
     whisper_folder,
     whisper_tensors,
@@ -55,9 +56,9 @@ def test_settings_inside_processor_config_are_found(tmp_path: Path) -> None:
     assert check_folder(folder).processor.sample_rate == 16_000
 
 
-@pytest.mark.parametrize("model_type", ["musicgen_melody", "speecht5", "bert", "../etc", "", None, 7])
+@pytest.mark.parametrize("model_type", ["musicgen_melody", "vits", "bert", "../etc", "", None, 7])
 def test_other_families_are_refused_naming_those_that_train(tmp_path: Path, model_type: Any) -> None:
-    with pytest.raises(ModelRefused, match="These train today: Whisper, Wav2Vec2"):
+    with pytest.raises(ModelRefused, match="These train today: Whisper, Moonshine, Wav2Vec2"):
         check_folder(whisper_folder(tmp_path / "m", model_type=model_type))
 
 
@@ -100,6 +101,25 @@ def test_a_spectrogram_transformer_is_understood(tmp_path: Path) -> None:
         check_folder(ast_folder(tmp_path / "odd", num_attention_heads=3))
 
 
+def test_a_moonshine_is_understood(tmp_path: Path) -> None:
+    folder = moonshine_folder(tmp_path / "m")
+    checked = check_folder(folder)
+    assert (checked.family.label, checked.task) == ("Moonshine", Task.SPEECH_TO_TEXT)
+    assert checked.layers.presets["attention"] == ["q_proj", "k_proj", "v_proj", "o_proj"]
+    assert checked.window_s is None, "a clip costs its own length"
+    with pytest.raises(ModelRefused, match="can't be trained to tell sounds apart"):
+        check_folder(folder, task=Task.AUDIO_CLASSIFICATION)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelRefused, match="tokenizer"):
+        check_folder(folder)
+
+
+def test_positions_of_another_kind_are_refused(tmp_path: Path) -> None:
+    folder = moonshine_folder(tmp_path / "m", rope_parameters={"rope_type": "yarn"})
+    with pytest.raises(ModelRefused, match="rope_type"):
+        check_folder(folder)
+
+
 def test_a_musicgen_is_understood(tmp_path: Path) -> None:
     checked = check_folder(musicgen_folder(tmp_path / "m"))
     assert checked.task is Task.TEXT_TO_AUDIO
@@ -139,7 +159,7 @@ def test_a_musicgen_whose_parts_do_not_fit_is_refused(
 
 def test_a_musicgen_needs_its_tokenizer_and_cannot_tell_sounds_apart(tmp_path: Path) -> None:
     folder = musicgen_folder(tmp_path / "m")
-    with pytest.raises(ModelRefused, match="can't tell sounds apart"):
+    with pytest.raises(ModelRefused, match="be trained to tell sounds apart"):
         check_folder(folder, task=Task.AUDIO_CLASSIFICATION)
     (folder / "tokenizer.json").rename(folder / "vocab.json")
     with pytest.raises(ModelRefused, match=r"needs tokenizer\.json"):

@@ -21,3 +21,8 @@ def ctc_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def whisper_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.make_whisper(tmp_path_factory.mktemp("whisper"))
+
+
+@pytest.fixture(scope="session")
+def moonshine_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.make_moonshine(tmp_path_factory.mktemp("moonshine"))

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import BitsAndBytesConfig, Wav2Vec2BertForCTC, WhisperForConditionalGeneration
+from transformers import (
+    BitsAndBytesConfig,
+    MoonshineForConditionalGeneration,
+    Wav2Vec2BertForCTC,
+    WhisperForConditionalGeneration,
+)
 
 from qlora_studio.contracts.enums import ExitReason, TrainingType
 from qlora_studio.training import checkpoint, families, models, quantize, state_files
@@ -56,14 +61,24 @@ def _measure(spec: Any, model: Any) -> dict[str, float | None]:
     )
 
 
-BOTH = ["ctc", pytest.param("whisper", marks=pytest.mark.slow)]
+MODEL_CLASSES = {
+    "ctc": Wav2Vec2BertForCTC,
+    "whisper": WhisperForConditionalGeneration,
+    "moonshine": MoonshineForConditionalGeneration,
+}
+EACH = ["ctc", *(pytest.param(family, marks=pytest.mark.slow) for family in ("whisper", "moonshine"))]
 
 
-@pytest.mark.parametrize("family", BOTH)
+@pytest.fixture
+def base_paths(ctc_path: Path, whisper_path: Path, moonshine_path: Path) -> dict[str, Path]:
+    return {"ctc": ctc_path, "whisper": whisper_path, "moonshine": moonshine_path}
+
+
+@pytest.mark.parametrize("family", EACH)
 def test_adapter_learns_and_loads_in_plain_peft(
-    family: str, tmp_path: Path, clips_path: Path, ctc_path: Path, whisper_path: Path
+    family: str, tmp_path: Path, clips_path: Path, base_paths: dict[str, Path]
 ) -> None:
-    base_path = ctc_path if family == "ctc" else whisper_path
+    base_path = base_paths[family]
     spec = tiny.make_spec(tmp_path, base_path, clips_path)
     result = run(spec)
     assert (result.reason, result.step) == (ExitReason.OK, 6)
@@ -74,8 +89,7 @@ def test_adapter_learns_and_loads_in_plain_peft(
     assert result.metrics["loss"] < result.base_metrics["loss"]  # type: ignore[operator]
 
     adapter_path = Path(result.adapter_path or "")
-    model_class = Wav2Vec2BertForCTC if family == "ctc" else WhisperForConditionalGeneration
-    reloaded = _reload(model_class, base_path, adapter_path)
+    reloaded = _reload(MODEL_CLASSES[family], base_path, adapter_path)
     assert quantize.quantised_layers(reloaded)
     assert _measure(spec, reloaded) == result.metrics
     assert list_files(adapter_path) == {
@@ -86,18 +100,21 @@ def test_adapter_learns_and_loads_in_plain_peft(
     assert "/" not in (adapter_path / "README.md").read_text().split("```")[0].replace("pytorch/", "")
 
 
-@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("family", EACH)
 def test_the_first_losses_are_the_golden_ones(
-    family: str, tmp_path: Path, clips_path: Path, ctc_path: Path, whisper_path: Path
+    family: str, tmp_path: Path, clips_path: Path, base_paths: dict[str, Path]
 ) -> None:
     exact = {"max_steps": 4, "mode": "exact"}
-    base_path = ctc_path if family == "ctc" else whisper_path
-    spec = tiny.make_spec(tmp_path, base_path, clips_path, optimization=exact)
+    spec = tiny.make_spec(tmp_path, base_paths[family], clips_path, optimization=exact)
     run(spec)
     assert losses(spec) == pytest.approx(GOLDEN[family], abs=2e-3)
 
 
-GOLDEN = {"ctc": [8.2858, 8.3409, 7.9955, 7.6812], "whisper": [5.5541, 5.5458, 5.5130, 5.4821]}
+GOLDEN = {
+    "ctc": [8.2858, 8.3409, 7.9955, 7.6812],
+    "whisper": [5.5541, 5.5458, 5.5130, 5.4821],
+    "moonshine": [5.5064, 5.6144, 5.4212, 5.3758],
+}
 
 
 @pytest.mark.slow

@@ -260,5 +260,40 @@ def make_whisper(folder: Path, *, seed: int = 0, d_model: int = 64, n_layers: in
     return folder
 
 
+def make_moonshine(folder: Path, *, seed: int = 0, width: int = 64) -> Path:
+    """A small Moonshine with random weights and a tokenizer of single bytes, as its files are published."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import (
+        MoonshineConfig,
+        MoonshineForConditionalGeneration,
+        PreTrainedTokenizerFast,
+        Wav2Vec2FeatureExtractor,
+    )
+
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate(["<unk>", "<s>", "</s>", *letters])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=RATE, do_normalize=False, return_attention_mask=True)
+    extractor.save_pretrained(folder)
+    config = MoonshineConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        encoder_num_hidden_layers=1,
+        decoder_num_hidden_layers=1,
+        encoder_num_attention_heads=2,
+        decoder_num_attention_heads=2,
+    )
+    torch.manual_seed(seed)
+    MoonshineForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
 def read_clips(path: Path) -> list[ClipItem]:
     return [ClipItem.model_validate_json(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,81 @@
+"""Moonshine: sequence to sequence on the waveform, without a window: a clip costs its own length."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qlora_studio.training.clips import ClipSets
+from qlora_studio.training.failures import ModelNotUsable
+from qlora_studio.training.tasks import waves
+from qlora_studio.training.tasks.base import Batch, Features, Output, Prediction
+from qlora_studio.training.tasks.speech import SpeechTask, pad_labels
+
+_SPARE_TOKENS = 16
+
+
+class MoonshineTask(SpeechTask):
+    """Segments of up to 30 s, as the model was made for (Jeffries et al. 2024, arXiv:2410.15608)."""
+
+    max_clip_s = 30.0
+    preset_epochs = 3.0
+
+    def __init__(self, model_path: Path, config: dict[str, Any]) -> None:
+        super().__init__(model_path, config)
+        self._tokenizer = self.processor.tokenizer
+        self._end_id: int = _first(config.get("eos_token_id", 2))
+        self.max_labels: int = config.get("max_position_embeddings", 512)
+
+    def _load_processor(self, model_path: Path) -> Any:
+        from transformers import AutoFeatureExtractor, AutoTokenizer, Wav2Vec2Processor
+
+        local = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            extractor = AutoFeatureExtractor.from_pretrained(model_path, **local)
+            return Wav2Vec2Processor(extractor, AutoTokenizer.from_pretrained(model_path, **local))
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelNotUsable("The model's tokenizer or feature extractor cannot be loaded.") from error
+
+    def features(self, samples: np.ndarray) -> Features:
+        return waves.extract(self.feature_extractor, samples)
+
+    def fit_text(self, text: str) -> str:
+        return " ".join(text.split())
+
+    def encode(self, target: str) -> list[int]:
+        """Label ids with the end, without the start, which the model puts in front by itself."""
+        return [*self._tokenizer(self.fit_text(target), add_special_tokens=False).input_ids, self._end_id]
+
+    def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
+        """Waveforms (batch, samples) with their mask, and labels (batch, longest)."""
+        batch = waves.pad(features, name="input_values", with_mask=True)
+        return {**batch, "labels": pad_labels(labels)}
+
+    def predict(self, model: Any, batch: Batch) -> Prediction:
+        """Greedy, at most about twice as long as the longest reference. The encoder runs once."""
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        encoder, labels = base.get_encoder(), batch["labels"]
+        encoded = encoder(batch["input_values"], attention_mask=batch["attention_mask"])
+        loss = float(model(encoder_outputs=encoded, labels=labels).loss)
+        longest = int((labels != -100).sum(dim=1).max())
+        ids = model.generate(
+            encoder_outputs=encoded,
+            max_new_tokens=min(2 * longest + _SPARE_TOKENS, self.max_labels - 1),
+            do_sample=False,
+            num_beams=1,
+        )
+        texts = self._tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return Prediction([Output(" ".join(text.split())) for text in texts], loss)
+
+    def prepare(self, model: Any, clips: ClipSets) -> list[tuple[str, str]]:
+        config = model.config
+        config.use_cache = False  # training needs no key-value cache; generation asks for its own
+        if config.pad_token_id is None:  # published models have none, and shifting the labels needs one
+            config.pad_token_id = self._end_id
+            model.generation_config.pad_token_id = self._end_id
+        return []
+
+
+def _first(ids: Any) -> int:
+    return int(ids[0] if isinstance(ids, list) else ids)
