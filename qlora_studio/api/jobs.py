@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel
 from sqlmodel import Session
 
@@ -18,8 +18,9 @@ from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.jobs.metrics import MAX_POINTS
-from qlora_studio.services import adapters, job_reading, jobs
+from qlora_studio.services import adapters, job_reading, jobs, sample_sounds
 from qlora_studio.services.job_schemas import JobDetail, JobPublic, StopRequest
+from qlora_studio.services.sample_sounds import Which
 
 router = APIRouter(tags=["Jobs"])
 
@@ -74,6 +75,7 @@ class SamplePublic(BaseModel):
     base: str | None
     now: str
     error: float | None
+    details: dict[str, Any]
 
 
 class SamplesAnswer(BaseModel):
@@ -198,6 +200,29 @@ def get_samples(
         samples = job_reading.list_samples(session, actor=user, job_id=job_id, step=step)
     items = [SamplePublic.model_validate(s, from_attributes=True) for s in samples]
     return SamplesAnswer(steps=steps, items=items)
+
+
+@router.head("/jobs/{job_id}/samples/{step}/{clip_id}/sound", include_in_schema=False)
+@router.get("/jobs/{job_id}/samples/{step}/{clip_id}/sound", response_class=FileResponse)
+def get_sample_sound(
+    job_id: str, step: Annotated[int, Path(ge=0)], clip_id: str, user: CurrentUser, of: Which = "now"
+) -> FileResponse:
+    """Return the sound that a text-to-audio job made of a clip's text (FLAC); `Range` works."""
+    with db.read() as session:
+        path = sample_sounds.get_path(
+            session, actor=user, job_id=job_id, step=step, clip_id=clip_id, which=of
+        )
+    return FileResponse(
+        path,
+        media_type="audio/flac",
+        filename=f"{job_id}-{step}-{of}.flac",
+        content_disposition_type="attachment",
+        headers={
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "sandbox; default-src 'none'",
+            "Cache-Control": "private, max-age=600",
+        },
+    )
 
 
 @router.get("/jobs/{job_id}/events", response_class=StreamingResponse)

@@ -67,6 +67,12 @@ def player(clip_id: Any, *, duration_s: Any, peaks: Any, label: Any) -> rx.Compo
     return _StudioPlayer.create(custom_attrs=attributes)
 
 
+def made_player(src: Any, *, duration_s: Any, peaks: Any, label: Any) -> rx.Component:
+    """A player of a sound that a model made, at an address of its own; see `player`."""
+    attributes = {"src": src, "seconds": duration_s, "peaks": peaks, "label": label}
+    return _StudioPlayer.create(custom_attrs=attributes)
+
+
 def varied_player(clip_id: Any, *, trial: Any, duration_s: Any, label: Any) -> rx.Component:
     """A player of a clip as training would hear it: fetched and drawn anew whenever `trial` changes.
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import reflex as rx
 
-from qlora_studio.components.player import player
+from qlora_studio.components.player import made_player, player
 from qlora_studio.components.status import badge
 
 _WRONG = "text-danger underline decoration-wavy decoration-1 underline-offset-4"
@@ -31,13 +31,33 @@ def sample_card(row: Any) -> rx.Component:
             class_name="flex items-center justify-between gap-4 mb-3",
         ),
         rx.el.dl(
-            _line("Reference", rx.el.span(row.reference)),
-            rx.cond(row.has_base, _line("Base", _words(row.base)), rx.fragment()),
-            _line("Now", rx.cond(row.classes.length() > 0, _classes(row.classes), _words(row.now))),
+            rx.cond(
+                row.sounds.length() > 0,
+                rx.fragment(_line("Text", rx.el.span(row.reference)), rx.foreach(row.sounds, _sound)),
+                _outputs(row),
+            ),
             class_name="m-0 grid grid-cols-[5.5rem_1fr] gap-x-3 gap-y-1.5 text-[13px]",
         ),
         class_name="py-4 border-b border-border last:border-0",
     )
+
+
+def _outputs(row: Any) -> rx.Component:
+    return rx.fragment(
+        _line("Reference", rx.el.span(row.reference)),
+        rx.cond(row.has_base, _line("Base", _words(row.base)), rx.fragment()),
+        _line("Now", rx.cond(row.classes.length() > 0, _classes(row.classes), _words(row.now))),
+    )
+
+
+def _sound(sound: Any) -> rx.Component:
+    made = made_player(sound.src, duration_s=sound.seconds, peaks=sound.peaks, label=sound.label)
+    return _line(sound.name, rx.el.div(made, class_name="w-full max-w-[420px]"))
+
+
+def sound_legend() -> rx.Component:
+    """What is to be heard."""
+    return rx.el.span("Above each text its recording, below what the model makes of it, always at one seed")
 
 
 def legend() -> rx.Component:

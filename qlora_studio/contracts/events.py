@@ -94,7 +94,7 @@ class SampleEvent(_Event):
     @property
     def details(self) -> dict[str, Any]:
         """What only some tasks tell, as JSON values."""
-        return self.model_dump(mode="json", include={"top"}, exclude_none=True)
+        return self.model_dump(mode="json", include={"top", "sound", "base_sound"}, exclude_none=True)
 
 
 class CheckpointEvent(_Event):

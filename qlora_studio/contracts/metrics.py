@@ -41,9 +41,9 @@ METRICS = {
         Metric("accuracy", "accuracy", "Accuracy", is_higher_better=True),
         Metric("macro_f1", "macro F1", "Macro F1", is_higher_better=True),
         Metric("der", "diarization error rate", "DER"),
+        Metric("eval_loss", "held-out loss", "Loss", is_share=False),
         Metric("mel_distance", "mel distance in dB", "Mel distance", is_share=False),
         Metric("clap", "CLAP score", "CLAP", is_share=False, is_higher_better=True),
-        Metric("eval_loss", "held-out loss", "Loss", is_share=False),
     )
 }
 

@@ -72,7 +72,23 @@ def loss_chart(**options: Any) -> rx.Component:
 
 def quality_chart(**options: Any) -> rx.Component:
     """What the job is judged by on held-out clips, with the base model's value to compare."""
-    return rx.cond(JobState.job.has_classes, _accuracy_chart(**options), _error_rate_chart(**options))
+    return rx.cond(
+        JobState.job.has_sounds,
+        _distance_chart(**options),
+        rx.cond(JobState.job.has_classes, _accuracy_chart(**options), _error_rate_chart(**options)),
+    )
+
+
+def _distance_chart(**options: Any) -> rx.Component:
+    return _chart(
+        "Mel distance of made sounds, in dB",
+        Trace("mel_distance", "Distance", "--chart-1", dots=True),
+        label="Mel distance",
+        kind="rate",
+        unit="dB",
+        base=JobState.job.base,
+        **options,
+    )
 
 
 def _accuracy_chart(**options: Any) -> rx.Component:

@@ -7,7 +7,7 @@ from qlora_studio.components.details import code_block
 from qlora_studio.components.feedback import empty_state
 from qlora_studio.components.forms import select_input
 from qlora_studio.components.logs import log_view
-from qlora_studio.components.samples import class_legend, legend, sample_card
+from qlora_studio.components.samples import class_legend, legend, sample_card, sound_legend
 from qlora_studio.components.surfaces import card
 from qlora_studio.state.job import JobState
 
@@ -37,7 +37,11 @@ def samples_tab() -> rx.Component:
         card(
             rx.el.ul(rx.foreach(JobState.samples, sample_card), class_name="list-none p-0 m-0 -mt-3"),
             title="The same clips at each evaluation, worst first",
-            description=rx.cond(JobState.job.has_classes, class_legend(), legend()),
+            description=rx.cond(
+                JobState.job.has_sounds,
+                sound_legend(),
+                rx.cond(JobState.job.has_classes, class_legend(), legend()),
+            ),
             actions=chooser,
         ),
         card(none),

@@ -16,7 +16,7 @@ from qlora_studio.state.job_rows import JobPage, job_page, log_rows, sample_row
 
 ROW_EVERY_S = 0.4
 LOG_LINES = 400
-OVERVIEW_CURVES = ("loss", "wer", "cer", "accuracy", "macro_f1", "eval_loss")
+OVERVIEW_CURVES = ("loss", "wer", "cer", "accuracy", "macro_f1", "mel_distance", "eval_loss")
 
 
 class JobLook:

@@ -12,6 +12,7 @@ from qlora_studio.db.models import Clip, Job, JobSample
 from qlora_studio.jobs import metrics
 from qlora_studio.jobs.logs import LogLine
 from qlora_studio.services.job_schemas import JobView, percent_of
+from qlora_studio.services.sample_sounds import Which, read_shape
 from qlora_studio.state import formats
 from qlora_studio.state.charts import sparkline_path
 from qlora_studio.state.dataset_rows import peaks_text
@@ -19,6 +20,7 @@ from qlora_studio.state.job_checks import CheckRow, check_rows
 from qlora_studio.storage import layout
 
 STALLED_AFTER_S = 30.0
+_CHARTED = ("wer", "accuracy", "mel_distance")  # the base model's value is a line in the chart
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class JobPage:
     change: str = ""
     is_better: bool = False
     has_classes: bool = False
+    has_sounds: bool = False
     base: float = 0.0
     base_cer: float = 0.0
     message: str = ""
@@ -117,8 +120,22 @@ class ClassRow:
 
 
 @dataclass(frozen=True)
+class SoundRow:
+    """A sound that the model made, as a player takes it."""
+
+    name: str
+    label: str
+    src: str
+    seconds: str
+    peaks: str
+
+
+@dataclass(frozen=True)
 class SampleRow:
-    """One clip of the fixed panel. `classes` are the likeliest ones, where there are any."""
+    """One clip of the fixed panel.
+
+    `classes` are the likeliest ones and `sounds` those made, where there are any.
+    """
 
     clip_id: str
     duration_s: str
@@ -128,6 +145,7 @@ class SampleRow:
     has_base: bool
     now: list[Word]
     classes: list[ClassRow]
+    sounds: list[SoundRow]
     verdict: str
     is_right: bool
 
@@ -196,7 +214,8 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         change=change,
         is_better=is_better,
         has_classes="accuracy" in (metric.key, *job.base_metrics, *job.last_metrics),
-        base=_finite(job.base_metrics.get("wer", job.base_metrics.get("accuracy"))),
+        has_sounds="mel_distance" in (*job.base_metrics, *job.last_metrics),
+        base=_finite(next((job.base_metrics[k] for k in _CHARTED if k in job.base_metrics), None)),
         base_cer=_finite(job.base_metrics.get("cer")),
         message=job.message or "",
         is_failure=is_failure,
@@ -261,6 +280,7 @@ def sample_row(sample: JobSample, clip: Clip | None) -> SampleRow:
         has_base=sample.base is not None,
         now=compare(sample.reference, sample.now),
         classes=classes,
+        sounds=_sound_rows(sample),
         verdict=_verdict(sample, has_classes=bool(classes)),
         is_right=sample.now == sample.reference if classes else sample.error == 0,
     )
@@ -271,8 +291,24 @@ def _class_row(top: dict[str, Any], reference: str) -> ClassRow:
     return ClassRow(label, formats.percent(top["probability"], 0), label == reference)
 
 
+def _sound_rows(sample: JobSample) -> list[SoundRow]:
+    """What the base model made of the clip's text, and what the model makes of it now."""
+    rows = []
+    names: dict[Which, str] = {"base": "Base", "now": "Now"}
+    for which, name in names.items():
+        shape = read_shape(sample, which)
+        if shape is None or (which == "base" and sample.step == 0):  # then it is the same sound twice
+            continue
+        src = f"/api/v1/jobs/{sample.job_id}/samples/{sample.step}/{sample.clip_id}/sound?of={which}"
+        label = f"{name}: {sample.reference}"
+        rows.append(SoundRow(name, label, src, f"{shape.seconds:.3f}", peaks_text(shape.peaks)))
+    return rows
+
+
 def _verdict(sample: JobSample, *, has_classes: bool) -> str:
     """How right an output is; of a class, how likely the model finds the right one."""
+    if "sound" in sample.details:
+        return "Not measured" if sample.error is None else f"{sample.error:.1f} dB from the recording"
     if not has_classes:
         return "Exact" if sample.error == 0 else f"{formats.percent(sample.error, 0)} wrong"
     sure = formats.percent(None if sample.error is None else 1 - sample.error, 0)

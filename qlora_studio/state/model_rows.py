@@ -120,8 +120,8 @@ def model_row(model: BaseAudioModel, n_active: int) -> ModelRow:
 def model_view(model: BaseAudioModel) -> ModelView:
     """Format a model's page."""
     details, added = model.details, formats.when(model.created_at)
-    has_classes = model.task is Task.AUDIO_CLASSIFICATION
-    longest = _LONGEST_HEARD_S if has_classes else _LONGEST_IN_TRAINING_S
+    is_cut = model.task in (Task.AUDIO_CLASSIFICATION, Task.TEXT_TO_AUDIO)
+    longest = _LONGEST_HEARD_S if is_cut else _LONGEST_IN_TRAINING_S
     return ModelView(
         id=model.id,
         name=model.name,
@@ -138,7 +138,7 @@ def model_view(model: BaseAudioModel) -> ModelView:
         four_bit_size=_four_bit_size(model),
         sample_rate=f"{model.sample_rate / 1000:g} kHz" if model.sample_rate else "–",
         max_duration=formats.duration(details.get("window_s") or model.max_duration_s or longest),
-        of_longer_ones="their beginning is heard" if has_classes else "longer ones are left out",
+        of_longer_ones="their beginning is heard" if is_cut else "longer ones are left out",
         languages=", ".join(model.languages[:12]) or "not stated",
         license=model.license or "not stated",
         shape=f"{details.get('n_hidden_layers', '–')} layers, width {details.get('hidden_size', '–')}",

@@ -12,7 +12,7 @@ from qlora_studio.api import build_api
 from qlora_studio.api.security import current_user
 from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus
 from qlora_studio.db.engine import read, write
-from qlora_studio.db.models import Adapter, Job
+from qlora_studio.db.models import Adapter, Job, JobSample
 from qlora_studio.jobs import metrics
 from qlora_studio.jobs.supervisor import Supervisor
 from qlora_studio.launchers.local import LocalLauncher
@@ -114,6 +114,28 @@ def test_stop_resume_clone_and_delete(client, job):
     assert client.delete(path).status_code == 409
     set_status(job["id"], JobStatus.FAILED)
     assert client.delete(path).status_code == 204
+    assert client.get(path).status_code == 404
+
+
+def test_a_sound_that_was_made_is_served_by_id_and_in_parts(api, client, job, stranger):
+    folder = layout.run_path(job["id"]) / "samples" / "00000010"
+    folder.mkdir(parents=True)
+    (folder / "0.flac").write_bytes(b"fLaC" + bytes(60))
+    with write() as session:
+        for clip, name in (("clip_1", "samples/00000010/0.flac"), ("clip_2", "../../secret.key")):
+            session.add(JobSample(job_id=job["id"], step=10, clip_id=clip, details={"sound": name}))
+    path = f"/jobs/{job['id']}/samples/10/clip_1/sound"
+    whole = client.get(path)
+    assert (whole.status_code, len(whole.content)) == (200, 64)
+    assert whole.headers["content-type"] == "audio/flac"
+    assert whole.headers["x-content-type-options"] == "nosniff"
+    assert "attachment" in whole.headers["content-disposition"]
+    part = client.get(path, headers={"Range": "bytes=0-3"})
+    assert (part.status_code, part.content) == (206, b"fLaC")
+    for wrong in (f"{path}?of=base", path.replace("clip_1", "clip_2"), path.replace("/10/", "/11/")):
+        assert client.get(wrong).status_code == 404
+    assert client.get(f"{path}?of=../x").status_code == 422
+    api.dependency_overrides[current_user] = lambda: stranger
     assert client.get(path).status_code == 404
 
 

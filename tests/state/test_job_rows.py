@@ -2,7 +2,9 @@
 
 from datetime import timedelta
 
+import numpy as np
 import pytest
+import soundfile
 
 from qlora_studio.contracts.enums import ExitReason, JobStatus, TrainingType
 from qlora_studio.core.clock import utc_now
@@ -167,6 +169,27 @@ def test_a_sample_of_classes_says_how_sure_the_model_is_of_the_right_one():
     ]
     row = sample_row(JobSample(**{**values, "reference": "bass"}, now="bass", error=0.3), None)
     assert (row.verdict, row.is_right) == ("Right, 70 % sure", True)
+
+
+def test_a_sample_of_sound_has_players_for_base_and_now(data_folder):
+    folder = layout.run_path("job_1") / "samples"
+    for name, seconds in (("base", 0.5), ("00000010", 1.0)):
+        (folder / name).mkdir(parents=True)
+        sound = np.sin(np.arange(round(16_000 * seconds)) / 10)
+        soundfile.write(folder / name / "0.flac", sound, 16_000)
+    details = {"sound": "samples/00000010/0.flac", "base_sound": "samples/base/0.flac"}
+    values = {"job_id": "job_1", "step": 10, "clip_id": "c", "reference": "a bell", "now": "", "error": 31.04}
+    row = sample_row(JobSample(**values, details=details), None)
+    assert row.verdict == "31.0 dB from the recording"
+    assert [(s.name, s.seconds, s.label) for s in row.sounds] == [
+        ("Base", "0.500", "Base: a bell"),
+        ("Now", "1.000", "Now: a bell"),
+    ]
+    assert row.sounds[1].src == "/api/v1/jobs/job_1/samples/10/c/sound?of=now"
+    assert row.sounds[1].peaks
+    escaping = {"sound": "samples/../../secret.key", "base_sound": "/etc/passwd"}
+    assert sample_row(JobSample(**values, details=escaping), None).sounds == []
+    assert page(last_metrics={"mel_distance": 31.0}).has_sounds
 
 
 def test_a_sample_of_speech_says_how_many_words_are_wrong():
