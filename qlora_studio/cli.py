@@ -11,6 +11,7 @@ from qlora_studio.commands import (
     dataset_content,
     datasets,
     doctor,
+    inference,
     jobs,
     models,
     training,
@@ -34,6 +35,8 @@ app.add_typer(credentials.app, name="credential")
 app.add_typer(models.app, name="model")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(adapters.app, name="adapters")
+app.command("transcribe")(inference.transcribe)
+app.command("classify")(inference.classify)
 app.command("train")(training.train)
 app.command("export")(jobs.export)
 app.command("doctor")(doctor.doctor)

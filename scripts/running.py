@@ -85,12 +85,12 @@ def start_server(data_path: Path, *, port: int | None = None, timeout_s: float =
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Open the Chromium that `scripts.setup_browser` found."""
+def chromium(*more: str) -> Iterator[Browser]:
+    """Open the Chromium that `scripts.setup_browser` found, with more arguments if there are any."""
     kept = ROOT / ".cache/chromium"
     path = kept.read_text().strip() if kept.exists() else os.environ.get("CHROMIUM")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path or None, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path or None, args=[*_ARGUMENTS, *more])
         try:
             yield browser
         finally:

@@ -19,6 +19,8 @@ def test_the_web_app_loads_no_training_library():
     assert _loaded_after("import qlora_studio.qlora_studio").isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize("module", ["qlora_studio.training", "qlora_studio.training.__main__"])
-def test_the_training_package_loads_no_web_and_no_database(module):
+@pytest.mark.parametrize(
+    "module", ["qlora_studio.training", "qlora_studio.training.__main__", "qlora_studio.engine.__main__"]
+)
+def test_training_and_inference_load_no_web_and_no_database(module):
     assert _loaded_after(f"import {module}").isdisjoint({"reflex", "sqlmodel", "sqlalchemy", "fastapi"})

@@ -19,6 +19,7 @@ from qlora_studio.api import (
     dataset_quality,
     dataset_versions,
     datasets,
+    inference,
     jobs,
     models,
     problems,
@@ -36,6 +37,7 @@ RESOURCES = (
     models,
     jobs,
     adapters,
+    inference,
     system,
 )
 PREFIX = "/api/v1"

@@ -8,6 +8,7 @@
     ├── Conflict                409  taken, already done, or in use; `users_of` names by what
     ├── TooLarge                413  over a cap or a quota
     ├── TooManyTries            429  `retry_after_s` says when to come back
+    ├── Unavailable         503  what it takes isn't there now; the same request may work in a moment
     └── StorageFull             507  the disk is full; nothing was changed
 
 A service raises one of these; pages show `message` in place and the REST API turns it into an
@@ -79,6 +80,11 @@ class TooManyTries(StudioError):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Unavailable(StudioError):
+    status = 503
+    title = "Not available now"
 
 
 class StorageFull(StudioError):

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     fetch_total_s: float = Field(default=6 * 3600.0, gt=0)
     fetch_slowest_bytes_s: float = Field(default=1000.0, ge=0)
     stop_grace_s: float = 25.0
+    engine_idle_s: float = Field(default=300.0, gt=0)
+    max_trial_bytes: int = 25 * 2**20
+    max_trial_s: float = 600.0
 
     @cached_property
     def data_path(self) -> Path:

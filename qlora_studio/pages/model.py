@@ -8,9 +8,11 @@ from qlora_studio.components.resources import edit_dialogs, header_actions, page
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import progress_bar, status_badge
 from qlora_studio.components.surfaces import card, grid, notice, stat_card
+from qlora_studio.pages.model_try import try_card
 from qlora_studio.pages.models import DELETED_WITH_IT
 from qlora_studio.state.model import ModelState
 from qlora_studio.state.model_rows import LayerRow, PresetRow, UseRow
+from qlora_studio.state.model_try import ModelTryState
 
 
 @studio_page(
@@ -19,7 +21,7 @@ from qlora_studio.state.model_rows import LayerRow, PresetRow, UseRow
     section="models",
     crumbs=[("Models", "/models")],
     here=ModelState.model.name,
-    on_load=[ModelState.load, ModelState.watch],
+    on_load=[ModelState.load, ModelState.watch, ModelTryState.load],
 )
 def model() -> rx.Component:
     """What is shown depends on how far the model is."""
@@ -81,6 +83,7 @@ def _card() -> rx.Component:
             stat_card("Hears", shown.sample_rate, icon="audio-lines", hint=shown.task),
             stat_card("Longest clip", shown.max_duration, icon="clock", hint=shown.of_longer_ones),
         ),
+        rx.cond(ModelTryState.is_offered, rx.el.div(try_card(), class_name="mt-4"), rx.fragment()),
         rx.el.div(_architecture(), _checks(), class_name="grid grid-cols-1 lg:grid-cols-2 gap-4 mt-4"),
         rx.el.div(_layers(), class_name="mt-4"),
         rx.el.div(

@@ -30,9 +30,8 @@ COMMAND = (sys.executable, "-m", "qlora_studio.audio.renderer")
 DRAWN_AS = "1"  # raise it when spectrograms come to look different
 MAX_KEPT = 4000  # pictures, about 60 kB each
 _PRUNE_TO = 0.9
-_MAX_ANSWER_BYTES = 4 << 20
-_BUSY = "Too many pictures are being made. Try again in a moment."
-_FAILED = "This recording can't be shown. It may be damaged."
+_BUSY = "Too many recordings are being read. Try again in a moment."
+_FAILED = "This recording can't be read. It may be damaged."
 
 
 class Renderer:
@@ -43,6 +42,7 @@ class Renderer:
         idle_s: end the child when nothing was asked for so long.
         limit_s: the longest one answer may take.
         max_waiting: refuse when so many requests wait.
+        max_answer_bytes: a longer answer is taken for nonsense.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class Renderer:
         idle_s: float = 60.0,
         limit_s: float = 15.0,
         max_waiting: int = 8,
+        max_answer_bytes: int = 4 << 20,
     ) -> None:
+        self._max_answer_bytes = max_answer_bytes
         self._command, self._idle_s, self._limit_s = command, idle_s, limit_s
         self._requests: queue.Queue[tuple[dict[str, Any], Future[bytes]]] = queue.Queue(max_waiting)
         self._lock = threading.Lock()
@@ -90,10 +92,10 @@ class Renderer:
                 break
             try:
                 if child is None or not child.is_there():
-                    child = Child(self._command, max_answer_bytes=_MAX_ANSWER_BYTES).wait()
+                    child = Child(self._command, max_answer_bytes=self._max_answer_bytes).wait()
             except (OSError, ValueError):
                 child = None
-                result.set_exception(StudioError("Pictures can't be made now. Try again in a moment."))
+                result.set_exception(StudioError("Recordings can't be read now. Try again in a moment."))
                 continue
             self._answer(child, request, result)
         if child is not None:

@@ -6,6 +6,7 @@ blobs/ab/abcdef…              originals of clips by SHA-256, shared between da
 staging/<dataset id>/         files received, before they are taken in
 spectrograms/abcdef….png      pictures of originals by SHA-256; may be deleted at any time
 models/<model id>/            weights that were uploaded or downloaded
+trials/<user id>/             clips somebody tries a model on, for an hour
 runs/<job id>/                one training run: clips.jsonl, config.yaml, checkpoints/, adapter/, metrics/
 runs/<job id>/attempt-N/      one attempt: spec.json, events.jsonl, worker.log, stop.json, result.json,
                               exit.json, shim.lock
@@ -38,6 +39,10 @@ def staging_path(dataset_id: str) -> Path:
 
 def model_path(model_id: str) -> Path:
     return data_path() / "models" / model_id
+
+
+def trials_path(user_id: str) -> Path:
+    return data_path() / "trials" / user_id
 
 
 def run_path(job_id: str) -> Path:

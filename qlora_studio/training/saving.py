@@ -12,6 +12,7 @@ from qlora_studio.storage import atomic
 from qlora_studio.training import checkpoint
 from qlora_studio.training.attempt import Attempt
 from qlora_studio.training.failures import DiskFull, is_disk_full
+from qlora_studio.training.models import bits_of
 from qlora_studio.training.run_state import RunState
 from qlora_studio.training.state_files import trained_tensors
 from qlora_studio.training.tasks.base import AudioTask
@@ -104,7 +105,13 @@ def save_adapter(
         model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
         _sort_targets(folder / "adapter_config.json")
         quantisation = _quantisation(model)
-        about = {"v": 1, "inference": task.metadata(), "quantization": quantisation, **facts}
+        about = {
+            "v": 1,
+            "inference": task.metadata(),
+            "bits": bits_of(spec),
+            "quantization": quantisation,
+            **facts,
+        }
         (folder / "qlora_studio.json").write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")
         (folder / "README.md").write_text(model_card(model, task, spec, facts), encoding="utf-8")
 

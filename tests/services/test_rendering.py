@@ -51,7 +51,7 @@ def test_one_child_answers_many_and_ends_when_idle():
 def test_a_recording_that_breaks_the_child_costs_itself_only(mood):
     ours = renderer(limit_s=2.0 if mood == "hang" else 30.0, idle_s=0.5)
     first = ours.render({"mood": "well"})
-    with pytest.raises(InvalidInput, match="can't be shown"):
+    with pytest.raises(InvalidInput, match="can't be read"):
         ours.render({"mood": mood})
     assert ours.render({"mood": "well"}) != first, "a fresh child took over"
 
@@ -83,7 +83,7 @@ def test_too_many_at_once_are_asked_to_come_back():
 
 
 def test_a_child_that_cannot_start_is_said():
-    with pytest.raises(StudioError, match="can't be made now"):
+    with pytest.raises(StudioError, match="can't be read now"):
         Renderer(["/no/such/program"], idle_s=0.1).render({"mood": "well"})
 
 

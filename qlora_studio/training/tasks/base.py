@@ -174,6 +174,15 @@ class AudioTask(ABC):
         """Arguments the base model needs to be loaded for the adapter, as Python, for the model card."""
         return ""
 
+    # After training
+
+    def wants_other_head(self, metadata: dict[str, Any]) -> bool:
+        """Whether `adopt` would put another head on the model: adapters on it have to go first."""
+        return False
+
+    def adopt(self, model: Any, metadata: dict[str, Any]) -> None:  # noqa: B027  # most tasks need nothing
+        """Hear as the run did that wrote `metadata`; with none, as the base model does by itself."""
+
     def metadata(self) -> dict[str, Any]:
         """What inference must know to hear as this run did; kept beside the adapter."""
         return {"kind": type(self).__name__, "sampling_rate": self.sampling_rate}

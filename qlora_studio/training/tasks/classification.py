@@ -39,6 +39,8 @@ class ClassificationTask(AudioTask):
         self.classes: list[str] = []
         self._ids: dict[str, int] = {}
         self._has_new_head = True
+        self._own_classes: list[str] = []
+        self._own_head: Any = None
 
     def _load_processor(self, model_path: Path) -> Any:
         from transformers import AutoFeatureExtractor
@@ -94,10 +96,20 @@ class ClassificationTask(AudioTask):
     def predict(self, model: Any, batch: Batch) -> Prediction:
         output = model(**batch)
         outputs = []
-        for row in output.logits.float().softmax(dim=-1).tolist():
-            probabilities = dict(zip(self.classes, row, strict=True))
+        for probabilities in self._probabilities(output.logits):
             outputs.append(Output(max(probabilities, key=probabilities.__getitem__), probabilities))
         return Prediction(outputs, float(output.loss))
+
+    def classify(self, model: Any, features: Features) -> dict[str, float]:
+        """Return how likely each class is for one clip, without gradients and in evaluation mode."""
+        batch = self.collate([features], [[0]])
+        del batch["labels"]
+        batch = {key: tensor.to(model.device) for key, tensor in batch.items()}
+        return self._probabilities(model(**batch).logits)[0]
+
+    def _probabilities(self, logits: Any) -> list[dict[str, float]]:
+        rows = logits.float().softmax(dim=-1).tolist()
+        return [dict(zip(self.classes, row, strict=True)) for row in rows]
 
     def metrics(self, targets: Sequence[str], outputs: Sequence[Output]) -> Values:
         """Accuracy and macro F1."""
@@ -120,7 +132,7 @@ class ClassificationTask(AudioTask):
     def prepare(self, model: Any, clips: ClipSets) -> list[tuple[str, str]]:
         """Give the model a new head for the classes, unless its own has just these."""
         classes = classes_of(clips.train)
-        own = [label for _, label in sorted(model.config.id2label.items())]
+        own = _labels(model.config)
         self._has_new_head = sorted(own) != classes
         self.classes = classes if self._has_new_head else own
         self._ids = {label: index for index, label in enumerate(self.classes)}
@@ -146,6 +158,25 @@ class ClassificationTask(AudioTask):
             return ""
         return f",\n    num_labels={len(self.classes)}, ignore_mismatched_sizes=True"
 
+    def wants_other_head(self, metadata: dict[str, Any]) -> bool:
+        wanted = metadata.get("classes")
+        return bool(self.classes) and (self._own_classes if wanted is None else wanted) != self.classes
+
+    def adopt(self, model: Any, metadata: dict[str, Any]) -> None:
+        """Put on a head for the run's classes, for its adapter to fill; without any, the model's own."""
+        if self._own_head is None:
+            self._own_classes, self._own_head = _labels(model.config), getattr(*_head_of(model))
+        wanted = metadata.get("classes", self._own_classes)
+        if wanted == self.classes:
+            return
+        if sorted(wanted) == sorted(self._own_classes):
+            wanted = self._own_classes
+            setattr(*_head_of(model), self._own_head)
+            _name_classes(model, wanted)
+        else:
+            _replace_head(model, wanted)
+        self.classes = wanted
+
     def metadata(self) -> dict[str, Any]:
         return {**super().metadata(), "classes": self.classes, "max_clip_s": self.max_clip_s}
 
@@ -158,16 +189,26 @@ def _window_s(extractor: Any) -> float:
 def _replace_head(model: Any, classes: list[str]) -> None:
     """Put a fresh last layer on the model, drawn as the library draws it; AST keeps its norm before it."""
     config = model.config
-    config.id2label = dict(enumerate(classes))  # this sets num_labels too
-    config.label2id = {label: index for index, label in enumerate(classes)}
-    holder, name = (
-        (model.classifier, "dense") if hasattr(model.classifier, "dense") else (model, "classifier")
-    )
-    old = getattr(holder, name)
+    old = getattr(*_head_of(model))
     fresh = torch.nn.Linear(old.in_features, len(classes)).to(old.weight.device, torch.float32)
     torch.nn.init.normal_(fresh.weight, std=getattr(config, "initializer_range", None) or config.init_std)
     torch.nn.init.zeros_(fresh.bias)
-    setattr(holder, name, fresh)
+    setattr(*_head_of(model), fresh)
+    _name_classes(model, classes)
+
+
+def _head_of(model: Any) -> tuple[Any, str]:
+    """The module that holds the last layer, and the layer's name in it."""
+    return (model.classifier, "dense") if hasattr(model.classifier, "dense") else (model, "classifier")
+
+
+def _labels(config: Any) -> list[str]:
+    return [label for _, label in sorted(config.id2label.items())]
+
+
+def _name_classes(model: Any, classes: list[str]) -> None:
+    model.config.id2label = dict(enumerate(classes))  # this sets num_labels too
+    model.config.label2id = {label: index for index, label in enumerate(classes)}
     if hasattr(model, "num_labels"):
         model.num_labels = len(classes)
 

@@ -1,6 +1,6 @@
 """CTC models: Wav2Vec2, HuBERT, WavLM, Wav2Vec2-Conformer, Wav2Vec2-BERT."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,18 @@ class CtcTask(SpeechTask):
 
     def predict(self, model: Any, batch: Batch) -> Prediction:
         output = model(**batch)
-        ids = output.logits.argmax(dim=-1)
-        mask = batch.get("attention_mask")
+        texts = self._decode(model, output.logits, batch.get("attention_mask"))
+        return Prediction([Output(text) for text in texts], float(output.loss))
+
+    def transcribe(self, model: Any, features: Features, *, should_stop: Callable[[], bool]) -> str:
+        name = self.feature_extractor.model_input_names[0]
+        batch = waves.pad([features], name=name, with_mask=waves.uses_mask(self.config))
+        batch = {key: tensor.to(model.device) for key, tensor in batch.items()}
+        return self._decode(model, model(**batch).logits, batch.get("attention_mask"))[0]
+
+    def _decode(self, model: Any, logits: Any, mask: Any | None) -> list[str]:
+        """The likeliest letter of each frame (batch, frames, letters), without what lies beyond a clip."""
+        ids = logits.argmax(dim=-1)
         if mask is not None:
             base = model.get_base_model() if hasattr(model, "get_base_model") else model
             n_frames = base._get_feat_extract_output_lengths(mask.sum(dim=-1))
@@ -71,7 +81,7 @@ class CtcTask(SpeechTask):
             ids = ids.masked_fill(beyond, self._blank)
         # Skipping special tokens here would drop blanks before repeats are merged: "ll" would become "l".
         texts = [text.replace(self._tokenizer.unk_token, "") for text in self._tokenizer.batch_decode(ids)]
-        return Prediction([Output(" ".join(text.split())) for text in texts], float(output.loss))
+        return [" ".join(text.split()) for text in texts]
 
     def prepare(self, model: Any, clips: ClipSets) -> list[tuple[str, str]]:
         """Mean loss, no infinite losses, no random layers left out; check the alphabet against the head."""

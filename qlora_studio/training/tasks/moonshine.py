@@ -1,6 +1,6 @@
 """Moonshine: sequence to sequence on the waveform, without a window: a clip costs its own length."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.tasks import waves
 from qlora_studio.training.tasks.base import Batch, Features, Output, Prediction
-from qlora_studio.training.tasks.speech import SpeechTask, pad_labels
+from qlora_studio.training.tasks.speech import SpeechTask, pad_labels, stop_when
 
 _SPARE_TOKENS = 16
+_TOKENS_A_SECOND = 6.5  # more is a loop: the limit that the model's card names
 
 
 class MoonshineTask(SpeechTask):
@@ -65,16 +66,37 @@ class MoonshineTask(SpeechTask):
             do_sample=False,
             num_beams=1,
         )
+        return Prediction([Output(text) for text in self._decode(ids)], loss)
+
+    def transcribe(self, model: Any, features: Features, *, should_stop: Callable[[], bool]) -> str:
+        batch = waves.pad([features], name="input_values", with_mask=True)
+        spoken_s = len(features["input_values"]) / self.sampling_rate
+        ids = model.generate(
+            **{name: tensor.to(model.device) for name, tensor in batch.items()},
+            max_new_tokens=min(int(_TOKENS_A_SECOND * spoken_s) + _SPARE_TOKENS, self.max_labels - 1),
+            stopping_criteria=[stop_when(should_stop)],
+            do_sample=False,
+            num_beams=1,
+        )
+        return self._decode(ids)[0]
+
+    def _decode(self, ids: Any) -> list[str]:
         texts = self._tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return Prediction([Output(" ".join(text.split())) for text in texts], loss)
+        return [" ".join(text.split()) for text in texts]
+
+    def adopt(self, model: Any, metadata: dict[str, Any]) -> None:
+        self._name_padding(model)
 
     def prepare(self, model: Any, clips: ClipSets) -> list[tuple[str, str]]:
+        model.config.use_cache = False  # training needs no key-value cache; generation asks for its own
+        self._name_padding(model)
+        return []
+
+    def _name_padding(self, model: Any) -> None:
         config = model.config
-        config.use_cache = False  # training needs no key-value cache; generation asks for its own
         if config.pad_token_id is None:  # published models have none, and shifting the labels needs one
             config.pad_token_id = self._end_id
             model.generation_config.pad_token_id = self._end_id
-        return []
 
 
 def _first(ids: Any) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.training import metrics
 from qlora_studio.training.clips import ClipSets, read_clips
-from qlora_studio.training.tasks.base import AudioTask, Output, Values
+from qlora_studio.training.tasks.base import AudioTask, Features, Output, Values
 
 _LOOP_RATIO = 2.4  # bytes of text for each byte compressed
 _LOOP_SPARE = 20  # letters
@@ -27,6 +27,14 @@ class SpeechTask(AudioTask):
     def __init__(self, model_path: Path, config: dict[str, Any]) -> None:
         super().__init__(model_path, config)
         self._normalise: Callable[[str], str] = metrics.make_normaliser([])
+
+    @abstractmethod
+    def transcribe(self, model: Any, features: Features, *, should_stop: Callable[[], bool]) -> str:
+        """Write down one clip of at most `max_clip_s`, without gradients and in evaluation mode.
+
+        Args:
+            should_stop: asked between words where the model writes them one by one; True ends it early.
+        """
 
     @property
     def feature_extractor(self) -> Any:
@@ -78,3 +86,10 @@ def pad_labels(labels: Sequence[list[int]]) -> Any:
     for row, ids in zip(padded, labels, strict=True):
         row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
     return padded
+
+
+def stop_when(should_stop: Callable[[], bool]) -> Any:
+    """Return a stopping criterion for `generate` that asks after each word piece."""
+    import torch
+
+    return lambda ids, _scores, **_: torch.full((len(ids),), should_stop(), device=ids.device)

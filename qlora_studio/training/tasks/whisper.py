@@ -1,6 +1,6 @@
 """Whisper: sequence to sequence, 30 s windows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.tasks import windows
 from qlora_studio.training.tasks.base import Batch, Features, Output, Prediction, without_adapter_wrapper
-from qlora_studio.training.tasks.speech import SpeechTask, pad_labels
+from qlora_studio.training.tasks.speech import SpeechTask, pad_labels, stop_when
 
 WINDOW_S = 30.0
 _SPARE_TOKENS = 32
@@ -125,12 +125,28 @@ class WhisperTask(SpeechTask):
         ids = model.generate(
             encoder_outputs=encoded,
             max_new_tokens=min(2 * longest + _SPARE_TOKENS, self.max_labels - _PREFIX_TOKENS),
-            do_sample=False,
-            num_beams=1,
-            **({"language": self._language, "task": "transcribe"} if self._language else {}),
+            **self._how_to_write(),
         )
+        return Prediction([Output(text) for text in self._decode(ids)], loss)
+
+    def transcribe(self, model: Any, features: Features, *, should_stop: Callable[[], bool]) -> str:
+        window = windows.fill_window([features["mel"]], [features["fill"]], self.n_frames)
+        ids = model.generate(
+            input_features=torch.from_numpy(window).to(model.device),
+            max_new_tokens=self.max_labels - _PREFIX_TOKENS,
+            stopping_criteria=[stop_when(should_stop)],
+            **self._how_to_write(),
+        )
+        return self._decode(ids)[0]
+
+    def _how_to_write(self) -> dict[str, Any]:
+        """Greedily, in the language that was trained; a base model is left to find out which it is."""
+        language = {"language": self._language, "task": "transcribe"} if self._language else {}
+        return {"do_sample": False, "num_beams": 1, **language}
+
+    def _decode(self, ids: Any) -> list[str]:
         texts = self._tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return Prediction([Output(" ".join(text.split())) for text in texts], loss)
+        return [" ".join(text.split()) for text in texts]
 
     def speed_up(self, model: Any) -> bool:
         """Train mostly in short windows; run a frozen encoder once a clip and keep what it said.
@@ -170,6 +186,18 @@ class WhisperTask(SpeechTask):
         token = self._tokenizer.convert_ids_to_tokens(max(set(found), key=found.count))
         self._language = token.strip("<|>")
         self._tokenizer.set_prefix_tokens(language=self._language, task="transcribe")
+
+    def adopt(self, model: Any, metadata: dict[str, Any]) -> None:
+        """Take over the language.
+
+        Raises:
+            ModelNotUsable: the run used windows that this version can't make.
+        """
+        if metadata.get("window", "standard") != "standard":
+            raise ModelNotUsable(
+                "This adapter was trained on other windows of sound than this version makes."
+            )
+        self._language = metadata.get("language")
 
     def metadata(self) -> dict[str, Any]:
         return {**super().metadata(), "window": "standard", "window_s": WINDOW_S, "language": self._language}

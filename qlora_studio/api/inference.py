@@ -1,0 +1,203 @@
+"""REST: have a model hear a clip."""
+
+import asyncio
+import base64
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
+
+from qlora_studio.api.security import CurrentUser
+from qlora_studio.contracts.enums import Task
+from qlora_studio.contracts.inference import EngineAnswer
+from qlora_studio.core.errors import InvalidInput, TooLarge, Unavailable
+from qlora_studio.core.settings import get_settings
+from qlora_studio.db import engine as db
+from qlora_studio.db.models import User
+from qlora_studio.services import inference, trial_clips
+from qlora_studio.services.engine_host import Ticket
+from qlora_studio.services.inference import Classification, Transcription
+from qlora_studio.services.trial_clips import TrialClip
+
+router = APIRouter(tags=["Inference"])
+
+BODY_LIMIT_S = 120.0
+_FORM_BYTES = 64 << 10  # what a form holds besides its file
+_FIELDS = {"model_id", "adapter_id", "strength"}
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "model_id"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "model_id": {"type": "string"},
+                        "adapter_id": {"type": "string"},
+                        "strength": {"type": "number", "minimum": 0, "maximum": 2, "default": 1},
+                    },
+                }
+            }
+        },
+    }
+}
+_BYTES = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+Result = TypeVar("Result", Transcription, Classification)
+
+
+class TrialClipPublic(BaseModel):
+    """A clip that was taken in: `peaks` is base64 of low and high bytes in turn (0 is -1, 255 is +1)."""
+
+    id: str
+    duration_s: float
+    peaks: str
+
+
+@router.post("/trial-clips", status_code=201, openapi_extra=_BYTES)
+async def take_in_clip(request: Request, user: CurrentUser) -> TrialClipPublic:
+    """Take a clip's raw bytes, 25 MB and ten minutes at most, to try models on it. It is kept for an hour."""
+    limit = get_settings().max_trial_bytes
+    upload = await asyncio.to_thread(trial_clips.make_upload, actor=user)
+    try:
+        async with _patience():
+            with upload.open("wb") as file:
+                async for piece in _capped(request, limit).stream():
+                    await asyncio.to_thread(file.write, piece)
+    except BaseException:
+        upload.unlink(missing_ok=True)
+        raise
+    clip = await asyncio.to_thread(trial_clips.take_in, upload, actor=user)
+    return TrialClipPublic(
+        id=clip.id, duration_s=clip.duration_s, peaks=base64.b64encode(clip.peaks).decode()
+    )
+
+
+@router.delete("/trial-clips/{clip_id}", status_code=204)
+def remove_clip(clip_id: str, user: CurrentUser) -> Response:
+    """Remove a clip before its hour is over."""
+    trial_clips.discard(clip_id, actor=user)
+    return Response(status_code=204)
+
+
+@router.post("/transcriptions", openapi_extra=_FORM)
+async def transcribe(request: Request, user: CurrentUser) -> Transcription:
+    """Write a clip down. A form with `file` (25 MB, ten minutes), `model_id`, `adapter_id`, `strength`."""
+    return await _hear(request, user, Task.SPEECH_TO_TEXT, inference.transcription)
+
+
+@router.post("/classifications", openapi_extra=_FORM)
+async def classify(request: Request, user: CurrentUser) -> Classification:
+    """Name a clip's class. A form with `file` (25 MB, ten minutes), `model_id`, `adapter_id`, `strength`."""
+    return await _hear(request, user, Task.AUDIO_CLASSIFICATION, inference.classification)
+
+
+async def _hear(request: Request, user: User, task: Task, put: Callable[..., Result]) -> Result:
+    limit = get_settings().max_trial_bytes + _FORM_BYTES
+    async with _patience(), _capped(request, limit).form(max_files=1, max_fields=8) as form:
+        file, fields = _read_form(form)
+        clip = await asyncio.to_thread(_decode, file, user)
+    try:
+        ticket = await asyncio.to_thread(_prepare, user, clip, task, fields)
+        inference.host.submit(ticket)
+        answer = await _answer(ticket, request)
+    finally:
+        await asyncio.to_thread(clip.path.unlink, missing_ok=True)
+    about = {**fields, "duration_s": clip.duration_s}
+    return put(answer, ticket, **about)
+
+
+def _read_form(form: FormData) -> tuple[UploadFile, dict[str, Any]]:
+    unknown = set(form) - _FIELDS - {"file"}
+    wrong = dict.fromkeys(unknown, "There is no such field.")
+    file, model_id = form.get("file"), form.get("model_id")
+    if not isinstance(file, UploadFile):
+        wrong["file"] = "Send a recording as “file”."
+    if not isinstance(model_id, str) or not model_id:
+        wrong["model_id"] = "Name the model to use."
+    try:
+        strength = float(str(form.get("strength", "1")))
+    except ValueError:
+        wrong["strength"] = "The strength is a number from 0 to 2."
+        strength = 1.0
+    if wrong or not isinstance(file, UploadFile):
+        raise InvalidInput("Check the fields of the form.", fields=wrong)
+    adapter_id = form.get("adapter_id") or None
+    return file, {"model_id": model_id, "adapter_id": adapter_id and str(adapter_id), "strength": strength}
+
+
+def _decode(file: UploadFile, user: User) -> TrialClip:
+    upload = trial_clips.make_upload(actor=user)
+    try:
+        with upload.open("wb") as target:
+            shutil.copyfileobj(file.file, target)
+    except BaseException:
+        upload.unlink(missing_ok=True)
+        raise
+    return trial_clips.take_in(upload, actor=user)
+
+
+def _prepare(user: User, clip: TrialClip, task: Task, fields: dict[str, Any]) -> Ticket:
+    with db.read() as session:
+        return inference.prepare(session, actor=user, clip=clip, task=task, **fields)
+
+
+async def _answer(ticket: Ticket, request: Request) -> EngineAnswer:
+    """Wait for the answer; call the request off when whoever asked has gone."""
+    try:
+        while True:
+            with suppress(TimeoutError):
+                return await asyncio.to_thread(ticket.result, 0.5)
+            if await request.is_disconnected():
+                raise Unavailable("Nobody waits for the answer any more.")
+    finally:
+        ticket.cancel()
+
+
+def _capped(request: Request, limit: int) -> Request:
+    """The same request, of which no more than `limit` bytes are read.
+
+    Raises:
+        TooLarge: more is announced.
+    """
+    too_large = TooLarge(f"That is more than {get_settings().max_trial_bytes / 2**20:.0f} MB.")
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > limit:
+        raise too_large
+    n_bytes = 0
+
+    async def receive() -> Message:
+        nonlocal n_bytes
+        message = await request.receive()
+        n_bytes += len(message.get("body", b""))
+        if n_bytes > limit:
+            raise too_large
+        return message
+
+    return Request(request.scope, receive)
+
+
+@asynccontextmanager
+async def _patience() -> AsyncIterator[None]:
+    """Give up on senders that are too slow, or have gone.
+
+    Raises:
+        Unavailable: what was announced has not come.
+    """
+    try:
+        async with asyncio.timeout(BODY_LIMIT_S):
+            yield
+    except (TimeoutError, ClientDisconnect) as error:
+        raise Unavailable("The clip did not arrive. Send it again.") from error

@@ -1,0 +1,91 @@
+"""`qlora-studio transcribe` and `qlora-studio classify`: have a model hear a recording."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from qlora_studio.commands.console import JsonFlag, UserName, command, find_actor, print_json, print_line, say
+from qlora_studio.contracts.enums import Task
+from qlora_studio.contracts.inference import EngineAnswer
+from qlora_studio.core.errors import InvalidInput
+from qlora_studio.db import engine as db
+from qlora_studio.services import inference, trial_clips
+from qlora_studio.services.engine_host import Ticket
+from qlora_studio.services.inference import Classification, Transcription
+
+_LOOK_EVERY_S = 0.2
+_MOST_CLASSES = 10
+File = Annotated[Path, typer.Argument(help="A recording: WAV, FLAC, Ogg or MP3, ten minutes at most.")]
+ModelId = Annotated[str, typer.Option("--model", help="The model's id.")]
+AdapterId = Annotated[str, typer.Option("--adapter", help="The id of one of its adapters.")]
+Strength = Annotated[float, typer.Option(help="The share of the adapter that counts, 0 to 2.")]
+Result = TypeVar("Result", Transcription, Classification)
+
+
+@command
+def transcribe(
+    file: File,
+    *,
+    model: ModelId,
+    adapter: AdapterId = "",
+    strength: Strength = 1.0,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Write down what is said in a recording."""
+    wish = {"model_id": model, "adapter_id": adapter or None, "strength": strength}
+    said = _hear(file, user, Task.SPEECH_TO_TEXT, inference.transcription, wish)
+    if as_json:
+        print_json(said)
+    else:
+        print_line(said.text)
+
+
+@command
+def classify(
+    file: File,
+    *,
+    model: ModelId,
+    adapter: AdapterId = "",
+    strength: Strength = 1.0,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Name the class of a recording, with how likely each is."""
+    wish = {"model_id": model, "adapter_id": adapter or None, "strength": strength}
+    said = _hear(file, user, Task.AUDIO_CLASSIFICATION, inference.classification, wish)
+    if as_json:
+        print_json(said)
+        return
+    for item in said.classes[:_MOST_CLASSES]:
+        print_line(f"{100 * item.probability:5.1f} %  {item.label}")
+
+
+def _hear(file: Path, user: str, task: Task, put: Callable[..., Result], wish: dict[str, Any]) -> Result:
+    actor = find_actor(user)
+    if not file.is_file():
+        raise InvalidInput(f"There is no file {file}.", fields={"file": "There is no such file."})
+    clip = trial_clips.decode(file.resolve(), actor=actor)
+    try:
+        with db.read() as session:
+            ticket = inference.prepare(session, actor=actor, clip=clip, task=task, **wish)
+        inference.host.submit(ticket)
+        answer = _follow(ticket)
+    finally:
+        clip.path.unlink(missing_ok=True)
+    said = put(answer, ticket, **wish, duration_s=clip.duration_s)
+    if said.note:
+        say(said.note)
+    return said
+
+
+def _follow(ticket: Ticket) -> EngineAnswer:
+    """Tell what is being done until the answer is there."""
+    told = ""
+    while not ticket.ended.wait(_LOOK_EVERY_S):
+        if ticket.label != told:
+            told = ticket.label
+            say(f"{told} …")
+    return ticket.result(0)

@@ -1,0 +1,232 @@
+"""Try a model on a clip: who may, with which adapter, and what is asked of the inference process.
+
+A training job comes first: while one is active, models answer on the CPU and leave the GPU to it, and an
+inference process that idles on the GPU is ended within a second. Nothing is booked for it in the queue.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+from sqlmodel import Session, col, func, select
+
+from qlora_studio.contracts.enums import ACTIVE_STATUSES, ModelStatus, Task
+from qlora_studio.contracts.events import ClassProbability
+from qlora_studio.contracts.inference import MAX_STRENGTH, EngineAnswer
+from qlora_studio.core.errors import Conflict, InvalidInput, NotFound
+from qlora_studio.db import engine as db
+from qlora_studio.db.models import Adapter, BaseAudioModel, Job, User
+from qlora_studio.modelfiles.refusal import ModelRefused
+from qlora_studio.modelfiles.weights import find_weights
+from qlora_studio.services import adapters, models
+from qlora_studio.services.engine_host import EngineHost, Ticket
+from qlora_studio.services.trial_clips import RATE, TrialClip
+
+HEARING_TASKS = (Task.SPEECH_TO_TEXT, Task.AUDIO_CLASSIFICATION)
+_DOES = {
+    Task.SPEECH_TO_TEXT: "writes down speech",
+    Task.AUDIO_CLASSIFICATION: "tells sounds apart",
+    Task.SPEAKER_DIARIZATION: "tells speakers apart",
+    Task.TEXT_TO_AUDIO: "makes sound from text",
+}
+SLOW_NOTE = "A training is running, so answers take longer than usual."
+_OWN_HEAD = "classifier."
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a model can be tried with.
+
+    Attributes:
+        adapters: the actor's adapters of this model, newest first.
+        is_base_of_use: whether it has something to say without an adapter.
+        note: what to know before, or nothing.
+    """
+
+    task: Task
+    adapters: list[Adapter]
+    is_base_of_use: bool
+    note: str = ""
+
+
+class Answered(BaseModel):
+    """What REST and command line show of an answer; times in seconds.
+
+    `heard_s` is how much of the clip was listened to, `note` what to know besides.
+    """
+
+    model_id: str
+    adapter_id: str | None
+    strength: float
+    duration_s: float
+    heard_s: float
+    load_s: float
+    run_s: float
+    device: str
+    note: str
+
+
+class Transcription(Answered):
+    """A clip written down."""
+
+    text: str
+
+
+class Classification(Answered):
+    """A clip's class, and every class with its probability, the likeliest first."""
+
+    label: str
+    classes: list[ClassProbability]
+
+
+def _is_training() -> bool:
+    with db.read() as session:
+        active = select(func.count()).select_from(Job).where(col(Job.status).in_(ACTIVE_STATUSES))
+        return session.exec(active).one() > 0
+
+
+host = EngineHost(must_leave_gpu=_is_training)
+
+
+def get_options(session: Session, *, actor: User, model_id: str) -> Options:
+    """Return what a model can be tried with.
+
+    Raises:
+        NotFound: it isn't there, or isn't the actor's.
+    """
+    model = models.get_model(session, actor=actor, model_id=model_id)
+    views, _ = adapters.list_adapters(session, actor=actor, model_id=model_id, page_size=50)
+    is_ready = model.status == ModelStatus.READY and model.task in HEARING_TASKS
+    return Options(
+        model.task,
+        [view.adapter for view in views],
+        is_ready and _is_base_of_use(model),
+        SLOW_NOTE if _is_training() else "",
+    )
+
+
+def prepare(
+    session: Session,
+    *,
+    actor: User,
+    model_id: str,
+    clip: TrialClip,
+    adapter_id: str | None = None,
+    strength: float = 1.0,
+    with_base: bool = False,
+    task: Task | None = None,
+) -> Ticket:
+    """Return the request that has a model hear a clip; `host.submit` sends it.
+
+    Args:
+        adapter_id: one of the model's adapters, or none.
+        strength: the share of the adapter that counts, 0 to 2.
+        with_base: hear it with the base model as well, after the adapter.
+        task: refuse models for another task, if one is given.
+
+    Raises:
+        NotFound: the model or the adapter isn't there, or isn't the actor's.
+        InvalidInput: they don't go together, or can't do this.
+        Conflict: the model isn't ready, or its files have changed.
+    """
+    model = models.get_model(session, actor=actor, model_id=model_id)
+    if model.task not in HEARING_TASKS or task not in (None, model.task):
+        _refuse("model_id", f"“{model.name}” {_DOES[model.task]}; choose another model for this.")
+    if not 0 <= strength <= MAX_STRENGTH:
+        _refuse("strength", f"The strength goes from 0 to {MAX_STRENGTH:g}.")
+    models.check_unchanged(model)
+    adapter = None if not adapter_id else _adapter_of(session, actor, model, adapter_id)
+    asked = [{"adapter_path": adapter.path, "strength": strength}] if adapter else []
+    if adapter is None or with_base:
+        if not _is_base_of_use(model):
+            _refuse("adapter_id", "This model has no classes of its own. Choose one of its adapters.")
+        asked.append({})
+    request = {
+        "task": model.task,
+        "model_path": model.path,
+        "model_hash": model.content_hash,
+        "samples_path": str(clip.path),
+        "sample_rate": RATE,
+        "variants": asked,
+        "device": "cpu" if _is_training() else "auto",
+    }
+    return Ticket(owner_id=actor.id, request=request)
+
+
+def transcription(answer: EngineAnswer, ticket: Ticket, **about: object) -> Transcription:
+    """Put an answer of a speech model into words; `about` names what was asked."""
+    text = answer.heard[0].text or ""
+    return Transcription(**_facts(answer, ticket), **about, text=text)
+
+
+def classification(answer: EngineAnswer, ticket: Ticket, **about: object) -> Classification:
+    """Put an answer of a classifier into words; `about` names what was asked."""
+    classes = answer.heard[0].classes or []
+    return Classification(**_facts(answer, ticket), **about, label=classes[0].label, classes=classes)
+
+
+def _facts(answer: EngineAnswer, ticket: Ticket) -> dict[str, object]:
+    note = SLOW_NOTE if ticket.request["device"] == "cpu" else ""
+    first = answer.heard[0]
+    run_s = first.run_s + first.swap_s
+    return {
+        "heard_s": answer.heard_s,
+        "load_s": answer.load_s,
+        "run_s": run_s,
+        "device": answer.device,
+        "note": note,
+    }
+
+
+def _adapter_of(session: Session, actor: User, model: BaseAudioModel, adapter_id: str) -> Adapter:
+    adapter = adapters.get_view(session, actor=actor, adapter_id=adapter_id).adapter
+    if adapter.base_model_id != model.id:
+        _refuse("adapter_id", "This adapter belongs to another model.")
+    if not (Path(adapter.path) / "adapter_model.safetensors").is_file():
+        raise Conflict("The adapter's files are no longer on the disk.")
+    return adapter
+
+
+def _is_base_of_use(model: BaseAudioModel) -> bool:
+    """Whether a base says something without an adapter: a classifier needs a head that was trained."""
+    if model.task is not Task.AUDIO_CLASSIFICATION:
+        return True
+    try:
+        names = [name for header in find_weights(Path(model.path)) for name in header.tensors]
+        config = json.loads((Path(model.path) / "config.json").read_text())
+    except (OSError, ValueError, ModelRefused):
+        return False
+    return any(name.startswith(_OWN_HEAD) for name in names) and bool(config.get("id2label"))
+
+
+def _refuse(field: str, sentence: str) -> None:
+    raise InvalidInput(sentence, fields={field: sentence})
+
+
+_tickets: dict[str, Ticket] = {}
+
+
+def start(ticket: Ticket) -> Ticket:
+    """Send a request, to be looked at from time to time rather than waited for.
+
+    Raises:
+        TooManyTries: too many wait.
+    """
+    host.submit(ticket)
+    for old in [other for other in _tickets.values() if other.ended.is_set()]:
+        _tickets.pop(old.id, None)
+    _tickets[ticket.id] = ticket
+    return ticket
+
+
+def cancel(ticket_id: str, *, actor: User) -> None:
+    """Call off a request that `start` sent.
+
+    Raises:
+        NotFound: it isn't there any more, or isn't the actor's.
+    """
+    ticket = _tickets.get(ticket_id)
+    if ticket is None or ticket.owner_id != actor.id:
+        raise NotFound("That is over already.")
+    ticket.cancel()

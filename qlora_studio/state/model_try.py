@@ -1,0 +1,244 @@
+"""Trying a model on a clip: what is chosen, how far it is, and what came out."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import reflex as rx
+
+from qlora_studio.contracts.inference import MAX_STRENGTH, EngineAnswer, Heard
+from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StudioError
+from qlora_studio.db import engine as db
+from qlora_studio.db.models.user import User
+from qlora_studio.services import inference, trial_clips
+from qlora_studio.services.engine_host import Ticket
+from qlora_studio.state import formats
+from qlora_studio.state.auth import authorized
+from qlora_studio.state.watching import is_tab_open
+
+_LOOK_EVERY_S = 0.15
+_MOST_CLASSES = 8
+_BASE = "Base model"
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """A class with its probability, in words and in percent of the bar."""
+
+    label: str
+    probability: str
+    percent: float
+
+
+@dataclass(frozen=True)
+class ResultView:
+    """What one variant of the model made of the clip."""
+
+    title: str
+    detail: str = ""
+    text: str = ""
+    is_silent: bool = False
+    classes: list[ClassRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What somebody wants to hear with: fixed when it is asked for, whatever is chosen meanwhile."""
+
+    model_id: str
+    clip_id: str
+    adapter_id: str
+    strength: float
+    with_base: bool
+
+
+class ModelTryState(rx.State):
+    """The card “Try it” of a model's page."""
+
+    _ticket_id: str = ""
+    _n_asked: int = 0  # a newer request has taken over when it differs
+
+    task: str = ""
+    is_offered: bool = False
+    adapters: list[tuple[str, str]] = []
+    has_base: bool = False
+    adapter_id: str = ""
+    strength: str = "1"
+    with_base: bool = False
+    clip_id: str = ""
+    is_busy: bool = False
+    label: str = ""
+    percent: int = 0
+    note: str = ""
+    refusal: str = ""
+    results: list[ResultView] = []
+
+    @rx.event
+    @authorized()
+    async def load(self, actor: User):
+        """Start without a clip; the newest adapter is chosen where the base has nothing to say."""
+        if self._ticket_id:
+            await asyncio.to_thread(_forget, actor, self.clip_id, self._ticket_id)
+        n_asked = self._n_asked
+        self.reset()
+        self._n_asked = n_asked + 1
+        try:
+            options = await asyncio.to_thread(_options, actor, self.model_id)
+        except NotFound:
+            return
+        self.task, self.note, self.has_base = options.task.value, options.note, options.is_base_of_use
+        self.is_offered = options.task in inference.HEARING_TASKS
+        self.adapters = [(adapter.id, adapter.name) for adapter in options.adapters]
+        wanted = self.router.url.query_parameters.get("adapter", "")
+        known = [adapter_id for adapter_id, _ in self.adapters]
+        if wanted in known or (known and not self.has_base):
+            self.adapter_id = wanted if wanted in known else known[0]
+
+    @rx.event
+    @authorized()
+    async def choose_adapter(self, value: str):
+        """Hear with another adapter, or with the base alone."""
+        self.adapter_id = value if value in [adapter_id for adapter_id, _ in self.adapters] else ""
+
+    @rx.event
+    @authorized()
+    async def set_strength(self, value: float | str):
+        """Let the adapter count more or less."""
+        try:
+            number = float(value)
+        except ValueError:
+            return
+        self.strength = f"{min(max(number, 0.0), MAX_STRENGTH):g}"
+
+    @rx.event
+    @authorized()
+    async def set_with_base(self, value: bool):
+        """Show what the base makes of the clip as well."""
+        self.with_base = value
+
+    @rx.event
+    @authorized()
+    async def take_clip(self, clip_id: str):
+        """Hear a clip that has arrived."""
+        self.clip_id, self.results, self.refusal = clip_id[:40], [], ""
+        return ModelTryState.listen
+
+    @rx.event
+    @authorized()
+    async def let_clip_go(self, actor: User):
+        """Forget the clip, here and on the server."""
+        clip_id, self.clip_id, self.results, self.refusal = self.clip_id, "", [], ""
+        await asyncio.to_thread(_forget, actor, clip_id, self._ticket_id)
+
+    @rx.event(background=True)
+    @authorized()
+    async def listen(self, actor: User):
+        """Have the model hear the clip, once, however often it is asked for meanwhile."""
+        async with self:
+            if self.is_busy or not self.clip_id:
+                return
+            self.is_busy, self.label, self.percent = True, "Waiting", 0
+            self._n_asked += 1
+            n_asked = self._n_asked
+            self.results, self.refusal = [], ""
+            names = dict(self.adapters)
+            choice = Choice(
+                self.model_id, self.clip_id, self.adapter_id, float(self.strength), self.with_base
+            )
+        results: list[ResultView] = []
+        refusal = ""
+        try:
+            ticket = await asyncio.to_thread(_start, actor, choice)
+            answer = await self._follow(ticket)
+            results = _views(answer, choice, names)
+        except Conflict as error:
+            refusal = "" if error.message == "Cancelled." else error.message
+        except StudioError as error:
+            refusal = error.message
+        finally:
+            async with self:
+                if self._n_asked == n_asked:
+                    self.is_busy, self._ticket_id = False, ""
+                if self._n_asked == n_asked and self.clip_id == choice.clip_id:
+                    self.results, self.refusal = results, refusal
+
+    async def _follow(self, ticket: Ticket) -> EngineAnswer:
+        """Show how far it is until the answer is there; a tab that has gone calls it off."""
+        async with self:
+            self._ticket_id = ticket.id
+        shown = ("", -1)
+        while not ticket.ended.is_set():
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if not is_tab_open():
+                ticket.cancel()
+            if (ticket.label, ticket.percent) != shown:
+                shown = (ticket.label, ticket.percent)
+                async with self:
+                    self.label, self.percent = shown
+        return ticket.result(0)
+
+    @rx.event
+    @authorized()
+    async def cancel(self, actor: User):
+        """Call off what is being heard."""
+        if self._ticket_id:
+            await asyncio.to_thread(inference.cancel, self._ticket_id, actor=actor)
+            self.label = "Cancelling"
+
+
+def _options(actor: User, model_id: str) -> inference.Options:
+    with db.read() as session:
+        return inference.get_options(session, actor=actor, model_id=model_id)
+
+
+def _start(actor: User, choice: Choice) -> Ticket:
+    clip = trial_clips.get_clip(choice.clip_id, actor=actor)
+    with db.read() as session:
+        ticket = inference.prepare(
+            session,
+            actor=actor,
+            model_id=choice.model_id,
+            clip=clip,
+            adapter_id=choice.adapter_id or None,
+            strength=choice.strength,
+            with_base=choice.with_base,
+        )
+    return inference.start(ticket)
+
+
+def _forget(actor: User, clip_id: str, ticket_id: str) -> None:
+    for forget in (
+        lambda: inference.cancel(ticket_id, actor=actor),
+        lambda: trial_clips.discard(clip_id, actor=actor),
+    ):
+        try:
+            forget()
+        except (NotFound, InvalidInput):
+            continue
+
+
+def _views(answer: EngineAnswer, choice: Choice, names: dict[str, str]) -> list[ResultView]:
+    titles = [names[choice.adapter_id]] if choice.adapter_id else []
+    if len(answer.heard) > len(titles):
+        titles.append(_BASE)
+    loading = f", and {_took(answer.load_s)} to load the model" if answer.load_s else ""
+    where = "GPU" if answer.device == "cuda" else "CPU"
+    views = []
+    for title, heard in zip(titles, answer.heard, strict=True):
+        took = _took(heard.run_s + heard.swap_s)
+        weaker = f", strength {choice.strength:g}" if title != _BASE and choice.strength != 1 else ""
+        views.append(_view(heard, title, f"{took} on the {where}{loading}{weaker}"))
+        loading = ""
+    return views
+
+
+def _took(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else formats.duration(seconds)
+
+
+def _view(heard: Heard, title: str, detail: str) -> ResultView:
+    rows = [
+        ClassRow(item.label, f"{100 * item.probability:.1f} %", round(100 * item.probability, 1))
+        for item in (heard.classes or [])[:_MOST_CLASSES]
+    ]
+    text = heard.text or ""
+    return ResultView(title, detail, text, is_silent=not text and not rows, classes=rows)

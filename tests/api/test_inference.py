@@ -1,0 +1,177 @@
+"""Clips to try models on, and answers about them: the real decoder, a stand-in for the engine."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlmodel import Session
+
+from qlora_studio.api import build_api
+from qlora_studio.api.security import current_user
+from qlora_studio.contracts.enums import Task
+from qlora_studio.core.settings import get_settings
+from qlora_studio.db.models import Adapter, BaseAudioModel, User
+from qlora_studio.services import inference, model_intake, trial_clips
+from qlora_studio.services.engine_host import EngineHost
+from qlora_studio.storage import layout
+from tests.ingest import sounds
+from tests.modelfiles.build import whisper_folder
+from tests.services.test_engine_host import COMMAND
+
+WAV = sounds.wav(0.5, rate=44_100)
+
+
+@pytest.fixture
+def api(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FastAPI]:
+    host = EngineHost(COMMAND, idle_s=60.0)
+    monkeypatch.setattr(inference, "host", host)
+    yield build_api()
+    host._end_child()
+
+
+@pytest.fixture
+def client(api: FastAPI, user: User) -> Iterator[TestClient]:
+    api.dependency_overrides[current_user] = lambda: user
+    with TestClient(api, base_url="http://127.0.0.1/api/v1") as opened:
+        yield opened
+
+
+@pytest.fixture
+def strangers(api: FastAPI, client: TestClient, stranger: User) -> TestClient:
+    """The same API, asked by somebody else from now on."""
+    api.dependency_overrides[current_user] = lambda: stranger
+    return client
+
+
+@pytest.fixture
+def model(session: Session, user: User, tmp_path: Path) -> BaseAudioModel:
+    made = BaseAudioModel(id="mod_000000000001", owner_id=user.id, name="m", task=Task.SPEECH_TO_TEXT)
+    intake = model_intake.take_in(whisper_folder(tmp_path / "tiny"), made.id, placement="copy")
+    model_intake.fill_in(made, intake)
+    session.add(made)
+    session.commit()
+    return made
+
+
+@pytest.fixture
+def adapter(session: Session, user: User, model: BaseAudioModel, tmp_path: Path) -> Adapter:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").write_bytes(b"x")
+    made = Adapter(owner_id=user.id, name="a", base_model_id=model.id, path=str(folder))
+    session.add(made)
+    session.commit()
+    return made
+
+
+def transcribe(client: TestClient, content: bytes = WAV, **fields: object):
+    return client.post("/transcriptions", files={"file": ("a.wav", content)}, data=fields)
+
+
+def left_files() -> list[Path]:
+    return [path for path in (layout.data_path() / "trials").rglob("*") if path.is_file()]
+
+
+def test_a_clip_is_written_down_and_nothing_of_it_stays(
+    client: TestClient, model: BaseAudioModel, adapter: Adapter
+) -> None:
+    answer = transcribe(client, model_id=model.id, adapter_id=adapter.id, strength="0.5")
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["text"]
+    assert (body["model_id"], body["adapter_id"], body["strength"]) == (model.id, adapter.id, 0.5)
+    assert body["duration_s"] == pytest.approx(0.5, abs=0.01)
+    assert left_files() == []
+
+
+def test_wrong_fields_are_named(client: TestClient, model: BaseAudioModel) -> None:
+    assert client.post("/transcriptions", data={"model_id": model.id}).status_code == 422
+    for fields, name in (
+        ({}, "model_id"),
+        ({"model_id": model.id, "strength": "much"}, "strength"),
+        ({"model_id": model.id, "strength": "nan"}, "strength"),
+        ({"model_id": model.id, "strength": "3"}, "strength"),
+        ({"model_id": model.id, "colour": "red"}, "colour"),
+    ):
+        answer = transcribe(client, **fields)
+        assert answer.status_code == 422
+        assert name in [error["field"] for error in answer.json()["errors"]]
+    answer = transcribe(client, b"<html>", model_id=model.id)
+    assert answer.status_code == 422
+    assert "web page" in answer.json()["detail"]
+    answer = client.post("/classifications", files={"file": ("a.wav", WAV)}, data={"model_id": model.id})
+    assert answer.status_code == 422
+    assert "writes down speech" in answer.json()["detail"]
+    assert left_files() == []
+
+
+def test_what_is_not_yours_is_not_there(
+    strangers: TestClient, model: BaseAudioModel, adapter: Adapter
+) -> None:
+    assert transcribe(strangers, model_id=model.id).status_code == 404
+    assert transcribe(strangers, model_id=model.id, adapter_id=adapter.id).status_code == 404
+    assert left_files() == []
+
+
+def test_an_adapter_of_somebody_else_is_not_there(
+    api: FastAPI, client: TestClient, model: BaseAudioModel, session: Session, stranger: User
+) -> None:
+    theirs = Adapter(owner_id=stranger.id, name="b", base_model_id=model.id, path="/nowhere")
+    session.add(theirs)
+    session.commit()
+    assert transcribe(client, model_id=model.id, adapter_id=theirs.id).status_code == 404
+
+
+def test_a_clip_is_the_senders_alone(api: FastAPI, client: TestClient, user: User, stranger: User) -> None:
+    sent = client.post("/trial-clips", content=WAV)
+    assert sent.status_code == 201
+    clip = sent.json()
+    assert clip["duration_s"] == pytest.approx(0.5, abs=0.01)
+    assert len(base64.b64decode(clip["peaks"])) == 200
+    api.dependency_overrides[current_user] = lambda: stranger
+    assert client.delete(f"/trial-clips/{clip['id']}").status_code == 404
+    assert client.delete("/trial-clips/..%2F..%2Fstudio.db").status_code == 404
+    api.dependency_overrides[current_user] = lambda: user
+    assert client.delete(f"/trial-clips/{clip['id']}").status_code == 204
+    assert left_files() == []
+
+
+def test_the_samples_are_those_of_the_recording(client: TestClient, user: User) -> None:
+    clip = client.post("/trial-clips", content=WAV).json()
+    samples = np.fromfile(trial_clips.get_clip(clip["id"], actor=user).path, dtype="<f4")
+    assert len(samples) == 8000
+    assert 0.05 < float(np.abs(samples).max()) <= 1.0
+
+
+def test_more_than_fits_is_refused_and_nothing_stays(
+    client: TestClient, model: BaseAudioModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QLORA_STUDIO_MAX_TRIAL_BYTES", "20000")
+    monkeypatch.setenv("QLORA_STUDIO_MAX_TRIAL_S", "0.3")
+    get_settings.cache_clear()
+    assert client.post("/trial-clips", content=WAV).status_code == 413
+    assert client.post("/trial-clips", content=iter([WAV, WAV])).status_code == 413
+    assert transcribe(client, WAV * 4, model_id=model.id).status_code == 413
+    answer = client.post("/trial-clips", content=sounds.wav(0.5, rate=16_000))
+    assert answer.status_code == 422
+    assert "Too long" in answer.json()["detail"]
+    assert left_files() == []
+
+
+def test_clips_are_few_and_short_lived(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(trial_clips.KEPT_EACH + 2):
+        client.post("/trial-clips", content=WAV)
+    assert len(left_files()) == trial_clips.KEPT_EACH
+    monkeypatch.setattr(trial_clips, "KEPT_S", -1.0)
+    trial_clips.sweep()
+    assert left_files() == []
+
+
+def test_signed_out_no_byte_is_read(data_folder: Path) -> None:
+    with TestClient(build_api(), base_url="http://127.0.0.1/api/v1") as client:
+        for path in ("/trial-clips", "/transcriptions", "/classifications"):
+            assert client.post(path, content=b"x").status_code == 401

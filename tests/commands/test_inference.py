@@ -1,0 +1,37 @@
+"""`transcribe` and `classify`: what they print, and what they refuse."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qlora_studio.services import inference
+from qlora_studio.services.engine_host import EngineHost
+from tests.commands.conftest import Run, answer
+from tests.ingest import sounds
+from tests.modelfiles.build import whisper_folder
+from tests.services.test_engine_host import COMMAND
+
+
+@pytest.fixture
+def host(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineHost]:
+    made = EngineHost(COMMAND, idle_s=60.0)
+    monkeypatch.setattr(inference, "host", made)
+    yield made
+    made._end_child()
+
+
+def test_a_recording_is_written_down(run: Run, host: EngineHost, data_folder: Path, tmp_path: Path) -> None:
+    model = answer(run("model", "add", str(whisper_folder(tmp_path / "tiny")), "--json"))["id"]
+    clip = tmp_path / "a.wav"
+    clip.write_bytes(sounds.wav(0.5))
+    assert run("transcribe", str(clip), "--model", model).stdout.strip().isdigit(), "what the stand-in says"
+    said = answer(run("transcribe", str(clip), "--model", model, "--json"))
+    assert (said["model_id"], said["adapter_id"], said["duration_s"]) == (model, None, 0.5)
+    assert clip.is_file()
+    assert not list((data_folder / "trials").rglob("*.f32"))
+    assert "writes down speech" in run("classify", str(clip), "--model", model, code=2).stderr
+    assert run("transcribe", str(tmp_path / "none.wav"), "--model", model, code=2).stderr
+    assert run("transcribe", str(clip), "--model", "mod_none", code=2).stderr
+    (tmp_path / "b.wav").write_bytes(b"text")
+    assert "Not audio" in run("transcribe", str(tmp_path / "b.wav"), "--model", model, code=2).stderr

@@ -1,0 +1,151 @@
+"""The queue before the inference process: one at a time, called off, crashed, idle, too many."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from qlora_studio.core.errors import Conflict, InvalidInput, TooManyTries, Unavailable
+from qlora_studio.services import engine_host
+from qlora_studio.services.engine_host import EngineHost, Ticket
+
+COMMAND = (sys.executable, str(Path(__file__).with_name("engine_stub.py")))
+
+
+def ticket(what: str, owner: str = "usr_ada") -> Ticket:
+    request = {
+        "task": "speech-to-text",
+        "model_path": f"/models/{what}",
+        "samples_path": "/none",
+        "sample_rate": 16_000,
+        "variants": [{}],
+    }
+    return Ticket(owner_id=owner, request=request)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def host(data_folder: Path) -> Iterator[EngineHost]:
+    made = EngineHost(COMMAND, idle_s=60.0)
+    yield made
+    made._end_child()
+
+
+def pid_of(host: EngineHost) -> int:
+    asked = ticket("cpu")
+    host.submit(asked)
+    return int(asked.result(30).heard[0].text or "0")
+
+
+def test_one_process_answers_one_request_after_the_other(host: EngineHost) -> None:
+    assert not host.is_warm
+    first = pid_of(host)
+    assert pid_of(host) == first
+    assert host.is_warm
+    assert os.getsid(first) == first, "it has a session of its own"
+
+
+def test_a_refusal_is_told_as_it_is(host: EngineHost) -> None:
+    asked = ticket("refuse")
+    host.submit(asked)
+    with pytest.raises(InvalidInput, match=r"No\."):
+        asked.result(30)
+
+
+def test_a_crash_costs_one_request(host: EngineHost) -> None:
+    before = pid_of(host)
+    asked = ticket("crash")
+    host.submit(asked)
+    with pytest.raises(Unavailable, match="exit code 3"):
+        asked.result(30)
+    assert pid_of(host) != before
+
+
+def test_killed_in_the_middle_the_request_fails_and_the_next_one_works(host: EngineHost) -> None:
+    before = pid_of(host)
+    asked = ticket("hang")
+    host.submit(asked)
+    wait_for(lambda: asked.percent == 40)
+    os.kill(before, signal.SIGKILL)
+    with pytest.raises(Unavailable, match="ended unexpectedly"):
+        asked.result(30)
+    assert pid_of(host) != before
+
+
+def test_cancel_ends_a_request_and_keeps_the_process(host: EngineHost) -> None:
+    before = pid_of(host)
+    asked, behind = ticket("hang"), ticket("cpu")
+    host.submit(asked)
+    host.submit(behind)
+    wait_for(lambda: asked.status == "running")
+    asked.cancel()
+    with pytest.raises(Conflict, match="Cancelled"):
+        asked.result(30)
+    assert int(behind.result(30).heard[0].text or "0") == before
+
+
+def test_a_cancel_that_is_not_heeded_ends_the_process(
+    host: EngineHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_host, "_HEED_WITHIN_S", 0.2)
+    before = pid_of(host)
+    asked = ticket("deaf")
+    host.submit(asked)
+    wait_for(lambda: asked.percent == 40)
+    asked.cancel()
+    with pytest.raises(Conflict, match="Cancelled"):
+        asked.result(30)
+    assert not psutil.pid_exists(before)
+
+
+def test_a_waiting_request_is_called_off_before_its_turn(host: EngineHost) -> None:
+    running, waiting = ticket("hang"), ticket("cpu")
+    host.submit(running)
+    host.submit(waiting)
+    waiting.cancel()
+    running.cancel()
+    with pytest.raises(Conflict):
+        waiting.result(30)
+
+
+def test_nobody_can_fill_the_queue(host: EngineHost) -> None:
+    mine = [ticket("hang") for _ in range(engine_host.MAX_WAITING_EACH)]
+    for asked in mine:
+        host.submit(asked)
+    with pytest.raises(TooManyTries):
+        host.submit(ticket("cpu"))
+    other = ticket("cpu", owner="usr_eve")
+    host.submit(other)
+    for asked in mine:
+        asked.cancel()
+    assert other.result(30).device == "cpu"
+
+
+def test_an_idle_process_is_ended(data_folder: Path) -> None:
+    host = EngineHost(COMMAND, idle_s=0.2)
+    pid = pid_of(host)
+    wait_for(lambda: not psutil.pid_exists(pid))
+    assert pid_of(host) != pid
+    wait_for(lambda: not host.is_warm)
+
+
+def test_a_training_gets_the_gpu_that_an_idle_process_holds(data_folder: Path) -> None:
+    is_training: list[bool] = []
+    host = EngineHost(COMMAND, idle_s=60.0, must_leave_gpu=lambda: bool(is_training))
+    asked = ticket("cuda")
+    host.submit(asked)
+    asked.result(30)
+    assert host.is_warm
+    is_training.append(True)
+    wait_for(lambda: not host.is_warm)
