@@ -34,6 +34,7 @@ def parameters_step() -> rx.Component:
                 *(_control(parameter) for parameter in BASIC),
             ),
             rx.cond(state.is_picking_layers, _layers(), rx.fragment()),
+            rx.cond(state.reasons.length() > 0, _reasons(), rx.fragment()),
             title="What to learn, and how long",
             actions=_switches(),
         ),
@@ -46,6 +47,18 @@ def parameters_step() -> rx.Component:
             ),
             rx.fragment(),
         ),
+    )
+
+
+def _reasons() -> rx.Component:
+    """Why the presets are what they are, for this model and this dataset."""
+    return rx.el.details(
+        rx.el.summary("Why these presets", class_name="cursor-pointer text-[13px] font-medium"),
+        rx.el.ul(
+            rx.foreach(WizardState.reasons, rx.el.li),
+            class_name="mt-2 mb-0 pl-4 list-disc text-[13px] text-muted-foreground",
+        ),
+        class_name="mt-5",
     )
 
 

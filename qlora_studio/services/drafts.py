@@ -10,14 +10,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session
 
-from qlora_studio.contracts.enums import Task, TrainingType
-from qlora_studio.contracts.metrics import DECIDING
+from qlora_studio.contracts.enums import TrainingType
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db.models.job import Job, WizardDraft
 from qlora_studio.db.models.user import User
 from qlora_studio.services.job_checks import parse_spec
+from qlora_studio.services.presets import Preset
 
 N_STEPS = 4
 _MAX_TEXT = 200
@@ -70,35 +70,13 @@ class Draft(BaseModel):
     values: dict[str, str] = Field(default_factory=dict, max_length=_MAX_VALUES)
 
 
-def preset_values(
-    training_type: str = "qlora", *, family: str = "", task: Task | None = None
-) -> dict[str, str]:
-    """What the fields hold before anything is typed, by family and task: what was found to work for them."""
+def preset_values(training_type: str = "qlora", *, preset: Preset = Preset()) -> dict[str, str]:
+    """What the fields hold before anything is typed: the contract's own values under those of a preset."""
     spec = TrainSpec(name="preset", dataset_id="-", model_id="-")
     values = _flatten(spec.model_dump(mode="json"))
     values["training_type"] = training_type
     values["qlora.bits"] = {"lora": "32"}.get(training_type, "4")
-    if task is Task.AUDIO_CLASSIFICATION:
-        values |= {"evaluation.metric": DECIDING[task][0]}
-        values |= {"optimization.learning_rate": "0.001", "optimization.epochs": "10"} if family else {}
-    elif task is Task.TEXT_TO_AUDIO:  # a language model over codes: small steps, clips of many tokens
-        values |= {
-            "evaluation.metric": DECIDING[task][0],
-            "optimization.learning_rate": "0.0005",
-            "optimization.batch_size": "4",
-            "optimization.epochs": "10",
-        }
-    elif family == "whisper":
-        values |= {"optimization.learning_rate": "0.001", "optimization.epochs": "3"}
-    elif family == "wav2vec2-bert":  # measured on the starter: small batches of short clips, often
-        values |= {
-            "optimization.learning_rate": "0.003",
-            "optimization.batch_size": "4",
-            "optimization.epochs": "8",
-        }
-    elif family:
-        values |= {"optimization.learning_rate": "0.002", "optimization.epochs": "10"}
-    return values
+    return values | preset.values
 
 
 def _flatten(data: dict[str, Any]) -> dict[str, str]:

@@ -49,7 +49,8 @@ _WHISPER_WINDOW_S = 30.0
 _LONGEST_S, _LONGEST_SOUND_S = 40.0, 30.0
 _EVALUATIONS = 6
 _INTERIM_CLIPS = 200
-_WHISPER_EPOCHS, _EPOCHS = 3.0, 10.0  # where neither epochs nor steps are set, as the worker has them
+_WRITERS = ("whisper", "moonshine")  # pretrained to write: few epochs do
+_FEW_EPOCHS, _EPOCHS = 3.0, 10.0  # where neither epochs nor steps are set, as the worker has them
 _KEPT_CHECKPOINTS = 3
 
 
@@ -214,7 +215,7 @@ def count_steps(spec: TrainSpec, model: BaseAudioModel, n_train: int) -> int:
     chosen = spec.optimization
     if chosen.max_steps is not None:
         return chosen.max_steps
-    epochs = chosen.epochs or (_WHISPER_EPOCHS if _is_whisper(model) else _EPOCHS)
+    epochs = chosen.epochs or (_FEW_EPOCHS if _family(model) in _WRITERS else _EPOCHS)
     per_epoch = ceil(max(1, ceil(n_train / chosen.batch_size)) / chosen.gradient_accumulation)
     return max(1, ceil(epochs * per_epoch))
 

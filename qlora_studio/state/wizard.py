@@ -38,6 +38,7 @@ class WizardState(rx.State):
     layers: list[str] = []
     preset_layers: dict[str, str] = {}
     metrics: list[list[str]] = []
+    reasons: list[str] = []
     picked_layers: list[str] = []
     is_expert: bool = False
     is_touched: bool = False
@@ -76,7 +77,7 @@ class WizardState(rx.State):
         self.dataset, self.datasets, self.splits = loaded.dataset, loaded.datasets, loaded.splits
         self.model, self.models = loaded.model, loaded.models
         self.layers, self.preset_layers = loaded.layers, loaded.preset_layers
-        self.metrics = loaded.metrics
+        self.metrics, self.reasons = loaded.metrics, loaded.reasons
         self.name = draft.name or loading.suggest_name(loaded.dataset, loaded.model)
         self.values, self.picked_layers = draft.values, draft.picked_layers
         self.is_expert, self.is_touched = draft.is_expert, draft.is_touched

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from qlora_studio.contracts.enums import DatasetStatus, ModelStatus, Task
+from qlora_studio.contracts.enums import DatasetStatus, ModelStatus, Split, Task
 from qlora_studio.contracts.metrics import DECIDING, METRICS
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db import engine as db
@@ -12,6 +12,7 @@ from qlora_studio.db.models.model import BaseAudioModel
 from qlora_studio.db.models.user import User
 from qlora_studio.services import datasets, drafts, jobs, models, previews
 from qlora_studio.services.drafts import Draft
+from qlora_studio.services.presets import Preset, preset_for
 from qlora_studio.state.wizard_rows import (
     ChoiceRow,
     ClipPreviewRow,
@@ -45,6 +46,7 @@ class Loaded:
     layers: list[str]
     preset_layers: dict[str, str]
     metrics: list[list[str]]
+    reasons: list[str]
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,9 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
         wanted, reachable = draft.step if step is None else step, furthest(draft)
         draft.step = min(wanted, reachable if reachable < LAST_CHOICE else drafts.N_STEPS - 1)
         task = dataset.task if dataset is not None else None
-        _apply_preset(draft, model, task)
         counts = datasets.count_splits(session, dataset_id=dataset.id) if dataset is not None else None
+        preset = _preset(model, task, counts[Split.TRAIN][0] if counts else 0)
+        _apply_preset(draft, model, task, preset)
         return Loaded(
             draft=draft,
             datasets=_dataset_choices(session, actor, search if draft.step == 0 else ""),
@@ -113,6 +116,7 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
             layers=list(model.lora_targets) if model is not None else [],
             preset_layers=_preset_layers(model),
             metrics=[[key, _metric_label(key)] for key in _deciding(task)],
+            reasons=preset.reasons,
         )
 
 
@@ -127,10 +131,16 @@ def _ready(get: Any, session: Any, actor: User, **key: str) -> Any:
     return item if item.status in (DatasetStatus.READY, ModelStatus.READY) else None
 
 
-def _apply_preset(draft: Draft, model: BaseAudioModel | None, task: Task | None) -> None:
-    family = str(model.details.get("family", "")) if model is not None else ""
+def _preset(model: BaseAudioModel | None, task: Task | None, n_clips: int) -> Preset:
+    if model is None:
+        return Preset()
+    family = str(model.details.get("family", ""))
+    return preset_for(family=family, task=task, n_parameters=model.n_parameters, n_clips=n_clips)
+
+
+def _apply_preset(draft: Draft, model: BaseAudioModel | None, task: Task | None, preset: Preset) -> None:
     if not draft.is_touched:
-        draft.values = drafts.preset_values(family=family, task=task)
+        draft.values = drafts.preset_values(preset=preset)
     known = _deciding(task)
     if draft.values.get(_METRIC) not in known:
         draft.values[_METRIC] = known[0]

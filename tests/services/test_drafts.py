@@ -1,7 +1,7 @@
 import pytest
 from sqlmodel import Session
 
-from qlora_studio.contracts.enums import TrainingType
+from qlora_studio.contracts.enums import Task, TrainingType
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db.models import Job, User
@@ -15,10 +15,13 @@ from qlora_studio.services.drafts import (
     preset_values,
     save_draft,
 )
+from qlora_studio.services.presets import preset_for
 
 
 def full(**changes: str) -> Draft:
-    values = preset_values(family="whisper") | {k.replace("__", "."): v for k, v in changes.items()}
+    values = preset_values(preset=preset_for(family="whisper", task=Task.SPEECH_TO_TEXT)) | {
+        k.replace("__", "."): v for k, v in changes.items()
+    }
     return Draft(name="first run", dataset_id="ds_1", model_id="mod_1", values=values)
 
 
@@ -46,7 +49,7 @@ def test_each_draft_has_a_launch_key_of_its_own() -> None:
 @pytest.mark.parametrize("family", ["", "whisper", "wav2vec2-bert"])
 @pytest.mark.parametrize("kind", ["qlora", "lora"])
 def test_presets_make_a_whole_job(family: str, kind: str) -> None:
-    values = preset_values(kind, family=family)
+    values = preset_values(kind, preset=preset_for(family=family, task=Task.SPEECH_TO_TEXT))
     assert set(values) == FIELDS
     spec = build_spec(Draft(name="n", dataset_id="d", model_id="m", values=values))
     assert spec.training_type == TrainingType(kind)

@@ -13,6 +13,7 @@ from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job, User
 from qlora_studio.services import drafts, models
 from qlora_studio.services.drafts import Draft
 from qlora_studio.services.model_schemas import ModelCreate
+from qlora_studio.services.presets import preset_for
 from qlora_studio.state import wizard_loading as loading
 from qlora_studio.storage import layout
 from qlora_studio.storage.atomic import sha256_file
@@ -73,7 +74,7 @@ def ready_draft(dataset: Dataset, model: BaseAudioModel) -> Draft:
         dataset_id=dataset.id,
         model_id=model.id,
         step=3,
-        values=drafts.preset_values(family="whisper"),
+        values=drafts.preset_values(preset=preset_for(family="whisper", task=Task.SPEECH_TO_TEXT)),
     )
 
 
@@ -110,7 +111,8 @@ def test_no_step_is_shown_before_it_can_be_done(user: User, dataset: Dataset, mo
 def test_presets_follow_the_model_until_touched(user: User, dataset: Dataset, model: BaseAudioModel) -> None:
     loading.start_draft(user, {"dataset": dataset.id, "model": model.id})
     draft = loading.load(user).draft
-    assert draft.values["optimization.epochs"] == "3"
+    assert draft.values["optimization.learning_rate"] == "0.001"
+    assert any("Whisper tiny" in reason for reason in loading.load(user).reasons)
     draft.values["optimization.epochs"], draft.is_touched = "7", True
     loading.save(user, draft)
     assert loading.load(user).draft.values["optimization.epochs"] == "7"
