@@ -23,6 +23,8 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "ok": ("circle-check", "success", "OK"),
     "excluded": ("eye-off", "neutral", "Excluded"),
     "rejected": ("circle-x", "danger", "Rejected"),
+    "passed": ("circle-check", "success", "Passed"),
+    "doubtful": ("triangle-alert", "warning", "Look at this"),
     "improved": ("trending-up", "success", "Improved"),
     "no_effect": ("minus", "neutral", "No effect"),
     "worse": ("trending-down", "warning", "Worse"),

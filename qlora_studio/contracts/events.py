@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from qlora_studio.contracts.enums import ExitReason
+from qlora_studio.contracts.probe import ProbeReport
 
 
 class _Event(BaseModel):
@@ -97,6 +98,12 @@ class SampleEvent(_Event):
         return self.model_dump(mode="json", include={"top", "sound", "base_sound"}, exclude_none=True)
 
 
+class ProbeEvent(ProbeReport, _Event):
+    """What the sanity probe found before the first step; see `contracts.probe`."""
+
+    type: Literal["probe"] = "probe"
+
+
 class CheckpointEvent(_Event):
     type: Literal["checkpoint"] = "checkpoint"
     step: int
@@ -140,6 +147,7 @@ Event = Annotated[
     | MetricEvent
     | EvalEvent
     | SampleEvent
+    | ProbeEvent
     | CheckpointEvent
     | HeartbeatEvent
     | WarningEvent
@@ -148,7 +156,7 @@ Event = Annotated[
     Field(discriminator="type"),
 ]
 EVENT_TYPES = frozenset(
-    "started phase progress metric eval sample checkpoint heartbeat warning error finished".split()
+    "started phase progress metric eval sample probe checkpoint heartbeat warning error finished".split()
 )
 
 

@@ -53,12 +53,13 @@ class OptimizationSpec(Strict):
 
 
 class EvaluationSpec(Strict):
-    """How often the held-out clips are looked at, and what counts as better."""
+    """How often the held-out clips are looked at, what counts as better, and the probe before the start."""
 
     every_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     metric: Literal["wer", "cer", "loss", "accuracy", "macro_f1", "der"] = "wer"
     early_stopping_patience: Annotated[int, Field(ge=1, le=1000)] | None = None
     n_samples: Annotated[int, Field(ge=0, le=50)] = 5
+    probe: bool = True
     save_every_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 

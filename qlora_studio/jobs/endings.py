@@ -65,7 +65,7 @@ def _from_result(result: ResultFile) -> dict[str, Any]:
         values["base_metrics"] = name_eval_values(result.base_metrics)
     if result.metrics:
         values["best_metrics"] = name_eval_values(result.metrics) | {"step": result.best_step or result.step}
-    if len(json.dumps(result.extra)) <= MAX_REPORT:
+    if result.extra and len(json.dumps(result.extra)) <= MAX_REPORT:  # what came before an error stays
         values["report"] = result.extra
     return values
 

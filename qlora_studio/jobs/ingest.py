@@ -22,10 +22,12 @@ from qlora_studio.contracts.events import (
     HeartbeatEvent,
     MetricEvent,
     PhaseEvent,
+    ProbeEvent,
     ProgressEvent,
     SampleEvent,
     StartedEvent,
 )
+from qlora_studio.contracts.probe import ProbeReport
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import StudioError
 from qlora_studio.db.engine import write
@@ -36,7 +38,7 @@ from qlora_studio.jobs.metrics import SYSTEM_KEYS, MetricsWriter, sequence
 from qlora_studio.storage import layout
 
 FLUSH_S = 0.5
-_AT_ONCE = (StartedEvent, PhaseEvent, EvalEvent, FinishedEvent, ErrorEvent)
+_AT_ONCE = (StartedEvent, PhaseEvent, EvalEvent, ProbeEvent, FinishedEvent, ErrorEvent)
 _log = logging.getLogger(__name__)
 
 
@@ -116,6 +118,9 @@ class Ingest:
                 self._take_metrics(event)
             case EvalEvent():
                 self._take_eval(event)
+            case ProbeEvent():
+                report = event.model_dump(mode="json", include=set(ProbeReport.model_fields))
+                self._row["report"] = {"probe": report}
             case SampleEvent():
                 self._samples.append(event)
             case HeartbeatEvent():

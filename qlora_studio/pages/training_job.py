@@ -64,6 +64,18 @@ def _page() -> rx.Component:
             rx.el.div(notice(JobState.job.stalled, icon="triangle-alert", tone="warning"), class_name="mb-5"),
             rx.fragment(),
         ),
+        rx.cond(
+            JobState.job.doubt != "",
+            rx.el.div(
+                notice(
+                    rx.fragment("The sanity probe doubts that this can work. ", JobState.job.doubt),
+                    icon="triangle-alert",
+                    tone="warning",
+                ),
+                class_name="mb-5",
+            ),
+            rx.fragment(),
+        ),
         tabs(
             [
                 ("overview", "Overview", address),

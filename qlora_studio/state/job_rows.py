@@ -16,7 +16,7 @@ from qlora_studio.services.sample_sounds import Which, read_shape
 from qlora_studio.state import formats
 from qlora_studio.state.charts import sparkline_path
 from qlora_studio.state.dataset_rows import peaks_text
-from qlora_studio.state.job_checks import CheckRow, check_rows
+from qlora_studio.state.job_checks import CheckRow, check_rows, probe_doubt
 from qlora_studio.storage import layout
 
 STALLED_AFTER_S = 30.0
@@ -100,6 +100,7 @@ class JobPage:
     checkpoint: str = ""
     stalled: str = ""
     checks: list[CheckRow] = field(default_factory=list)
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,6 +238,7 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         checkpoint=f"step {checkpoint_step:,}" if checkpoint_step else "none yet",
         stalled=_stalled(job),
         checks=check_rows(job),
+        doubt=probe_doubt(job),
     )
 
 

@@ -93,7 +93,7 @@ class Certifier:
                 error=self._compare_errors(before, after),
                 loss=_compare_finite(base.own, adapted.own),
                 pairing=comparing.pairing(base.extra, adapted.extra),
-                is_loss_finite=all(map(math.isfinite, adapted.own)),
+                is_loss_finite=_is_as_finite(base.own, adapted.own),
                 needs_pairing=self._task.must_listen,
             )
         )
@@ -197,13 +197,10 @@ def _from_all_lengths(pairs: list[tuple[ClipItem, ...]]) -> list[tuple[ClipItem,
 
 
 def _note(losses: Losses, looks: list[Look], n_clips: int) -> None:
-    """Keep the own losses, and the mean extra loss of a swap where both swapped losses mean something.
-
-    A CTC loss of exactly 0 is what `ctc_zero_infinity` makes of a text that does not fit into its clip.
-    """
+    """Keep the own losses, and the mean extra loss of a swap (a CTC loss may be infinite: see `CtcTask`)."""
     values = [look.loss for look in looks]
     losses.own.extend(values[:n_clips])
-    if len(values) == 4 and all(map(math.isfinite, values)) and 0.0 not in values[2:]:
+    if len(values) == 4 and all(map(math.isfinite, values)):
         losses.extra.append((values[2] + values[3] - values[0] - values[1]) / 2)
 
 
@@ -219,6 +216,11 @@ def _change(before: torch.Tensor, after: torch.Tensor) -> float:
     old, new = (t[..., :n_steps, :] if t.ndim > 1 else t for t in (before, after))
     old, new = (t - t.mean(dim=-1, keepdim=True) for t in (old, new))
     return float((new - old).norm() / old.norm().clamp_min(1e-12))
+
+
+def _is_as_finite(before: list[float], after: list[float]) -> bool:
+    """Whether each loss that was a number still is one."""
+    return all(math.isfinite(a) for b, a in zip(before, after, strict=True) if math.isfinite(b))
 
 
 def _compare_finite(before: list[float], after: list[float]) -> Comparison | None:

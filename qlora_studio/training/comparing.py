@@ -35,6 +35,13 @@ def compare(before: Sequence[float], after: Sequence[float]) -> Comparison | Non
     )
 
 
+def sign_test(n_better: int, n_all: int) -> float:
+    """Return how often chance alone makes at least so many of `n_all` better."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(n_better, n_all, alternative="greater").pvalue) if n_all else 1.0
+
+
 def pairing(before: Sequence[float], after: Sequence[float]) -> Pairing | None:
     """Sum up the extra losses of swapped targets, one a pair of clips; None without pairs."""
     if not after:

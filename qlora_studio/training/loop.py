@@ -23,8 +23,9 @@ from qlora_studio.training.callbacks import Plan, StepReporter, describe
 from qlora_studio.training.certificate import Certifier
 from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.evaluation import Evaluator, Outcome
-from qlora_studio.training.failures import ModelNotUsable
+from qlora_studio.training.failures import BadData, ModelNotUsable
 from qlora_studio.training.feature_store import FeatureStore
+from qlora_studio.training.probe import Prober
 from qlora_studio.training.quantize import quantised_layers
 from qlora_studio.training.run_state import RunState, check_metric
 from qlora_studio.training.stopping import StopRequested
@@ -63,6 +64,8 @@ class TrainingRun:
             self.attempt.heartbeat.step = resume.step
         elif self.evaluator is not None and self._has_base():
             self._measure_base()
+        if resume is None and self.train.evaluation.probe:
+            self._probe()
         self.attempt.phase("training", "Training")
         if resume is None or resume.step < self.plan.total_steps:
             trainer.start(resume)
@@ -213,6 +216,34 @@ class TrainingRun:
         self.reporter.report_evaluation(0, outcome, is_base=True)
         print(f"base model: {describe(outcome.values)}", flush=True)
 
+    def _probe(self) -> None:
+        """Try whether the job can learn at all, before time is spent on it.
+
+        Raises:
+            BadData: it cannot; or `ModelNotUsable`, where no gradient reaches anything.
+        """
+        optimization = self.train.optimization
+        self.attempt.phase("probe", "Trying whether one batch can be learnt")
+        prober = Prober(
+            self.task,
+            self.store,
+            self.clips.train,
+            batch_size=optimization.batch_size,
+            is_checkpointed=optimization.gradient_checkpointing,
+            reach=optimization.learning_rate * self.plan.total_steps,
+            check=self.attempt.stop.raise_if_requested,
+            autocast=self._autocast,
+        )
+        report = prober.probe(self.model, base_loss=self.state.base_values.get("loss"))
+        self.state.probe = report.model_dump(mode="json")
+        self.attempt.events.emit("probe", **self.state.probe)
+        print(f"sanity probe: {report.status}. {report.sentence}", flush=True)
+        if report.status == "failed":
+            is_unreached = report.gradient is not None and not report.gradient.n_reached
+            raise (ModelNotUsable if is_unreached else BadData)(report.sentence)
+        if report.status == "doubtful":
+            self.attempt.warn("probe", report.sentence)
+
     # After the last step
 
     def _finish(self, step: int) -> ResultFile:
@@ -329,6 +360,7 @@ class TrainingRun:
             "train_hours": sum(clip.duration_s for clip in train) / 3600,
             "metrics": dict(self.state.last_values),
             "base_metrics": dict(self.state.base_values),
+            **({"probe": self.state.probe} if self.state.probe else {}),
             **({"certificate": self.certificate.model_dump(mode="json")} if self.certificate else {}),
             **self.state.last_report,
         }
@@ -337,7 +369,7 @@ class TrainingRun:
         self, reason: ExitReason, message: str, step: int, saved: dict[str, Any] | None
     ) -> ResultFile:
         saved = saved or {}
-        keys = ("model_path", "step", "n_train", "n_validation", "train_hours", "certificate")
+        keys = ("model_path", "step", "n_train", "n_validation", "train_hours", "probe", "certificate")
         keys += tuple(self.state.last_report)
         extra = {{"step": "adapter_step"}.get(key, key): saved[key] for key in keys if key in saved}
         print(f"{message} {describe(self.state.last_values)}", flush=True)

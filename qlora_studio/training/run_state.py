@@ -21,7 +21,8 @@ _NO_VALUE = 1e9  # worse than any real one, and still a number in JSON
 class RunState:
     """Metrics so far. `best_rank` orders evaluations, lower is better; it was reached at `best_step`.
 
-    `last_report` is what the task keeps of the last evaluation beyond numbers.
+    `probe` is the sanity probe's report. `last_report` is what the task keeps of the last evaluation beyond
+    numbers.
     """
 
     base_values: dict[str, float | None] = field(default_factory=dict)
@@ -29,6 +30,7 @@ class RunState:
     last_values: dict[str, float | None] = field(default_factory=dict)
     last_report: dict[str, Any] = field(default_factory=dict)
     last_eval_step: int = -1
+    probe: dict[str, Any] = field(default_factory=dict)
     best_rank: list[float] = field(default_factory=list)
     best_step: int | None = None
     evaluations_since_best: int = 0

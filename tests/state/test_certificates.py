@@ -4,7 +4,7 @@ from qlora_studio.contracts.certificate import Certificate, Comparison, LayerMov
 from qlora_studio.contracts.enums import Verdict
 from qlora_studio.db.models import Job
 from qlora_studio.state.certificates import certificate_view
-from qlora_studio.state.job_checks import check_rows
+from qlora_studio.state.job_checks import check_rows, probe_doubt
 
 
 def certificate() -> Certificate:
@@ -55,5 +55,10 @@ def test_no_certificate_and_a_strange_one_show_nothing() -> None:
 def test_a_job_says_what_its_adapter_does() -> None:
     job = Job(owner_id="u", name="j", training_type="qlora", dataset_id="d", model_id="m")  # type: ignore[arg-type]
     assert check_rows(job) == []
+    job.report = {"probe": {"status": "doubtful", "findings": ["No gradient reaches q_proj."]}}
+    assert [(row.status, row.text) for row in check_rows(job)] == [
+        ("doubtful", "No gradient reaches q_proj.")
+    ]
+    assert probe_doubt(job) == "No gradient reaches q_proj."
     job.report = {"certificate": certificate().model_dump(mode="json")}
     assert [(row.status, row.text) for row in check_rows(job)] == [("improved", "Fewer wrong words.")]

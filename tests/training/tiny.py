@@ -73,7 +73,7 @@ def make_spec(
         optimization=OptimizationSpec(
             **{"learning_rate": 5e-3, "batch_size": 4, "max_steps": 6, **(optimization or {})}
         ),
-        evaluation=EvaluationSpec(**{"every_steps": 3, "n_samples": 2, **(evaluation or {})}),
+        evaluation=EvaluationSpec(**{"every_steps": 3, "n_samples": 2, "probe": False, **(evaluation or {})}),
     )
     return WorkerSpec(
         job_id="job_tiny",

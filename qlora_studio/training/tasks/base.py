@@ -82,6 +82,10 @@ class AudioTask(ABC):
     def target(self, clip: ClipItem) -> str:
         """Return what the model should make of a clip."""
 
+    def fit_target(self, target: str) -> str:
+        """Return a target as the model can give it."""
+        return target
+
     @abstractmethod
     def features(self, samples: np.ndarray) -> Features:
         """Turn samples (float32, shape (n,), at `sampling_rate`) into what the cache keeps for one clip."""
@@ -89,6 +93,10 @@ class AudioTask(ABC):
     @abstractmethod
     def encode(self, target: str) -> list[int]:
         """Return the label ids of a target."""
+
+    def decode(self, ids: Sequence[int]) -> str | None:
+        """Read a target back from its label ids, None where that is not possible."""
+        return None
 
     @abstractmethod
     def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
@@ -164,6 +172,13 @@ class AudioTask(ABC):
 
     def expected_first_loss(self) -> float | None:
         """Return the loss (nats) that a model without any knowledge starts with, or None where unknown."""
+        return None
+
+    def chance_loss(self) -> float | None:
+        """Return what the first loss of a trained model stays below, or None where there is no such bound.
+
+        It is the loss (nats) of finding everything equally likely.
+        """
         return None
 
     def length_of(self, clip: ClipItem) -> float:

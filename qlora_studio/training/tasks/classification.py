@@ -84,6 +84,9 @@ class ClassificationTask(AudioTask):
     def encode(self, target: str) -> list[int]:
         return [self._ids[target]]
 
+    def decode(self, ids: Sequence[int]) -> str | None:
+        return self.classes[ids[0]]
+
     def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
         """Windows or padded clips, and `labels` (batch,)."""
         name = self._input_name

@@ -60,6 +60,15 @@ class CtcTask(SpeechTask):
         batch = waves.pad(features, name=name, with_mask=waves.uses_mask(self.config))
         return {**batch, "labels": pad_labels(labels)}
 
+    def decode(self, ids: Sequence[int]) -> str | None:
+        """The text of label ids, in which nothing is repeated that was not meant to be."""
+        return self._tokenizer.decode(list(ids), group_tokens=False)
+
+    def steady_loss(self, model: Any, batch: Batch) -> torch.Tensor:
+        """The model's own loss; infinite (by itself it says 0) where a text does not fit its clip."""
+        loss = super().steady_loss(model, batch)
+        return loss if loss.detach() != 0 else loss.detach() + torch.inf
+
     def predict(self, model: Any, batch: Batch) -> Prediction:
         output = model(**batch)
         texts = self._decode(model, output.logits, batch.get("attention_mask"))

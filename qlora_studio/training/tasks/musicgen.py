@@ -144,6 +144,10 @@ class MusicgenTask(SoundTask):
         """The natural logarithm of the codebooks' size, for random weights."""
         return math.log(self.codebook_size) if self._starts_random else None
 
+    def chance_loss(self) -> float | None:
+        """The same logarithm: also a trained model is above it only if the codes are in another layout."""
+        return math.log(self.codebook_size)
+
     def generate(
         self,
         model: Any,

@@ -44,6 +44,9 @@ class SpeechTask(AudioTask):
     def fit_text(self, text: str) -> str:
         """Return the text as this model can write it: the reference of the raw error rates."""
 
+    def fit_target(self, target: str) -> str:
+        return self.fit_text(target)
+
     def read_clips(self, path: Path) -> ClipSets:
         return read_clips(path, max_s=self.max_clip_s, is_text_too_long=self._is_text_too_long)
 

@@ -1,5 +1,6 @@
 """Whisper: sequence to sequence, 30 s windows."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class WhisperTask(SpeechTask):
         self._language: str | None = None
         self._encoder: Any = None
         self._has_short_windows = False
+        self._starts_random = not any(model_path.glob("*.safetensors"))
 
     def _load_processor(self, model_path: Path) -> Any:
         from transformers import WhisperProcessor
@@ -89,6 +91,9 @@ class WhisperTask(SpeechTask):
         """Label ids without the start token, which the model puts in front by itself."""
         ids = self._tokenizer(self.fit_text(target)).input_ids
         return ids[1:] if ids[0] == self._start_id else ids
+
+    def decode(self, ids: Sequence[int]) -> str | None:
+        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
         """Mel windows (batch, bins, 3000), or what the encoder made of them, and labels (batch, longest)."""
@@ -175,6 +180,14 @@ class WhisperTask(SpeechTask):
     def prepare(self, model: Any, clips: ClipSets) -> list[tuple[str, str]]:
         model.config.use_cache = False  # training needs no key-value cache; generation asks for its own
         return []
+
+    def chance_loss(self) -> float | None:
+        """The natural logarithm of the number of words."""
+        return math.log(self.config["vocab_size"])
+
+    def expected_first_loss(self) -> float | None:
+        """The same for random weights."""
+        return self.chance_loss() if self._starts_random else None
 
     def set_language(self, model: Any, features: Sequence[Features]) -> None:
         """Ask a multilingual model which language the first clips are in, and label with that."""
