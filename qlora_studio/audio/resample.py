@@ -8,13 +8,16 @@ import soxr
 from numpy.typing import NDArray
 
 
-def load_mono(path: Path, *, sample_rate: int, max_s: float | None = None) -> NDArray[np.float32]:
+def load_mono(
+    path: Path, *, sample_rate: int, start_s: float = 0.0, max_s: float | None = None
+) -> NDArray[np.float32]:
     """Decode a file, mix its channels and resample it.
 
     Args:
         path: anything libsndfile reads.
         sample_rate: wanted samples per second.
-        max_s: leave out what comes after so many seconds.
+        start_s: leave out what comes before so many seconds.
+        max_s: read so many seconds at most.
 
     Returns:
         Samples of shape (n,), full scale is 1.
@@ -27,6 +30,8 @@ def load_mono(path: Path, *, sample_rate: int, max_s: float | None = None) -> ND
         with sf.SoundFile(path) as sound:
             rate = sound.samplerate
             n_frames = -1 if max_s is None else int(max_s * rate)
+            if start_s:
+                sound.seek(min(round(start_s * rate), sound.frames))
             samples = sound.read(n_frames, dtype="float32", always_2d=True)
     except sf.LibsndfileError as error:
         raise ValueError("not a readable sound file") from error

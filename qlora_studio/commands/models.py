@@ -19,7 +19,7 @@ from qlora_studio.commands.console import (
     print_table,
     say,
 )
-from qlora_studio.contracts.enums import ModelStatus
+from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, User
@@ -38,11 +38,14 @@ def add(
     name: Annotated[str, typer.Option(help="The name to show.")] = "",
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
     revision: Annotated[str, typer.Option(help="Branch, tag or commit on the Hub.")] = "main",
+    task: Annotated[Task | None, typer.Option(help="What it is for, if not what its files say.")] = None,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Check a model and add it; a Hub model is downloaded first."""
-    model = add_model(find_actor(user), source, name=name, description=description, revision=revision)
+    model = add_model(
+        find_actor(user), source, name=name, description=description, revision=revision, task=task
+    )
     if as_json:
         print_json(ModelPublic.of(model))
     elif model.status == ModelStatus.READY:
@@ -85,7 +88,13 @@ def show(model_id: str, user: UserName = "") -> None:
 
 
 def add_model(
-    actor: User, source: str, *, name: str = "", description: str = "", revision: str = "main"
+    actor: User,
+    source: str,
+    *,
+    name: str = "",
+    description: str = "",
+    revision: str = "main",
+    task: Task | None = None,
 ) -> BaseAudioModel:
     """Add a model from a folder, the Hub or the examples, and wait until it is ready or refused."""
     if source == STARTER:
@@ -99,7 +108,9 @@ def add_model(
         say(f"Downloading {source} from the Hugging Face Hub …")
     else:
         raise InvalidInput(f"“{source}” is neither a folder nor a Hugging Face id (owner/name).")
-    form = ModelCreate.model_validate({"name": name, "description": description, "source": body})
+    form = ModelCreate.model_validate(
+        {"name": name, "description": description, "source": body, "task": task}
+    )
     with db.write() as session:
         model = models.register(session, actor=actor, data=form)
     if model.status != ModelStatus.READY:

@@ -31,7 +31,7 @@ from qlora_studio.commands.console import (
 )
 from qlora_studio.commands.datasets import EXAMPLE, add_dataset
 from qlora_studio.commands.models import STARTER, add_model, is_folder
-from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, StopMode
+from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, StopMode, Task
 from qlora_studio.contracts.events import (
     EvalEvent,
     Event,
@@ -41,15 +41,16 @@ from qlora_studio.contracts.events import (
     WarningEvent,
 )
 from qlora_studio.contracts.metrics import METRICS
-from qlora_studio.core.errors import Conflict, InvalidInput
+from qlora_studio.core.errors import Conflict, InvalidInput, NotFound
 from qlora_studio.core.ids import is_id
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import jobs, models
+from qlora_studio.services import datasets, jobs, models
 from qlora_studio.services.job_schemas import JobPublic
 
 MAX_SPEC_BYTES = 256 * 1024
+_SHOWN = ("wer", "cer", "accuracy", "macro_f1", "der", "missed_speech", "false_alarm", "confusion")
 _EXIT_CODES = {JobStatus.SUCCEEDED: 0, JobStatus.STOPPED: STOPPED, JobStatus.LOST: LOST}
 
 
@@ -70,7 +71,8 @@ def train(
     actor = find_actor(user)
     data = read_spec(spec)
     data["dataset_id"] = resolve_dataset(actor, str(data.get("dataset_id", "")), spec.parent, fresh=fresh)
-    data["model_id"] = resolve_model(actor, str(data.get("model_id", "")), spec.parent, fresh=fresh)
+    task = task_of(actor, data["dataset_id"])
+    data["model_id"] = resolve_model(actor, str(data.get("model_id", "")), spec.parent, task, fresh=fresh)
     parsed = jobs.parse_spec(data)
     with db.write() as session:
         job = jobs.submit(session, actor=actor, spec=parsed)
@@ -116,8 +118,17 @@ def resolve_dataset(actor: User, given: str, base: Path, *, fresh: bool = False)
     return dataset.id
 
 
-def resolve_model(actor: User, given: str, base: Path, *, fresh: bool = False) -> str:
-    """Turn what a spec calls its model into an id; a folder or Hub id is added first.
+def task_of(actor: User, dataset_id: str) -> Task | None:
+    """What a dataset is for; None if there is no such dataset, which is told later."""
+    with db.read() as session:
+        try:
+            return datasets.get_dataset(session, actor=actor, dataset_id=dataset_id).task
+        except NotFound:
+            return None
+
+
+def resolve_model(actor: User, given: str, base: Path, task: Task | None, *, fresh: bool = False) -> str:
+    """Turn what a spec calls its model into an id; a folder or Hub id is added first, for the dataset's task.
 
     Raises:
         InvalidInput: it can't be found or trained.
@@ -126,10 +137,10 @@ def resolve_model(actor: User, given: str, base: Path, *, fresh: bool = False) -
         return given
     is_hub_id = given.count("/") == 1 and not is_folder(given) and not (base / given).is_dir()
     source = given if is_hub_id else _as_source(given, base, word=STARTER, field="model_id")
-    known = None if fresh or source == STARTER else _find_known(BaseAudioModel, actor, source)
+    known = None if fresh or source == STARTER else _find_known(BaseAudioModel, actor, source, task)
     if known is not None and known.status == ModelStatus.READY and _is_unchanged(known):
         return known.id
-    model = add_model(actor, source)
+    model = add_model(actor, source, task=None if source == STARTER else task)
     if model.status != ModelStatus.READY:
         raise InvalidInput(f"The model can't be used: {model.error or model.status.value}")
     return model.id
@@ -145,9 +156,11 @@ def _as_source(given: str, base: Path, *, word: str, field: str) -> str:
     return str(folder)
 
 
-def _find_known(table: Any, actor: User, source: str) -> Any:
-    """The newest item of the actor that came from this folder or Hub id."""
+def _find_known(table: Any, actor: User, source: str, task: Task | None = None) -> Any:
+    """The newest item of the actor that came from this folder or Hub id (and is for this task)."""
     mine = select(table).where(table.owner_id == actor.id).order_by(col(table.created_at).desc())
+    if task is not None:
+        mine = mine.where(table.task == task)
     with db.read() as session:
         return next((row for row in session.exec(mine) if source in _places(row.source)), None)
 
@@ -228,7 +241,7 @@ class _Display:
             self._note(event.values, ("loss", "samples_per_s"))
         elif isinstance(event, EvalEvent):
             prefix = "base " if event.base else ""
-            self._note(event.values, ("wer", "cer", "accuracy", "macro_f1"), prefix=prefix)
+            self._note(event.values, _SHOWN, prefix=prefix)
             self._say(f"step {event.step}: " + ", ".join(f"{k} {v}" for k, v in self._numbers.items()))
         elif isinstance(event, WarningEvent):
             say(f"warning: {event.message}")
@@ -257,7 +270,7 @@ def report(actor: User, job: Job, *, as_json: bool) -> None:
         return
     print_line(f"{job.id} {job.status.value}" + (f": {job.message}" if job.message else ""))
     before, after = view.job.base_metrics, view.job.best_metrics or view.job.last_metrics
-    for name in ("wer", "cer", "accuracy", "macro_f1"):
+    for name in _SHOWN:
         if before.get(name) is not None and after.get(name) is not None:
             metric = METRICS[name]
             print_line(f"  {metric.short} {metric.text(before[name])} -> {metric.text(after[name])}")

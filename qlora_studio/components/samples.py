@@ -6,6 +6,7 @@ import reflex as rx
 
 from qlora_studio.components.player import made_player, player
 from qlora_studio.components.status import badge
+from qlora_studio.components.timelines import timeline_axis, timeline_line, timeline_speakers
 
 _WRONG = "text-danger underline decoration-wavy decoration-1 underline-offset-4"
 _MISSING = "text-muted-foreground line-through"
@@ -34,7 +35,7 @@ def sample_card(row: Any) -> rx.Component:
             rx.cond(
                 row.sounds.length() > 0,
                 rx.fragment(_line("Text", rx.el.span(row.reference)), rx.foreach(row.sounds, _sound)),
-                _outputs(row),
+                rx.cond(row.timeline.speakers.length() > 0, _timeline(row), _outputs(row)),
             ),
             class_name="m-0 grid grid-cols-[5.5rem_1fr] gap-x-3 gap-y-1.5 text-[13px]",
         ),
@@ -47,6 +48,16 @@ def _outputs(row: Any) -> rx.Component:
         _line("Reference", rx.el.span(row.reference)),
         rx.cond(row.has_base, _line("Base", _words(row.base)), rx.fragment()),
         _line("Now", rx.cond(row.classes.length() > 0, _classes(row.classes), _words(row.now))),
+    )
+
+
+def _timeline(row: Any) -> rx.Component:
+    shown = row.timeline
+    return rx.fragment(
+        _line("Speakers", timeline_speakers(shown.speakers)),
+        _line("Reference", timeline_line(shown.reference)),
+        rx.cond(row.has_base, _line("Base", timeline_line(shown.base)), rx.fragment()),
+        _line("Now", rx.fragment(timeline_line(shown.now), timeline_axis(shown.end))),
     )
 
 
@@ -73,6 +84,11 @@ def legend() -> rx.Component:
 def class_legend() -> rx.Component:
     """What the bars mean."""
     return rx.el.span("The likeliest classes and how sure the model is of each")
+
+
+def speaker_legend() -> rx.Component:
+    """What the bars mean."""
+    return rx.el.span("Each bar is a turn. Answers have the colour of the speaker they share most time with")
 
 
 def _line(name: str, content: rx.Component) -> rx.Component:

@@ -18,7 +18,12 @@ class Task(StrEnum):
 
 
 # The field of a clip that a task learns from; a task that isn't here needs none.
-LEARNS_FROM = {Task.SPEECH_TO_TEXT: "text", Task.TEXT_TO_AUDIO: "text", Task.AUDIO_CLASSIFICATION: "label"}
+LEARNS_FROM = {
+    Task.SPEECH_TO_TEXT: "text",
+    Task.TEXT_TO_AUDIO: "text",
+    Task.AUDIO_CLASSIFICATION: "label",
+    Task.SPEAKER_DIARIZATION: "text",  # lines of RTTM
+}
 
 
 class DatasetStatus(StrEnum):

@@ -53,7 +53,8 @@ class MetricEvent(_Event):
 
 
 class EvalEvent(_Event):
-    """Held-out metrics: `wer`, `cer`, `wer_normalised`, `cer_normalised` or `accuracy`, `macro_f1`; `loss`.
+    """Held-out metrics: `wer`, `cer`, `wer_normalised`, `cer_normalised` or `accuracy`, `macro_f1`
+    or `der`, `missed_speech`, `false_alarm`, `confusion`; and `loss`.
 
     `base` marks the unadapted model.
     """
@@ -75,10 +76,10 @@ class ClassProbability(BaseModel):
 class SampleEvent(_Event):
     """One clip of the fixed panel at one evaluation; `now` is the model's output at `step`.
 
-    `error` is the clip's word error rate, 1 minus the probability of the right class, or the mel distance of
-    a made sound in dB. Only classification has `top`: the likeliest classes, at most three, the likeliest
-    first. Only text to audio has `sound` and `base_sound`: files of what the model made, named from the run's
-    folder.
+    `error` is the clip's word error rate, 1 minus the probability of the right class, the diarization error
+    rate, or the mel distance of a made sound in dB. Only classification has `top`: the likeliest classes, at
+    most three, the likeliest first. Of diarization, `reference`, `base` and `now` are lines of RTTM. Only
+    text to audio has `sound` and `base_sound`: files of what the model made, named from the run's folder.
     """
 
     type: Literal["sample"] = "sample"

@@ -41,6 +41,9 @@ METRICS = {
         Metric("accuracy", "accuracy", "Accuracy", is_higher_better=True),
         Metric("macro_f1", "macro F1", "Macro F1", is_higher_better=True),
         Metric("der", "diarization error rate", "DER"),
+        Metric("missed_speech", "missed speech", "Missed"),
+        Metric("false_alarm", "false alarm", "False alarm"),
+        Metric("confusion", "speaker confusion", "Confusion"),
         Metric("eval_loss", "held-out loss", "Loss", is_share=False),
         Metric("mel_distance", "mel distance in dB", "Mel distance", is_share=False),
         Metric("clap", "CLAP score", "CLAP", is_share=False, is_higher_better=True),
@@ -50,6 +53,7 @@ METRICS = {
 DECIDING = {
     Task.SPEECH_TO_TEXT: ("wer", "cer", "loss"),
     Task.AUDIO_CLASSIFICATION: ("accuracy", "macro_f1", "loss"),
+    Task.SPEAKER_DIARIZATION: ("der", "loss"),
     Task.TEXT_TO_AUDIO: ("loss",),
 }  # what may say which step is the best; the first one does unless the job says otherwise
 

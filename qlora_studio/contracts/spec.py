@@ -149,11 +149,16 @@ class TrainSpec(Strict):
 
 
 class ClipItem(BaseModel):
-    """One line of a run's `clips.jsonl`."""
+    """One line of a run's `clips.jsonl`: a file, or a part of one.
+
+    A part begins at `start_s` of its file and is `duration_s` long; otherwise the whole file is meant.
+    """
 
     id: str
     path: str
     duration_s: float
+    start_s: float = 0.0
+    is_part: bool = False
     text: str | None = None
     label: str | None = None
     speaker: str | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from qlora_studio.audio import turns
 from qlora_studio.contracts.enums import LEARNS_FROM, Split, Task
 from qlora_studio.ingest import rttm
 from qlora_studio.ingest.manifests import (
@@ -26,6 +27,8 @@ _MAX_LISTS = 100
 _TABLES = (".csv", ".tsv", ".jsonl")
 LABEL_SUFFIXES = (*_TABLES, ".txt", ".rttm")  # files that may say what recordings hold
 LabelSource = Literal["manifest", "transcript list", "rttm", "text files", "folders", "file names", "none"]
+# What a recording must come with. Who speaks when comes in files of its own, and recordings may come without.
+_NEEDED = {task: field for task, field in LEARNS_FROM.items() if task is not Task.SPEAKER_DIARIZATION}
 _LABEL_SOURCES: dict[str, LabelSource] = {"folder": "folders", "prefix": "file names"}
 _NOT_SOUND = frozenset(
     ".png .jpg .jpeg .gif .webp .svg .pdf .doc .docx .xls .xlsx .html .htm .xml .json .yaml .yml .py .js .md "
@@ -167,7 +170,7 @@ def _with_turns(sound: StagedFile, its: rttm.Turns | None) -> PlannedClip:
     if its is None:
         reason = "No segments: no RTTM file names this recording."
         return PlannedClip(sound.name, sound.path, Labels(split=split), reason)
-    text = rttm.canonical(PurePosixPath(sound.name).stem, its.turns)
+    text = turns.to_rttm(PurePosixPath(sound.name).stem, its.turns)
     reason = its.fault
     if len(text) > rttm.MAX_CHARACTERS:
         reason = f"Too many segments: {len(its.turns):,}."
@@ -186,7 +189,7 @@ def _by_manifest(
     used: dict[str, int] = {}
     for manifest in manifests:
         plan.mapping, plan.columns = dict(manifest.mapping), manifest.columns
-        needed = LEARNS_FROM.get(task)
+        needed = _NEEDED.get(task)
         gives_label = needed == "label" and label_from in ("folder", "prefix")
         if needed and needed not in manifest.mapping and not gives_label:
             listed = ", ".join(manifest.columns[:12])
@@ -287,7 +290,7 @@ def _tidy(labels: Labels) -> Labels:
 
 
 def _lacks(labels: Labels, task: Task) -> str | None:
-    needed = LEARNS_FROM.get(task)
+    needed = _NEEDED.get(task)
     if needed and not getattr(labels, needed):
         return f"No {needed}: its {needed} is empty or missing."
     if labels.text and len(labels.text) > MAX_TEXT_CHARACTERS:

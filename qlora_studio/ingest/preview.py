@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qlora_studio.audio import turns
 from qlora_studio.contracts.enums import Task
 from qlora_studio.core.settings import Settings
 from qlora_studio.db.models import Dataset
-from qlora_studio.ingest import peeking, rttm, staging
+from qlora_studio.ingest import peeking, staging
 from qlora_studio.ingest.manifests import ManifestRefused, columns_of, guess_mapping
 from qlora_studio.ingest.matching import LabelSource, Plan, PlannedClip, find_tables, match
 
@@ -105,7 +106,7 @@ def _fill(preview: Preview, plan: Plan, task: Task) -> None:
     preview.labels = Counter(labels.label for labels in used if labels.label).most_common(50)
     speakers = {labels.speaker for labels in used if labels.speaker}
     if task is Task.SPEAKER_DIARIZATION:
-        speakers |= {turn.speaker for labels in used for turn in rttm.parse(labels.text or "")}
+        speakers |= {turn.speaker for labels in used for turn in turns.from_rttm(labels.text or "")}
     preview.speakers = sorted(speakers)[:200]
 
 

@@ -30,6 +30,11 @@ _UNREMARKABLE = frozenset(
     "num_hidden_layers forced_decoder_ids feat_extract_dropout gradient_checkpointing hidden_dropout_prob "
     "attention_probs_dropout_prob num_feat_extract_layers is_encoder_decoder use_cache".split()
 )
+_HEAD_SENTENCES = {
+    Task.AUDIO_CLASSIFICATION: "Takes a head for the classes of your dataset",
+    Task.SPEAKER_DIARIZATION: "Takes a head for the speakers of your dataset",
+}
+_WITH_NEW_HEADS = frozenset(_HEAD_SENTENCES)
 _LAYER = re.compile(r"^(.*\blayers?\.\d+)\.")
 
 
@@ -51,11 +56,10 @@ class CheckedModel:
 
     @property
     def n_layers(self) -> int:
-        """Transformer layers that the task uses: only the encoder's tell sounds apart."""
-        is_whole = self.task is not Task.AUDIO_CLASSIFICATION
-        return (
-            self.config.n_layers if is_whole else getattr(self.config, "encoder_layers", self.config.n_layers)
-        )
+        """Transformer layers that the task uses: under a new head there is only the encoder."""
+        whole = self.config.n_layers
+        is_encoder = self.task in self.family.new_heads
+        return getattr(self.config, "encoder_layers", whole) if is_encoder else whole
 
     @property
     def window_s(self) -> float | None:
@@ -117,7 +121,7 @@ def check_folder(folder: Path, *, roots: Sequence[Path] = (), task: Task | None 
 def identify(raw: dict[str, Any], wanted: Task | None = None) -> tuple[Family, str, Task]:
     """Name the family of a raw `config.json`, the transformers class to load it as, and the task.
 
-    Any model of a family can tell sounds apart if that is wanted; a head of its own kind is not needed then.
+    A head that is made new for a dataset may be wanted of any model of its family, whatever head it has.
 
     Raises:
         ModelRefused: the family is unknown or does not train yet, or the head is not one that trains.
@@ -132,16 +136,32 @@ def identify(raw: dict[str, Any], wanted: Task | None = None) -> tuple[Family, s
     for name in names or list(family.architectures)[:1]:
         if name in family.architectures:
             task = family.architectures[name]
-            if wanted is Task.AUDIO_CLASSIFICATION and not family.classifier:
-                raise ModelRefused(f"A {family.label} model can't be trained to tell sounds apart.")
-            if Task.AUDIO_CLASSIFICATION in (wanted, task):
-                return family, family.classifier, Task.AUDIO_CLASSIFICATION
-            return family, name, task
+            if wanted is not None and wanted != task and wanted in _WITH_NEW_HEADS:
+                task = _check_new_head(family, wanted, raw)
+            elif task in family.new_heads:
+                _check_new_head(family, task, raw)
+            return family, family.new_heads.get(task, name), task
     known = " or ".join(family.architectures)
     found = names[0][:80] if names else "none"
     raise ModelRefused(
         f"This {family.label} model has the head “{found}”; to be trained here it needs to be a {known}."
     )
+
+
+def _check_new_head(family: Family, task: Task, raw: dict[str, Any]) -> Task:
+    """Whether a new head of this kind fits on the model; returns the task."""
+    if task not in family.new_heads:
+        able = [other.label for other in FAMILIES.values() if task in other.new_heads]
+        raise ModelRefused(
+            f"{family.label} models can't be trained for {task.value.replace('-', ' ')}; these can: "
+            f"{', '.join(able)}."
+        )
+    if task is Task.SPEAKER_DIARIZATION and raw.get("add_adapter"):
+        raise ModelRefused(
+            "This model shortens sound after its encoder (add_adapter in config.json), and speakers are told "
+            "apart frame by frame. Register one without."
+        )
+    return task
 
 
 def parse_config(cleaned: dict[str, Any], family: Family) -> FamilyConfig:
@@ -252,8 +272,6 @@ def _sentences(
         f"Weights are safetensors: {files}, {n_tensors:,} tensors, {', '.join(dtypes)}",
         "Weights and config agree",
         f"Feature extractor found: {processor.sample_rate:,} Hz",
-        "Takes a head for the classes of your dataset"
-        if task is Task.AUDIO_CLASSIFICATION
-        else "Tokenizer found",
+        _HEAD_SENTENCES.get(task, "Tokenizer found"),
         "Needs nobody's code",
     )

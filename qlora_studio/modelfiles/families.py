@@ -1,10 +1,11 @@
 """The families that train here, as data; and those known but not trainable yet.
 
-MusicGen makes sound. Any other but AST writes down speech; all others tell sounds apart. For that, the files
-may be of the encoder alone or of a model with another head: the head for one's own classes is made new.
+MusicGen makes sound. Any other but AST writes down speech; all but Moonshine tell sounds apart, some speakers
+apart. For these two, the files may be of the encoder alone or of a model with another head: the head for
+one's own classes or speakers is made new.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from qlora_studio.contracts.enums import Task
@@ -32,7 +33,7 @@ class Family:
         model_type: transformers' name in `config.json`.
         label: the name people know.
         architectures: the transformers classes that files may name, with the task they are for.
-        classifier: the transformers class that tells sounds apart; "" if none does.
+        new_heads: for each task whose head is made new for a dataset, the transformers class that has it.
         attention: last parts of the names of the attention's linear layers.
         not_adapted: parts of names whose layers stay in full precision and take no LoRA.
         head: last part of the output layer's name; "" if the family has no tokenizer.
@@ -46,7 +47,7 @@ class Family:
     label: str
     schema: type[configs.FamilyConfig]
     architectures: dict[str, Task]
-    classifier: str = ""
+    new_heads: dict[Task, str] = field(default_factory=dict)
     attention: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj")
     not_adapted: tuple[str, ...] = ("lm_head", *_CLASS_HEADS)
     head: str = "lm_head"
@@ -62,13 +63,16 @@ class Family:
         return self.head == "lm_head"
 
 
-def _heads(name: str, classifier: str = "ForSequenceClassification") -> dict[str, Any]:
-    """What files of the Wav2Vec2 kin may hold: the CTC head, that for classes, or the encoder alone."""
-    others = ("Model", "ForPreTraining", classifier)
-    kinds = dict.fromkeys((name + other for other in others), Task.AUDIO_CLASSIFICATION)
+def _heads(name: str, *, tells_speakers_apart: bool = True) -> dict[str, Any]:
+    """What files of the Wav2Vec2 kin may hold: a head for one of the tasks, or the encoder alone."""
+    new_heads = {Task.AUDIO_CLASSIFICATION: f"{name}ForSequenceClassification"}
+    if tells_speakers_apart:
+        new_heads[Task.SPEAKER_DIARIZATION] = f"{name}ForAudioFrameClassification"
+    alone = dict.fromkeys((f"{name}Model", f"{name}ForPreTraining"), Task.AUDIO_CLASSIFICATION)
+    with_heads = {head: task for task, head in new_heads.items()}
     return {
-        "architectures": {f"{name}ForCTC": Task.SPEECH_TO_TEXT, **kinds},
-        "classifier": name + classifier,
+        "architectures": {f"{name}ForCTC": Task.SPEECH_TO_TEXT, **alone, **with_heads},
+        "new_heads": new_heads,
     }
 
 
@@ -83,7 +87,7 @@ FAMILIES = {
                 "WhisperForConditionalGeneration": Task.SPEECH_TO_TEXT,
                 "WhisperForAudioClassification": Task.AUDIO_CLASSIFICATION,
             },
-            classifier="WhisperForAudioClassification",
+            new_heads={Task.AUDIO_CLASSIFICATION: "WhisperForAudioClassification"},
             not_adapted=("proj_out", "embed_tokens", "embed_positions", *_CLASS_HEADS),
             head="proj_out",
             feature_extractors=("WhisperFeatureExtractor",),
@@ -111,7 +115,7 @@ FAMILIES = {
             model_type="hubert",
             label="HuBERT",
             schema=configs.HubertConfig,
-            **_heads("Hubert"),
+            **_heads("Hubert", tells_speakers_apart=False),  # the library has no such head
         ),
         Family(
             model_type="wavlm",
@@ -145,7 +149,7 @@ FAMILIES = {
                 "ASTForAudioClassification": Task.AUDIO_CLASSIFICATION,
                 "ASTModel": Task.AUDIO_CLASSIFICATION,
             },
-            classifier="ASTForAudioClassification",
+            new_heads={Task.AUDIO_CLASSIFICATION: "ASTForAudioClassification"},
             attention=("q_proj", "k_proj", "v_proj", "o_proj"),
             not_adapted=("classifier",),
             head="",

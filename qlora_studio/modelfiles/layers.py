@@ -10,7 +10,7 @@ from qlora_studio.contracts.enums import Task
 from qlora_studio.modelfiles.families import Family
 from qlora_studio.modelfiles.safetensors_header import TensorInfo
 
-# What classes of sounds are told without: the part that writes, and what only pre-training used.
+# What sounds and speakers are told apart without: the part that writes, and what only pre-training used.
 _LEFT_OUT = {"decoder", "proj_out", "lm_head", "quantizer", "project_q", "project_hid"}
 
 
@@ -72,7 +72,7 @@ def describe_layers(
     """
     counts: Counter[tuple[str, int, int]] = Counter()
     n_frozen = 0
-    if task is Task.AUDIO_CLASSIFICATION:
+    if task in family.new_heads:
         tensors = {name: tensor for name, tensor in tensors.items() if not _LEFT_OUT & set(name.split("."))}
     for name, tensor in tensors.items():
         if not name.endswith(".weight") or len(tensor.shape) != 2:

@@ -63,7 +63,7 @@ def read_processor(folder: Path, family: Family, task: Task = Task.SPEECH_TO_TEX
         ModelRefused: one is missing or of another family.
     """
     processor = _read_feature_extractor(folder, family)
-    if task is Task.AUDIO_CLASSIFICATION:
+    if task in family.new_heads:
         return processor
     _read_tokenizer(folder, family, processor)
     for name in _PLAIN_JSON:

@@ -72,10 +72,22 @@ def loss_chart(**options: Any) -> rx.Component:
 
 def quality_chart(**options: Any) -> rx.Component:
     """What the job is judged by on held-out clips, with the base model's value to compare."""
-    return rx.cond(
-        JobState.job.has_sounds,
-        _distance_chart(**options),
-        rx.cond(JobState.job.has_classes, _accuracy_chart(**options), _error_rate_chart(**options)),
+    job = JobState.job
+    words_or_turns = rx.cond(job.has_speakers, _diarization_chart(**options), _error_rate_chart(**options))
+    heard = rx.cond(job.has_classes, _accuracy_chart(**options), words_or_turns)
+    return rx.cond(job.has_sounds, _distance_chart(**options), heard)
+
+
+def _diarization_chart(**options: Any) -> rx.Component:
+    return _chart(
+        "Diarization error on held-out recordings",
+        Trace("der", "Error rate", "--chart-1", dots=True),
+        Trace("missed_speech", "Missed", "--chart-2", dots=True),
+        Trace("false_alarm", "False alarm", "--chart-3", dots=True),
+        Trace("confusion", "Confusion", "--chart-4", dots=True),
+        kind="percent",
+        base=JobState.job.base,
+        **options,
     )
 
 

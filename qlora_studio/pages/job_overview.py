@@ -58,6 +58,13 @@ def _headline() -> rx.Component:
             ),
             class_name="flex items-center gap-1.5 text-[13px] text-muted-foreground mt-1.5",
         ),
+        rx.cond(
+            job.without_model != "",
+            rx.el.p(
+                "Without a model: ", job.without_model, class_name="text-[13px] text-muted-foreground mt-1"
+            ),
+            rx.fragment(),
+        ),
     )
 
 

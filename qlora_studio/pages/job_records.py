@@ -7,7 +7,13 @@ from qlora_studio.components.details import code_block
 from qlora_studio.components.feedback import empty_state
 from qlora_studio.components.forms import select_input
 from qlora_studio.components.logs import log_view
-from qlora_studio.components.samples import class_legend, legend, sample_card, sound_legend
+from qlora_studio.components.samples import (
+    class_legend,
+    legend,
+    sample_card,
+    sound_legend,
+    speaker_legend,
+)
 from qlora_studio.components.surfaces import card
 from qlora_studio.state.job import JobState
 
@@ -40,7 +46,11 @@ def samples_tab() -> rx.Component:
             description=rx.cond(
                 JobState.job.has_sounds,
                 sound_legend(),
-                rx.cond(JobState.job.has_classes, class_legend(), legend()),
+                rx.cond(
+                    JobState.job.has_classes,
+                    class_legend(),
+                    rx.cond(JobState.job.has_speakers, speaker_legend(), legend()),
+                ),
             ),
             actions=chooser,
         ),

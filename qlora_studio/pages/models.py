@@ -158,7 +158,7 @@ def _type() -> rx.Component:
         "Type",
         name="task",
         options=[("", "As its files say"), *_TRAINED_TASKS],
-        help="Any speech model's encoder can learn to tell sounds apart: choose audio classification for that.",
+        help="A speech model's encoder can learn to tell sounds apart, or speakers: choose that here.",
         error=ModelFormState.field_errors.get("task", ""),
     )
 

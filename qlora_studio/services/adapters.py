@@ -174,8 +174,8 @@ def stream_adapter(session: Session, *, actor: User, adapter_id: str) -> tuple[s
 def stream_results(session: Session, *, actor: User, job_id: str) -> tuple[str, Iterator[bytes]]:
     """Return a file name and the bytes of a zip with all that a job has left.
 
-    It holds the adapter (where there is one), metrics.csv, the log, the config, the spec, the result and the
-    model card.
+    It holds the adapter (where there is one), RTTM of held-out recordings (of diarization), metrics.csv, the
+    log, the config, the spec, the result and the model card.
 
     Raises:
         NotFound: it isn't the actor's.
@@ -186,7 +186,7 @@ def stream_results(session: Session, *, actor: User, job_id: str) -> tuple[str, 
 
 def _result_entries(job: Job) -> Iterator[Entry]:
     run, attempt = layout.run_path(job.id), layout.attempt_path(job.id, job.attempt)
-    for folder in ("adapter", "model"):
+    for folder in ("adapter", "model", layout.HELD_OUT):
         if (run / folder).is_dir():
             yield from folder_entries(run / folder, f"{folder}/")
     if (run / "adapter" / "README.md").is_file():

@@ -52,6 +52,7 @@ _INTERIM_CLIPS = 200
 _WRITERS = ("whisper", "moonshine")  # pretrained to write: few epochs do
 _FEW_EPOCHS, _EPOCHS = 3.0, 10.0  # where neither epochs nor steps are set, as the worker has them
 _KEPT_CHECKPOINTS = 3
+_PIECE_S = 20.0  # a longer recording goes through a diarization model in pieces
 
 
 @dataclass(frozen=True)
@@ -145,12 +146,18 @@ def _free_card_bytes() -> int | None:
 
 
 def read_clip_stats(session: Session, dataset: Dataset) -> ClipStats:
-    """Count and measure the usable clips of a dataset."""
+    """Count and measure the usable clips of a dataset; of diarization, the pieces of its recordings."""
     usable = (col(Clip.dataset_id) == dataset.id, col(Clip.status) == ClipStatus.OK)
     counted = select(Clip.split, func.count()).where(*usable).group_by(col(Clip.split))
     counts = dict(session.exec(counted).all())
     measured = select(func.avg(Clip.duration_s), func.max(Clip.duration_s)).where(*usable)
     mean, longest = session.exec(measured).one()
+    if dataset.task is Task.SPEAKER_DIARIZATION and (longest or 0) > _PIECE_S:
+        long = select(Clip.split, Clip.duration_s).where(*usable, col(Clip.duration_s) > _PIECE_S)
+        total_s = float(mean) * sum(counts.values())
+        for split, duration_s in session.exec(long):
+            counts[split] += ceil(duration_s / _PIECE_S) - 1
+        mean, longest = total_s / sum(counts.values()), _PIECE_S
     return ClipStats(
         n_train=int(counts.get(Split.TRAIN, 0)),
         n_validation=int(counts.get(Split.VALIDATION, 0)),

@@ -27,6 +27,7 @@ from qlora_studio.services.job_schemas import JobCheck
 
 MIN_TRAIN_CLIPS = 2
 MIN_VALIDATION_CLIPS = 1
+_LACKING = LEARNS_FROM | {Task.SPEAKER_DIARIZATION: "segments"}  # in the words of people
 _TYPES = (TrainingType.QLORA, TrainingType.LORA, TrainingType.PRETRAINING)
 
 
@@ -88,7 +89,7 @@ def command_of(spec: TrainSpec) -> str:
 
 
 def usable_clips(clips: Iterable[ClipItem], task: Task) -> Iterable[ClipItem]:
-    """The clips that the task can learn from: those with words, or with a label."""
+    """The clips that the task can learn from: those with words, with a label, or with segments."""
     wanted = LEARNS_FROM.get(task)
     if wanted is None:
         return clips
@@ -127,7 +128,7 @@ def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Da
     n_left_out -= sum(counts.values())
     if n_left_out:
         what = f"{n_left_out} clip is" if n_left_out == 1 else f"{n_left_out} clips are"
-        check.warnings.append(f"{what} left out: without {LEARNS_FROM.get(dataset.task, 'label')}.")
+        check.warnings.append(f"{what} left out: without {_LACKING[dataset.task]}.")
     metrics = DECIDING.get(dataset.task, ("loss",))
     left_open = EvaluationSpec.model_fields["metric"].default  # then the worker takes the task's first
     if spec.evaluation.metric not in (*metrics, left_open):

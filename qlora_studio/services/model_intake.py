@@ -100,7 +100,7 @@ def fill_in(model: BaseAudioModel, intake: Intake) -> None:
     model.lora_targets = checked.layers.targets
     model.content_hash = intake.content_hash
     model.updated_at = utc_now()
-    has_own_head = checked.task is not Task.AUDIO_CLASSIFICATION
+    has_own_head = checked.task not in checked.family.new_heads
     model.details = {
         "family": checked.family.model_type,
         "family_label": checked.family.label,

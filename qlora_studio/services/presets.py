@@ -65,6 +65,11 @@ _CLASSES = Recipe(
     epochs=10,
     why="The head for your classes starts from nothing.",
 )
+_SPEAKERS = Recipe(
+    ((100e6, 1e-3, "as for classes, whose head is made new as well"), (math.inf, 3e-4, _GUESS)),
+    epochs=10,
+    why="The head for your speakers starts from nothing.",
+)
 _SOUND = Recipe(
     ((100e6, 5e-4, "a language model over codes takes small steps"), (math.inf, 2e-4, _GUESS)),
     epochs=10,
@@ -74,7 +79,7 @@ _SOUND = Recipe(
 _BY_FAMILY = {"whisper": _SPEECH, "moonshine": _SPEECH, "wav2vec2-bert": _STARTER}
 _BY_TASK = {
     Task.AUDIO_CLASSIFICATION: _CLASSES,
-    Task.SPEAKER_DIARIZATION: _CLASSES,
+    Task.SPEAKER_DIARIZATION: _SPEAKERS,
     Task.TEXT_TO_AUDIO: _SOUND,
 }
 

@@ -17,10 +17,11 @@ from qlora_studio.state import formats
 from qlora_studio.state.charts import sparkline_path
 from qlora_studio.state.dataset_rows import peaks_text
 from qlora_studio.state.job_checks import CheckRow, check_rows, probe_doubt
+from qlora_studio.state.timelines import NOTHING, Timeline, timeline_of
 from qlora_studio.storage import layout
 
 STALLED_AFTER_S = 30.0
-_CHARTED = ("wer", "accuracy", "mel_distance")  # the base model's value is a line in the chart
+_CHARTED = ("wer", "accuracy", "der", "mel_distance")  # the base model's value is a line in the chart
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class JobPage:
     is_better: bool = False
     has_classes: bool = False
     has_sounds: bool = False
+    has_speakers: bool = False
+    without_model: str = ""
     base: float = 0.0
     base_cer: float = 0.0
     message: str = ""
@@ -135,7 +138,7 @@ class SoundRow:
 class SampleRow:
     """One clip of the fixed panel.
 
-    `classes` are the likeliest ones and `sounds` those made, where there are any.
+    `classes` are the likeliest ones, `sounds` those made, `timeline` who speaks when, where there are any.
     """
 
     clip_id: str
@@ -149,6 +152,7 @@ class SampleRow:
     sounds: list[SoundRow]
     verdict: str
     is_right: bool
+    timeline: Timeline = NOTHING
 
 
 @dataclass(frozen=True)
@@ -216,6 +220,8 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         is_better=is_better,
         has_classes="accuracy" in (metric.key, *job.base_metrics, *job.last_metrics),
         has_sounds="mel_distance" in (*job.base_metrics, *job.last_metrics),
+        has_speakers="der" in (metric.key, *job.base_metrics, *job.last_metrics),
+        without_model=_without_model(job),
         base=_finite(next((job.base_metrics[k] for k in _CHARTED if k in job.base_metrics), None)),
         base_cer=_finite(job.base_metrics.get("cer")),
         message=job.message or "",
@@ -255,6 +261,15 @@ def headline(job: Job) -> tuple[Metric, float | None, float | None]:
     return metric, job.base_metrics.get(metric.key), now
 
 
+def _without_model(job: Job) -> str:
+    """What answers that need no model would score, to measure a result against."""
+    baselines = job.report.get("baselines") or {}
+    one = baselines.get("one_speaker") if isinstance(baselines, dict) else None
+    if not isinstance(one, int | float):
+        return ""
+    return f"one voice all the time {formats.percent(one)}, nobody at all 100 %"
+
+
 def next_action(job: Job) -> NextAction:
     """The one thing to do after a failure."""
     clone = f"/training/new?clone={job.id}"
@@ -271,7 +286,12 @@ def next_action(job: Job) -> NextAction:
 
 
 def sample_row(sample: JobSample, clip: Clip | None) -> SampleRow:
-    """Return one clip of the panel with its words compared, or its likeliest classes."""
+    """Return one clip of the panel: its words compared, its likeliest classes, or who speaks when in it."""
+    timeline = timeline_of(
+        sample.reference, sample.base, sample.now, duration_s=clip.duration_s if clip else None
+    )
+    if timeline.speakers:
+        return _speakers_row(sample, clip, timeline)
     classes = [_class_row(top, sample.reference) for top in sample.details.get("top", [])]
     return SampleRow(
         clip_id=sample.clip_id,
@@ -285,6 +305,23 @@ def sample_row(sample: JobSample, clip: Clip | None) -> SampleRow:
         sounds=_sound_rows(sample),
         verdict=_verdict(sample, has_classes=bool(classes)),
         is_right=sample.now == sample.reference if classes else sample.error == 0,
+    )
+
+
+def _speakers_row(sample: JobSample, clip: Clip | None, timeline: Timeline) -> SampleRow:
+    return SampleRow(
+        clip_id=sample.clip_id,
+        duration_s=f"{clip.duration_s:.3f}" if clip else "",
+        peaks=peaks_text(clip.peaks) if clip else "",
+        reference=", ".join(speaker.name for speaker in timeline.speakers),
+        base=[],
+        has_base=sample.base is not None,
+        now=[],
+        classes=[],
+        sounds=[],
+        verdict="Exact" if sample.error == 0 else f"DER {formats.percent(sample.error, 0)}",
+        is_right=sample.error == 0,
+        timeline=timeline,
     )
 
 

@@ -13,7 +13,11 @@ from qlora_studio.state.datasets import TASK_LABELS
 
 _NF4_BYTES_A_WEIGHT = 0.516
 # Where the model itself has no limit: memory grows with the longest clip.
-_LONGEST_IN_TRAINING_S, _LONGEST_HEARD_S = 40.0, 30.0
+_LONGEST = {  # seconds that go through a model at once, and what becomes of longer clips
+    Task.AUDIO_CLASSIFICATION: (30.0, "their beginning is heard"),
+    Task.TEXT_TO_AUDIO: (30.0, "their beginning is heard"),
+    Task.SPEAKER_DIARIZATION: (20.0, "longer ones are heard in pieces"),
+}
 
 
 @dataclass(frozen=True)
@@ -120,8 +124,7 @@ def model_row(model: BaseAudioModel, n_active: int) -> ModelRow:
 def model_view(model: BaseAudioModel) -> ModelView:
     """Format a model's page."""
     details, added = model.details, formats.when(model.created_at)
-    is_cut = model.task in (Task.AUDIO_CLASSIFICATION, Task.TEXT_TO_AUDIO)
-    longest = _LONGEST_HEARD_S if is_cut else _LONGEST_IN_TRAINING_S
+    longest, of_longer_ones = _LONGEST.get(model.task, (40.0, "longer ones are left out"))
     return ModelView(
         id=model.id,
         name=model.name,
@@ -138,7 +141,7 @@ def model_view(model: BaseAudioModel) -> ModelView:
         four_bit_size=_four_bit_size(model),
         sample_rate=f"{model.sample_rate / 1000:g} kHz" if model.sample_rate else "–",
         max_duration=formats.duration(details.get("window_s") or model.max_duration_s or longest),
-        of_longer_ones="their beginning is heard" if is_cut else "longer ones are left out",
+        of_longer_ones=of_longer_ones,
         languages=", ".join(model.languages[:12]) or "not stated",
         license=model.license or "not stated",
         shape=f"{details.get('n_hidden_layers', '–')} layers, width {details.get('hidden_size', '–')}",

@@ -7,7 +7,8 @@ staging/<dataset id>/         files received, before they are taken in
 spectrograms/abcdef….png      pictures of originals by SHA-256; may be deleted at any time
 models/<model id>/            weights that were uploaded or downloaded
 trials/<user id>/             clips somebody tries a model on, for an hour
-runs/<job id>/                one training run: clips.jsonl, config.yaml, checkpoints/, adapter/, metrics/
+runs/<job id>/                one training run: clips.jsonl, config.yaml, checkpoints/, adapter/, metrics/,
+                              held-out/ (what the result made of held-out clips, where that takes files)
 runs/<job id>/attempt-N/      one attempt: spec.json, events.jsonl, worker.log, stop.json, result.json,
                               exit.json, shim.lock
 """
@@ -15,6 +16,8 @@ runs/<job id>/attempt-N/      one attempt: spec.json, events.jsonl, worker.log, 
 from pathlib import Path
 
 from qlora_studio.core.settings import get_settings
+
+HELD_OUT = "held-out"
 
 
 def data_path() -> Path:

@@ -102,7 +102,9 @@ class StepReporter:
         started = time.perf_counter()
         self._attempt.events.emit("phase", name="evaluation", label=f"Measuring at step {step}")
         outcome = self._evaluator.measure(self.trainer.model, full=False)
-        is_best = self._state.note_evaluation(step, outcome.values, self._metric, outcome.report)
+        is_best = self._state.note_evaluation(
+            step, outcome.values, self._metric, outcome.report, outcome.files
+        )
         self.report_evaluation(step, outcome, is_best=is_best)
         self._attempt.events.emit("phase", name="training", label="Training")
         self._evaluation_s = time.perf_counter() - started

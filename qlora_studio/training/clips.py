@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from qlora_studio.audio import turns
 from qlora_studio.contracts.enums import Split
 from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.training.failures import BadData
 
 MIN_CLIP_S = 0.1
+MAX_SPEAKERS = 6
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,39 @@ def read_prompted_clips(path: Path, *, min_s: float = MIN_CLIP_S) -> ClipSets:
         return _sound_reason(clip, min_s=min_s, max_s=float("inf"))
 
     return _sort_out(_parse(path), reason_to_drop, what="texts")
+
+
+def read_diarized_clips(path: Path, *, min_s: float = MIN_CLIP_S) -> ClipSets:
+    """Read recordings with segments (lines of RTTM) and leave out what cannot be used, counting why.
+
+    Long recordings stay. Segments beyond a recording's end are cut off.
+
+    Args:
+        path: JSON Lines of `ClipItem`.
+        min_s: shortest recording that can carry speech, in seconds.
+
+    Raises:
+        BadData: the file cannot be read or nothing is left to train on.
+    """
+
+    def reason_to_drop(clip: ClipItem) -> str | None:
+        if not clip.text:
+            return "without segments"
+        return _sound_reason(clip, min_s=min_s, max_s=float("inf"))
+
+    return _sort_out([_within(clip) for clip in _parse(path)], reason_to_drop, what="segments")
+
+
+def _within(clip: ClipItem) -> ClipItem:
+    """A recording with those segments that it has sound for; none if its text is no RTTM."""
+    text = clip.text or ""
+    said = turns.cut(turns.from_rttm(text), 0.0, clip.duration_s)
+    return clip.model_copy(update={"text": turns.to_rttm(turns.file_id_of(text) or clip.id, said)})
+
+
+def n_speakers_of(clip: ClipItem) -> int:
+    """How many people speak in a recording, by its segments."""
+    return len(turns.speakers_of(turns.from_rttm(clip.text or "")))
 
 
 def label_of(clip: ClipItem) -> str:

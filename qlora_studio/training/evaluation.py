@@ -20,11 +20,12 @@ SOUNDS_CAP = 4  # making one takes as long as training on dozens of clips
 
 @dataclass(frozen=True)
 class Outcome:
-    """One evaluation: metrics (fractions, and the mean loss), outputs by clip id, and the task's report."""
+    """One evaluation: metrics (fractions, and the mean loss), outputs by clip id, and what the task adds."""
 
     values: Values
     outputs: dict[str, Output]
     report: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
 
 class Evaluator:
@@ -74,23 +75,35 @@ class Evaluator:
         Raises:
             StopRequested: through `check`, called before each batch.
         """
+        task = self._task
         clips = self.clips if full else self.interim_clips
+        parts = {clip.id: task.parts(clip) for clip in clips}
+        with as_it_was(model), torch.no_grad(), self._autocast():
+            heard, loss = self._hear(model, [part for its in parts.values() for part in its])
+            made = self._make_sounds(model) if task.makes_sound and self.panel else {}
+        joined = {clip.id: task.join(clip, [heard[part.id] for part in parts[clip.id]]) for clip in clips}
+        outputs = joined | made
+        targets = [task.target(clip) for clip in clips]
+        in_order = [outputs[clip.id] for clip in clips]
+        return Outcome(
+            values={**task.metrics(targets, in_order), "loss": loss},
+            outputs=outputs,
+            report=task.report(targets, in_order),
+            files=task.files(targets, in_order),
+        )
+
+    def _hear(self, model: Any, clips: Sequence[ClipItem]) -> tuple[dict[str, Output], float]:
+        """What the model makes of some clips by their ids, and the mean loss."""
         outputs: dict[str, Output] = {}
         loss_sum = 0.0
-        with as_it_was(model), torch.no_grad(), self._autocast():
-            for indices in sorted_batches([clip.duration_s for clip in clips], self._batch_size):
-                self._check()
-                chosen = [clips[index] for index in indices]
-                batch = to_device(self._store.batch(chosen), model.device)
-                prediction = self._task.predict(model, batch)
-                outputs.update(zip((clip.id for clip in chosen), prediction.outputs, strict=True))
-                loss_sum += prediction.loss * len(chosen)
-            if self._task.makes_sound and self.panel:
-                outputs.update(self._make_sounds(model))
-        targets = [self._task.target(clip) for clip in clips]
-        in_order = [outputs[clip.id] for clip in clips]
-        values = {**self._task.metrics(targets, in_order), "loss": loss_sum / len(clips)}
-        return Outcome(values, outputs, self._task.report(targets, in_order))
+        for indices in sorted_batches([clip.duration_s for clip in clips], self._batch_size):
+            self._check()
+            chosen = [clips[index] for index in indices]
+            batch = to_device(self._store.batch(chosen), model.device)
+            prediction = self._task.predict(model, batch)
+            outputs.update(zip((clip.id for clip in chosen), prediction.outputs, strict=True))
+            loss_sum += prediction.loss * len(chosen)
+        return outputs, loss_sum / len(clips)
 
     def _make_sounds(self, model: Any) -> dict[str, Output]:
         made = self._task.sounds(

@@ -39,6 +39,11 @@ class Family:
     frozen: tuple[str, ...] = ()
     trains_head: bool = True
 
+    @property
+    def takes_other_heads(self) -> bool:
+        """Whether files with a head of another size will do, because it is made anew."""
+        return self.kind == "diarizer"
+
 
 FAMILIES = {
     "whisper": Family(
@@ -102,9 +107,24 @@ GENERATORS = {
     ),
 }
 
+
+def _diarizer(name: str, attention: tuple[str, ...], untouchable: tuple[str, ...] = ()) -> Family:
+    """A head that judges every frame. HuBERT has none in the library."""
+    model_class = f"{name}ForAudioFrameClassification"
+    return Family("diarizer", model_class, ("classifier",), attention, untouchable=untouchable)
+
+
+DIARIZERS = {
+    "wav2vec2": _diarizer("Wav2Vec2", _SPLIT_ATTENTION),
+    "wavlm": _diarizer("WavLM", (), untouchable=_SPLIT_ATTENTION),
+    "wav2vec2-conformer": _diarizer("Wav2Vec2Conformer", _RELATIVE_ATTENTION),
+    "wav2vec2-bert": _diarizer("Wav2Vec2Bert", _RELATIVE_ATTENTION),
+}
+
 TASK_FAMILIES = {
     Task.SPEECH_TO_TEXT: FAMILIES,
     Task.AUDIO_CLASSIFICATION: CLASSIFIERS,
+    Task.SPEAKER_DIARIZATION: DIARIZERS,
     Task.TEXT_TO_AUDIO: GENERATORS,
 }
 

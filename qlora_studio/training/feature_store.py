@@ -89,7 +89,12 @@ class FeatureStore:
 
     def _decode(self, clip: ClipItem) -> np.ndarray:
         try:
-            return load_mono(Path(clip.path), sample_rate=self._task.sampling_rate)
+            return load_mono(
+                Path(clip.path),
+                sample_rate=self._task.sampling_rate,
+                start_s=clip.start_s,
+                max_s=clip.duration_s if clip.is_part else None,
+            )
         except (OSError, ValueError) as error:
             raise BadData(f"Clip {clip.id} cannot be read ({error}). Exclude it and try again.") from error
 

@@ -191,7 +191,7 @@ class TrainingRun:
             after_step=self.reporter.after_step,
             count_batch=self._count_batch,
             before_epoch=self.variation.set_epoch if self.variation else lambda _: None,
-            loss=self.task.loss if self.task.makes_sound else None,
+            loss=self.task.loss if self.task.has_own_loss else None,
         )
         self.reporter.trainer = trainer
         return trainer
@@ -281,6 +281,7 @@ class TrainingRun:
         state_files.load_model(self.model, best.path)
         kept = RunState.from_json(best.state["run"])
         self.state.last_values, self.state.last_report = kept.last_values, kept.last_report
+        self.state.last_files = kept.last_files
         return best_step
 
     def _measure_final(self, used_step: int, step: int) -> None:
@@ -290,6 +291,7 @@ class TrainingRun:
         self.attempt.phase("final", f"Measuring the result on {len(self.evaluator.clips)} held-out clips")
         outcome: Outcome = self.evaluator.measure(self.model, full=True)
         self.state.last_values, self.state.last_report = outcome.values, outcome.report
+        self.state.last_files = outcome.files
         self.reporter.kept[used_step] = outcome
         if used_step == step:
             self.reporter.report_evaluation(step, outcome, is_best=True)
@@ -336,6 +338,7 @@ class TrainingRun:
     def _save_result(self, step: int) -> dict[str, Any]:
         facts = self._facts(step)
         try:
+            saving.save_held_out(self.spec.run_path, self.state.last_files)
             if self.is_pretraining:
                 target = self.spec.run_path / "model"
                 saving.save_whole_model(self.model, self.task, target, card=f"# {self.train.name}\n")
@@ -398,5 +401,5 @@ def _quieten() -> None:
 def refuse_unknown_type(training_type: TrainingType, task: Task) -> None:
     """Raise `ModelNotUsable` for a way of training that this worker does not do."""
     if training_type is TrainingType.PREFERENCE:
-        name = "audio classification" if task is Task.AUDIO_CLASSIFICATION else "speech to text"
+        name = task.value.replace("-", " ")
         raise ModelNotUsable(f"Preference tuning is for text-to-audio models; this is {name}.")

@@ -1,6 +1,7 @@
 """From a model folder and a spec to something the trainer can train."""
 
 import random
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,10 @@ def make_task(spec: WorkerSpec, family: Family, config: dict[str, Any]) -> Audio
         from qlora_studio.training.tasks.musicgen import MusicgenTask
 
         return MusicgenTask(spec.model_path, config)
+    if family.kind == "diarizer":
+        from qlora_studio.training.tasks.diarization import DiarizationTask
+
+        return DiarizationTask(spec.model_path, config)
     if family.kind == "whisper":
         from qlora_studio.training.tasks.whisper import WhisperTask
 
@@ -80,8 +85,10 @@ def load_base(spec: WorkerSpec, family: Family, device: str) -> Any:
             quantised = quantize.quantization_config(
                 spec.train.qlora, family, device, bits=bits_of(spec), model_class=model_class, config=config
             )
-        model = model_class.from_pretrained(
+        model, info = model_class.from_pretrained(
             spec.model_path,
+            output_loading_info=True,
+            ignore_mismatched_sizes=family.takes_other_heads,
             dtype=torch.float32,  # half types beside 4-bit layers break: convolutions refuse float features
             quantization_config=quantised,
             device_map={"": device} if quantised is not None else None,
@@ -89,6 +96,7 @@ def load_base(spec: WorkerSpec, family: Family, device: str) -> Any:
             local_files_only=True,
             trust_remote_code=False,
         )
+        _refuse_mismatch(info["mismatched_keys"], family.heads)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         if "out of memory" in str(error).lower():
             raise
@@ -98,6 +106,17 @@ def load_base(spec: WorkerSpec, family: Family, device: str) -> Any:
         for name in lora.adaptable_layers(model, family):
             model.get_submodule(name).to(torch.bfloat16)
     return model
+
+
+def _refuse_mismatch(mismatched: Iterable[tuple[str, Any, Any]], heads: tuple[str, ...]) -> None:
+    """Only a head may have another size in the file than in the model: it was for something else.
+
+    Raises:
+        ValueError: something else has.
+    """
+    wrong = sorted(name for name, *_ in mismatched if name.split(".")[0] not in heads)
+    if wrong:
+        raise ValueError(f"weights of another size than the config says: {', '.join(wrong[:5])}")
 
 
 def is_half(spec: WorkerSpec) -> bool:

@@ -12,6 +12,7 @@ from qlora_studio.training.failures import BadData
 _TASK_NAMES = {
     Task.SPEECH_TO_TEXT: "Speech to text",
     Task.AUDIO_CLASSIFICATION: "Audio classification",
+    Task.SPEAKER_DIARIZATION: "Speaker diarization",
     Task.TEXT_TO_AUDIO: "Text to audio",
 }
 _NO_VALUE = 1e9  # worse than any real one, and still a number in JSON
@@ -22,13 +23,14 @@ class RunState:
     """Metrics so far. `best_rank` orders evaluations, lower is better; it was reached at `best_step`.
 
     `probe` is the sanity probe's report. `last_report` is what the task keeps of the last evaluation beyond
-    numbers.
+    numbers, `last_files` what as files.
     """
 
     base_values: dict[str, float | None] = field(default_factory=dict)
     base_texts: dict[str, str] = field(default_factory=dict)
     last_values: dict[str, float | None] = field(default_factory=dict)
     last_report: dict[str, Any] = field(default_factory=dict)
+    last_files: dict[str, str] = field(default_factory=dict)
     last_eval_step: int = -1
     probe: dict[str, Any] = field(default_factory=dict)
     best_rank: list[float] = field(default_factory=list)
@@ -38,14 +40,20 @@ class RunState:
     training_s: float = 0.0
 
     def note_evaluation(
-        self, step: int, values: dict[str, float | None], metric: str, report: dict[str, Any] | None = None
+        self,
+        step: int,
+        values: dict[str, float | None],
+        metric: str,
+        report: dict[str, Any] | None = None,
+        files: dict[str, str] | None = None,
     ) -> bool:
         """Record an evaluation; returns whether it is the best so far.
 
         Equal values are told apart by characters, where there are any, then by the loss: early on every word
         is wrong.
         """
-        self.last_values, self.last_report, self.last_eval_step = values, report or {}, step
+        self.last_values, self.last_report, self.last_files = values, report or {}, files or {}
+        self.last_eval_step = step
         rank = [_rank(key, values.get(key)) for key in (metric, "cer", "loss")]
         is_best = rank[0] < _NO_VALUE and (not self.best_rank or rank < self.best_rank)
         if is_best:

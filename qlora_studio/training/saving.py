@@ -3,12 +3,13 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from qlora_studio.contracts.spec import WorkerSpec
 from qlora_studio.storage import atomic
+from qlora_studio.storage.layout import HELD_OUT
 from qlora_studio.training import checkpoint
 from qlora_studio.training.attempt import Attempt
 from qlora_studio.training.failures import DiskFull, is_disk_full
@@ -127,6 +128,18 @@ def save_whole_model(model: Any, task: AudioTask, target: Path, *, card: str) ->
         (folder / "README.md").write_text(card, encoding="utf-8")
 
     replace_folder(target, fill)
+
+
+def save_held_out(run_path: Path, files: Mapping[str, str]) -> None:
+    """Write what the result made of the held-out clips, if that takes files, into the run's `held-out/`."""
+    if not files:
+        return
+
+    def fill(folder: Path) -> None:
+        for name, content in files.items():
+            (folder / name).write_text(content, encoding="utf-8")
+
+    replace_folder(run_path / HELD_OUT, fill)
 
 
 def _sort_targets(path: Path) -> None:

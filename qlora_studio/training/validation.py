@@ -5,7 +5,13 @@ from typing import Any
 from qlora_studio.contracts.enums import Task, TrainingType
 from qlora_studio.contracts.spec import WorkerSpec
 from qlora_studio.training import families
-from qlora_studio.training.clips import ClipSets, read_clips, read_labelled_clips, read_prompted_clips
+from qlora_studio.training.clips import (
+    ClipSets,
+    read_clips,
+    read_diarized_clips,
+    read_labelled_clips,
+    read_prompted_clips,
+)
 from qlora_studio.training.failures import TrainingFailure
 from qlora_studio.training.run_state import check_metric
 
@@ -36,6 +42,8 @@ def validate(spec: WorkerSpec) -> dict[str, Any]:
 
 
 def _read(spec: WorkerSpec, family: families.Family) -> ClipSets:
+    if spec.task is Task.SPEAKER_DIARIZATION:
+        return read_diarized_clips(spec.clips_path)
     if spec.task is Task.AUDIO_CLASSIFICATION:
         return read_labelled_clips(spec.clips_path)
     if spec.task is Task.TEXT_TO_AUDIO:

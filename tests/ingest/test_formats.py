@@ -7,11 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from qlora_studio.audio.turns import Turn, from_rttm
 from qlora_studio.contracts.enums import DatasetStatus, Split, Task
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
 from qlora_studio.db.models import Dataset
-from qlora_studio.ingest import preview, rttm
+from qlora_studio.ingest import preview
 from qlora_studio.ingest.manifests import ManifestRefused
 from tests.ingest import sounds
 from tests.ingest.test_matching import bad, good, plan_of
@@ -33,7 +34,7 @@ def test_segments_become_canonical_lines(tmp_path):
     assert {n: r.partition(":")[0] for n, r in bad(plan).items()} == {
         "gone": "Missing file", "train/b.wav": "No segments",
     }  # fmt: skip
-    assert rttm.parse(CANONICAL) == [rttm.Turn(0, 1.5, "ann"), rttm.Turn(2.5, 1.25, "bob")]
+    assert from_rttm(CANONICAL) == [Turn(0, 1.5, "ann"), Turn(2.5, 1.25, "bob")]
     assert plan.label_source == "rttm"
 
 

@@ -107,7 +107,7 @@ def test_a_moonshine_is_understood(tmp_path: Path) -> None:
     assert (checked.family.label, checked.task) == ("Moonshine", Task.SPEECH_TO_TEXT)
     assert checked.layers.presets["attention"] == ["q_proj", "k_proj", "v_proj", "o_proj"]
     assert checked.window_s is None, "a clip costs its own length"
-    with pytest.raises(ModelRefused, match="can't be trained to tell sounds apart"):
+    with pytest.raises(ModelRefused, match="Moonshine models can't be trained for audio"):
         check_folder(folder, task=Task.AUDIO_CLASSIFICATION)
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelRefused, match="tokenizer"):
@@ -159,7 +159,7 @@ def test_a_musicgen_whose_parts_do_not_fit_is_refused(
 
 def test_a_musicgen_needs_its_tokenizer_and_cannot_tell_sounds_apart(tmp_path: Path) -> None:
     folder = musicgen_folder(tmp_path / "m")
-    with pytest.raises(ModelRefused, match="be trained to tell sounds apart"):
+    with pytest.raises(ModelRefused, match="MusicGen models can't be trained for audio"):
         check_folder(folder, task=Task.AUDIO_CLASSIFICATION)
     (folder / "tokenizer.json").rename(folder / "vocab.json")
     with pytest.raises(ModelRefused, match=r"needs tokenizer\.json"):
@@ -336,3 +336,25 @@ def test_json_that_is_too_large_or_too_deep_is_refused(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"x": "y" * 9_000_000}))
     with pytest.raises(ModelRefused, match="most accepted"):
         check_folder(folder)
+
+
+def test_speakers_can_be_told_apart_by_an_encoder_or_under_another_head(tmp_path: Path) -> None:
+    wanted = Task.SPEAKER_DIARIZATION
+    checked = check_folder(ctc_folder(tmp_path / "ctc"), task=wanted)
+    assert (checked.task, checked.architecture) == (wanted, "Wav2Vec2ForAudioFrameClassification")
+    assert "Takes a head for the speakers of your dataset" in checked.checks
+    alone = ctc_folder(tmp_path / "alone", architectures=["Wav2Vec2Model"], vocab_size=None)
+    assert check_folder(alone, task=wanted).architecture == "Wav2Vec2ForAudioFrameClassification"
+    own = ctc_folder(tmp_path / "own", architectures=["Wav2Vec2ForAudioFrameClassification"])
+    assert check_folder(own).task is wanted
+    assert check_folder(own, task=Task.AUDIO_CLASSIFICATION).task is Task.AUDIO_CLASSIFICATION
+
+
+def test_models_that_cannot_tell_speakers_apart_are_refused_naming_those_that_can(tmp_path: Path) -> None:
+    for folder in (whisper_folder(tmp_path / "w"), ast_folder(tmp_path / "a")):
+        with pytest.raises(
+            ModelRefused, match="these can: Wav2Vec2, WavLM, Wav2Vec2-Conformer, Wav2Vec2-BERT"
+        ):
+            check_folder(folder, task=Task.SPEAKER_DIARIZATION)
+    with pytest.raises(ModelRefused, match="add_adapter"):
+        check_folder(ctc_folder(tmp_path / "m", add_adapter=True), task=Task.SPEAKER_DIARIZATION)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import WorkerSpec
-from qlora_studio.training import loop
+from qlora_studio.training import families, loop, models, quantize
 from qlora_studio.training.attempt import Attempt, run_attempt
 from tests.training import tiny
 
@@ -25,6 +25,56 @@ def run(spec: WorkerSpec, *, on_attempt: Callable[[Attempt], None] = lambda _: N
 
     run_attempt(spec, body, device="cpu", versions={})
     return ResultFile.model_validate_json((spec.attempt_path / "result.json").read_text())
+
+
+def run_and_keep(spec: WorkerSpec) -> loop.TrainingRun:
+    """Run an attempt and return the run itself, with its model as it ended."""
+    tiny.write_spec(spec)
+    kept: list[loop.TrainingRun] = []
+
+    def body(attempt: Attempt) -> Any:
+        kept.append(loop.TrainingRun(attempt, "cpu"))
+        return kept[0].run()
+
+    assert run_attempt(spec, body, device="cpu", versions={}) == 0
+    return kept[0]
+
+
+def prepared(spec: WorkerSpec) -> tuple[Any, Any]:
+    """(task, base model as it is before the adapter)"""
+    config = families.read_config(spec.model_path)
+    family = families.family_of(config, spec.task)
+    models.seed_everything(0)
+    task = models.make_task(spec, family, config)
+    base = models.load_base(spec, family, "cpu")
+    task.prepare(base, task.read_clips(spec.clips_path))
+    return task, base
+
+
+def reload_in_plain_peft(spec: WorkerSpec, model_class: str, *, n_labels: int) -> Any:
+    """The adapter of a run in plain peft, the way the model card says."""
+    import torch
+    import transformers
+    from peft import PeftModel
+
+    adapter_path = spec.run_path / "adapter"
+    about = json.loads((adapter_path / "qlora_studio.json").read_text())
+    config = transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        llm_int8_skip_modules=about["quantization"]["llm_int8_skip_modules"],
+    )
+    base = getattr(transformers, model_class).from_pretrained(
+        spec.model_path,
+        dtype=torch.float32,
+        quantization_config=config,
+        device_map={"": "cpu"},
+        num_labels=n_labels,
+        ignore_mismatched_sizes=True,
+    )
+    quantize.keep_weights_unpacked(base)
+    return PeftModel.from_pretrained(base, adapter_path).eval()
 
 
 def stop_at(step: int) -> Callable[[Attempt], None]:

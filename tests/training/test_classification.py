@@ -8,20 +8,25 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from peft import PeftModel
-from transformers import BitsAndBytesConfig
 
 from qlora_studio.contracts.enums import ExitReason, Task
 from qlora_studio.contracts.spec import EvaluationSpec, WorkerSpec
-from qlora_studio.training import families, loop, metrics, models, quantize
-from qlora_studio.training.attempt import Attempt, run_attempt
+from qlora_studio.training import families, metrics, models, quantize
 from qlora_studio.training.failures import BadData
 from qlora_studio.training.feature_store import FeatureStore
 from qlora_studio.training.run_state import RunState, check_metric
 from qlora_studio.training.tasks.base import Output
 from qlora_studio.training.validation import validate
 from tests.training import tiny, tones
-from tests.training.running import adapter_bytes, losses, run, stop_at
+from tests.training.running import (
+    adapter_bytes,
+    losses,
+    prepared,
+    reload_in_plain_peft,
+    run,
+    run_and_keep,
+    stop_at,
+)
 
 # The library deprecates a name that it uses itself; the worker ignores that in its log.
 pytestmark = pytest.mark.filterwarnings(
@@ -41,50 +46,11 @@ def model_paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: make(tmp_path_factory.mktemp(name)) for name, make in tones.MAKERS.items()}
 
 
-def _run_and_keep(spec: WorkerSpec) -> loop.TrainingRun:
-    """Run an attempt and return the run itself, with its model as it ended."""
-    tiny.write_spec(spec)
-    kept: list[loop.TrainingRun] = []
-
-    def body(attempt: Attempt) -> Any:
-        kept.append(loop.TrainingRun(attempt, "cpu"))
-        return kept[0].run()
-
-    assert run_attempt(spec, body, device="cpu", versions={}) == 0
-    return kept[0]
-
-
-def _prepared(spec: WorkerSpec) -> tuple[Any, Any]:
-    """(task, base model as it is before the adapter)"""
-    config = families.read_config(spec.model_path)
-    family = families.family_of(config, spec.task)
-    models.seed_everything(0)
-    task = models.make_task(spec, family, config)
-    base = models.load_base(spec, family, "cpu")
-    task.prepare(base, task.read_clips(spec.clips_path))
-    return task, base
-
-
 def _reload(spec: WorkerSpec, family: str) -> Any:
-    """The adapter in plain peft, the way the model card says."""
-    adapter_path = spec.run_path / "adapter"
-    about = json.loads((adapter_path / "qlora_studio.json").read_text())
-    config = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        llm_int8_skip_modules=about["quantization"]["llm_int8_skip_modules"],
+    about = json.loads((spec.run_path / "adapter" / "qlora_studio.json").read_text())
+    return reload_in_plain_peft(
+        spec, families.CLASSIFIERS[family].model_class, n_labels=len(about["inference"]["classes"])
     )
-    base = getattr(transformers, families.CLASSIFIERS[family].model_class).from_pretrained(
-        spec.model_path,
-        dtype=torch.float32,
-        quantization_config=config,
-        device_map={"": "cpu"},
-        num_labels=len(about["inference"]["classes"]),
-        ignore_mismatched_sizes=True,
-    )
-    quantize.keep_weights_unpacked(base)
-    return PeftModel.from_pretrained(base, adapter_path).eval()
 
 
 @pytest.mark.parametrize(
@@ -94,14 +60,14 @@ def test_a_family_learns_leaves_its_base_alone_and_reloads_in_plain_peft(
     family: str, tmp_path: Path, tones_path: Path, model_paths: dict[str, Path]
 ) -> None:
     spec = tones.make_spec(tmp_path, model_paths[family], tones_path, **LONG_RUN)
-    finished = _run_and_keep(spec)
+    finished = run_and_keep(spec)
     seen, values = losses(spec), finished.state.last_values
     assert len(seen) == 20
     assert sum(seen[-5:]) < 0.8 * sum(seen[:5])
     assert values["accuracy"] > 0.5  # chance is a third
     assert values["loss"] < finished.state.base_values["loss"]
 
-    fresh = _prepared(spec)[1].state_dict()
+    fresh = prepared(spec)[1].state_dict()
     base = finished.model.get_base_model().state_dict()
     frozen = {name.replace(".base_layer", ""): tensor for name, tensor in base.items()}
     unchanged = [n for n in fresh if n in frozen and not n.startswith(("classifier", "projector"))]
@@ -135,7 +101,7 @@ def test_4_bit_layers_hold_the_weights_of_the_file(
     from bitsandbytes.functional import dequantize_4bit
 
     """Also where a file has other names for them, as AST's has."""
-    _, base = _prepared(tones.make_spec(tmp_path, model_paths[family], tones_path))
+    _, base = prepared(tones.make_spec(tmp_path, model_paths[family], tones_path))
     model_class = getattr(transformers, families.CLASSIFIERS[family].model_class)
     stock = model_class.from_pretrained(model_paths[family])
     for name, layer in quantize.quantised_layers(base).items():
@@ -194,7 +160,7 @@ def test_wavlm_adapts_its_feed_forward_layers_only(
     tmp_path: Path, tones_path: Path, model_paths: dict[str, Path]
 ) -> None:
     spec = tones.make_spec(tmp_path, model_paths["wavlm"], tones_path)
-    _, base = _prepared(spec)
+    _, base = prepared(spec)
     model = models.make_trainable(base, spec, families.CLASSIFIERS["wavlm"])
     touched = [*quantize.quantised_layers(model), *(n for n, _ in model.named_parameters() if "lora_" in n)]
     assert touched
@@ -205,7 +171,7 @@ def test_conformer_batch_norms_stay_on_their_stored_statistics(
     tmp_path: Path, tones_path: Path, model_paths: dict[str, Path]
 ) -> None:
     spec = tones.make_spec(tmp_path, model_paths["wav2vec2-conformer"], tones_path)
-    task, base = _prepared(spec)
+    task, base = prepared(spec)
     model = models.make_trainable(base, spec, families.CLASSIFIERS["wav2vec2-conformer"])
     norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     assert norms
@@ -219,7 +185,7 @@ def test_a_head_with_the_same_classes_is_kept(tmp_path: Path, model_paths: dict[
     labels = ("siren", "rain", "horn", "bell")
     clips_path = tones.write_tones(tmp_path / "clips", n_train=8, n_validation=4, labels=labels)
     path = model_paths["audio-spectrogram-transformer"]
-    task, base = _prepared(tones.make_spec(tmp_path, path, clips_path))
+    task, base = prepared(tones.make_spec(tmp_path, path, clips_path))
     stock = transformers.ASTForAudioClassification.from_pretrained(path)
     assert torch.equal(base.classifier.dense.weight, stock.classifier.dense.weight)
     assert task.classes == ["bell", "horn", "rain", "siren"]
@@ -230,7 +196,7 @@ def test_a_head_with_the_same_classes_is_kept(tmp_path: Path, model_paths: dict[
 def test_a_new_head_starts_at_the_logarithm_of_the_number_of_classes(
     tmp_path: Path, tones_path: Path, model_paths: dict[str, Path]
 ) -> None:
-    task, base = _prepared(tones.make_spec(tmp_path, model_paths["hubert"], tones_path))
+    task, base = prepared(tones.make_spec(tmp_path, model_paths["hubert"], tones_path))
     assert task.expected_first_loss() == pytest.approx(math.log(3))
     assert base.config.id2label == {0: "high", 1: "low", 2: "middle"}
     assert base.config.label2id == {"high": 0, "low": 1, "middle": 2}
@@ -279,7 +245,7 @@ def test_a_long_clip_is_heard_from_its_beginning(
     assert run(spec).extra["n_train"] == 18
     codes = {event["code"]: event["message"] for event in tiny.read_events(spec, "warning")}
     assert codes == {"clips_cut": "1 clips are longer than 2 s; only their beginning is used."}
-    task, _ = _prepared(spec)
+    task, _ = prepared(spec)
     sound = torch.randn(5 * tiny.RATE, generator=torch.Generator().manual_seed(0)).numpy()
     whole, start = task.features(sound), task.features(sound[: 2 * tiny.RATE])
     assert (whole["input_features"] == start["input_features"]).all()
@@ -325,7 +291,6 @@ def test_the_metric_that_decides() -> None:
     task = Task.AUDIO_CLASSIFICATION
     assert check_metric(EvaluationSpec(), task) == "accuracy"
     assert check_metric(EvaluationSpec(metric="macro_f1"), task) == "macro_f1"
-    assert check_metric(EvaluationSpec(), Task.SPEAKER_DIARIZATION) == "wer"  # its models are refused
     with pytest.raises(BadData, match="Audio classification does not measure cer"):
         check_metric(EvaluationSpec(metric="cer"), task)
 
@@ -341,7 +306,7 @@ def test_rates_and_confusions_of_classes() -> None:
 def test_the_top_of_a_sample_is_at_most_three_classes(
     tmp_path: Path, tones_path: Path, model_paths: dict[str, Path]
 ) -> None:
-    task, _ = _prepared(tones.make_spec(tmp_path, model_paths["hubert"], tones_path))
+    task, _ = prepared(tones.make_spec(tmp_path, model_paths["hubert"], tones_path))
     output = Output("a", {"b": 0.2, "a": 0.5, "d": 0.1, "c": 0.2})
     assert [item["label"] for item in task.sample(output)["top"]] == ["a", "b", "c"]
     assert task.error("a", output) == 0.5

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from qlora_studio.audio.turns import Turn
 from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.training.clips import ClipSets
 
@@ -17,13 +18,17 @@ Values = dict[str, float | None]
 
 
 class Output(NamedTuple):
-    """What a model made of one clip: a text, a class and how likely each class is (0 to 1), or a sound.
+    """What a model made of one clip: a text; a class and how likely each is (0 to 1); speakers; or a sound.
 
-    `sound` is float32, shape (n,), at the task's rate; `figures` are what was measured of it.
+    Of speakers `text` is lines of RTTM, `segments` their turns, and `activity` how sure the model is that
+    each one speaks in each frame: float32 (frames, speakers), 0 to 1. `sound` is float32, shape (n,), at the
+    task's rate; `figures` are what was measured of it.
     """
 
     text: str
     probabilities: dict[str, float] | None = None
+    segments: list[Turn] | None = None
+    activity: np.ndarray | None = None
     sound: np.ndarray | None = None
     figures: Mapping[str, float | None] = MappingProxyType({})
 
@@ -48,6 +53,7 @@ class AudioTask(ABC):
     makes_sound = False
     must_listen = True  # whether a better result means that a clip and its target belong together
     can_swap_targets = True  # whether a clip can be given another clip's target
+    has_own_loss = False  # what the model returns as its loss is not what is learnt from
     card_tag: ClassVar[str]
     card_note: ClassVar[str]
 
@@ -106,7 +112,16 @@ class AudioTask(ABC):
         """The same for a batch to train on, where that may look different."""
         return self.collate(features, labels)
 
+    def parts(self, clip: ClipItem) -> list[ClipItem]:
+        """The pieces in which a held-out clip goes through the model, in order; `join` puts them together."""
+        return [clip]
+
     # What comes out
+
+    def join(self, clip: ClipItem, outputs: Sequence[Output]) -> Output:
+        """Make one output of a clip out of those of its `parts`."""
+        (output,) = outputs
+        return output
 
     @abstractmethod
     def predict(self, model: Any, batch: Batch) -> Prediction:
@@ -154,6 +169,10 @@ class AudioTask(ABC):
 
     def report(self, targets: Sequence[str], outputs: Sequence[Output]) -> dict[str, Any]:
         """What is kept of a measurement beyond numbers, as JSON values."""
+        return {}
+
+    def files(self, targets: Sequence[str], outputs: Sequence[Output]) -> dict[str, str]:
+        """What is kept of a measurement as files: their names and contents."""
         return {}
 
     def sample(self, output: Output) -> dict[str, Any]:

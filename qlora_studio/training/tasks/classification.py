@@ -12,13 +12,12 @@ from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.training import metrics
 from qlora_studio.training.clips import ClipSets, classes_of, label_of, read_labelled_clips
 from qlora_studio.training.failures import ModelNotUsable
-from qlora_studio.training.tasks import waves
+from qlora_studio.training.tasks import heads, waves
 from qlora_studio.training.tasks.base import AudioTask, Batch, Features, Output, Prediction, Values
 
 WAVE_S = 30.0
 _AST_FRAME_S = 0.01
 _N_TOP = 3
-_MASK_NEEDS_S = 0.5
 
 
 class ClassificationTask(AudioTask):
@@ -135,13 +134,14 @@ class ClassificationTask(AudioTask):
     def prepare(self, model: Any, clips: ClipSets) -> list[tuple[str, str]]:
         """Give the model a new head for the classes, unless its own has just these."""
         classes = classes_of(clips.train)
-        own = _labels(model.config)
+        own = heads.labels_of(model.config)
         self._has_new_head = sorted(own) != classes
         self.classes = classes if self._has_new_head else own
         self._ids = {label: index for index, label in enumerate(self.classes)}
         if self._has_new_head:
-            _replace_head(model, self.classes)
-        _make_steady(model.config, shortest_s=min(clip.duration_s for clip in clips.train))
+            heads.replace_head(model, self.classes)
+        model.config.problem_type = "single_label_classification"
+        heads.make_steady(model.config, shortest_s=min(clip.duration_s for clip in clips.train))
         n_cut = sum(clip.duration_s > self.max_clip_s for clip in (*clips.train, *clips.validation))
         if not n_cut:
             return []
@@ -168,16 +168,16 @@ class ClassificationTask(AudioTask):
     def adopt(self, model: Any, metadata: dict[str, Any]) -> None:
         """Put on a head for the run's classes, for its adapter to fill; without any, the model's own."""
         if self._own_head is None:
-            self._own_classes, self._own_head = _labels(model.config), getattr(*_head_of(model))
+            self._own_classes, self._own_head = heads.labels_of(model.config), getattr(*heads.head_of(model))
         wanted = metadata.get("classes", self._own_classes)
         if wanted == self.classes:
             return
         if sorted(wanted) == sorted(self._own_classes):
             wanted = self._own_classes
-            setattr(*_head_of(model), self._own_head)
-            _name_classes(model, wanted)
+            setattr(*heads.head_of(model), self._own_head)
+            heads.name_classes(model, wanted)
         else:
-            _replace_head(model, wanted)
+            heads.replace_head(model, wanted)
         self.classes = wanted
 
     def metadata(self) -> dict[str, Any]:
@@ -187,41 +187,3 @@ class ClassificationTask(AudioTask):
 def _window_s(extractor: Any) -> float:
     """Seconds in the window of Whisper's extractor, which names them, or AST's, which counts frames."""
     return float(getattr(extractor, "chunk_length", None) or extractor.max_length * _AST_FRAME_S)
-
-
-def _replace_head(model: Any, classes: list[str]) -> None:
-    """Put a fresh last layer on the model, drawn as the library draws it; AST keeps its norm before it."""
-    config = model.config
-    old = getattr(*_head_of(model))
-    fresh = torch.nn.Linear(old.in_features, len(classes)).to(old.weight.device, torch.float32)
-    torch.nn.init.normal_(fresh.weight, std=getattr(config, "initializer_range", None) or config.init_std)
-    torch.nn.init.zeros_(fresh.bias)
-    setattr(*_head_of(model), fresh)
-    _name_classes(model, classes)
-
-
-def _head_of(model: Any) -> tuple[Any, str]:
-    """The module that holds the last layer, and the layer's name in it."""
-    return (model.classifier, "dense") if hasattr(model.classifier, "dense") else (model, "classifier")
-
-
-def _labels(config: Any) -> list[str]:
-    return [label for _, label in sorted(config.id2label.items())]
-
-
-def _name_classes(model: Any, classes: list[str]) -> None:
-    model.config.id2label = dict(enumerate(classes))  # this sets num_labels too
-    model.config.label2id = {label: index for index, label in enumerate(classes)}
-    if hasattr(model, "num_labels"):
-        model.num_labels = len(classes)
-
-
-def _make_steady(config: Any, *, shortest_s: float) -> None:
-    """One class a clip, no random layers left out, no masks where the library would refuse short clips."""
-    config.problem_type = "single_label_classification"
-    for name in ("layerdrop", "encoder_layerdrop", "speech_encoder_layerdrop"):
-        if hasattr(config, name):
-            setattr(config, name, 0.0)
-    # A mask in time spans ten frames of 20 ms; a batch without that many is an error.
-    if shortest_s < _MASK_NEEDS_S and hasattr(config, "apply_spec_augment"):
-        config.apply_spec_augment = False

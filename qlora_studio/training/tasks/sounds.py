@@ -22,6 +22,7 @@ class SoundTask(AudioTask):
 
     makes_sound = True
     must_listen = False  # a style learnt without regard to prompts is a result too
+    has_own_loss = True
     samples_worst_first = False
     min_clip_s: ClassVar[float] = 0.1
     card_tag = "text-to-audio"
