@@ -21,6 +21,7 @@ from qlora_studio.api import (
     datasets,
     inference,
     jobs,
+    merging,
     models,
     problems,
     reference,
@@ -37,6 +38,7 @@ RESOURCES = (
     models,
     jobs,
     adapters,
+    merging,
     inference,
     system,
 )

@@ -1,18 +1,31 @@
-"""`qlora-studio adapters …`: list and download what jobs have left."""
+"""`qlora-studio adapters …`: list, download and merge what jobs have left."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qlora_studio.commands.console import JsonFlag, UserName, acting, command, print_json, print_table
+from qlora_studio.commands.console import (
+    FAILED,
+    JsonFlag,
+    UserName,
+    acting,
+    command,
+    end,
+    find_actor,
+    print_json,
+    print_line,
+    print_table,
+    say,
+)
 from qlora_studio.commands.jobs import ZipPath, save_new
 from qlora_studio.contracts.metrics import first_of
+from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter
-from qlora_studio.services import adapters
+from qlora_studio.services import adapters, merging
 from qlora_studio.services.adapters import AdapterPublic
 
-app = typer.Typer(help="Adapters: list, download.", no_args_is_help=True)
+app = typer.Typer(help="Adapters: list, download, merge.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -54,6 +67,49 @@ def download(
     with acting(user) as (session, actor):
         name, pieces = adapters.stream_adapter(session, actor=actor, adapter_id=adapter_id)
         save_new(to or Path(name), pieces, as_json=as_json)
+
+
+@app.command("merge")
+@command
+def merge(
+    adapter_id: str,
+    *,
+    bits: Annotated[int, typer.Option(help="16 or 32 bits for each weight.")] = 16,
+    to: Annotated[Path | None, typer.Option(help="Also write it as a zip file.")] = None,
+    register: Annotated[bool, typer.Option(help="Add it as a base model.")] = False,
+    name: Annotated[str, typer.Option(help="The base model's name.")] = "",
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Merge an adapter into its base model, and compare their outputs."""
+    actor = find_actor(user)
+    with db.write() as session:
+        merging.start(session, actor=actor, adapter_id=adapter_id, bits=bits)
+    try:
+        merging.wait(adapter_id)
+    except KeyboardInterrupt:
+        with db.write() as session:
+            merging.remove(session, actor=actor, adapter_id=adapter_id)
+        raise
+    with db.read() as session:
+        status = merging.get_status(session, actor=actor, adapter_id=adapter_id)
+    if status.report is None or status.message:
+        say(f"error: {status.message or 'It was cancelled.'}")
+        end(FAILED)
+    model = None
+    if register:
+        with db.write() as session:
+            model = merging.register(session, actor=actor, adapter_id=adapter_id, name=name)
+    if as_json:
+        print_json({"merge": status.model_dump(), "model_id": model.id if model else None})
+    else:
+        print_line(status.report.sentence if status.report else "")
+        if model:
+            print_line(f"{model.id}  {model.name}: added as a base model")
+    if to is not None:
+        with db.read() as session:
+            _, pieces = merging.stream_merged(session, actor=actor, adapter_id=adapter_id)
+            save_new(to, pieces, as_json=as_json)
 
 
 def _result(adapter: Adapter) -> str:

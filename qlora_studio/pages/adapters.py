@@ -21,7 +21,9 @@ from qlora_studio.components.tables import (
     row_menu,
 )
 from qlora_studio.pages.adapter_certificate import certificate_card
+from qlora_studio.pages.adapter_merge import merge_card
 from qlora_studio.state.adapters import AdaptersState, AdapterState
+from qlora_studio.state.merging import MergingState
 
 _DELETED_WITH_IT = "The adapter's files are removed from the disk. The job that made it stays."
 _STAGES = [("draft", "Draft"), ("candidate", "Candidate"), ("production", "Production")]
@@ -82,7 +84,7 @@ def _menu(row: Any) -> rx.Component:
     section="adapters",
     crumbs=[("Adapters", "/adapters")],
     here=AdapterState.adapter.name,
-    on_load=AdapterState.load,
+    on_load=[AdapterState.load, MergingState.load, MergingState.watch],
 )
 def adapter() -> rx.Component:
     """One adapter: what it changed, where it came from, how to use it."""
@@ -130,6 +132,7 @@ def _page() -> rx.Component:
             ),
             rx.fragment(),
         ),
+        merge_card(),
         _dialogs(),
     )
 

@@ -127,7 +127,7 @@ def update(session: Session, *, actor: User, adapter_id: str, form: AdapterUpdat
         NotFound: it isn't the actor's.
         InvalidInput: the name is empty or too long.
     """
-    _require_trainer(actor)
+    require_trainer(actor)
     adapter = get_view(session, actor=actor, adapter_id=adapter_id).adapter
     if form.name is not None:
         name = " ".join(form.name.split())
@@ -148,13 +148,20 @@ def delete(session: Session, *, actor: User, adapter_id: str) -> None:
     Raises:
         NotFound: it isn't the actor's.
     """
-    _require_trainer(actor)
+    require_trainer(actor)
     adapter = get_view(session, actor=actor, adapter_id=adapter_id).adapter
     _audit(session, actor, "adapter.delete", adapter)
     session.delete(adapter)
-    folder = Path(adapter.path)
-    if folder.is_relative_to(layout.data_path() / "runs"):
-        event.listen(session, "after_commit", lambda _: shutil.rmtree(folder, ignore_errors=True), once=True)
+    folders = [layout.merged_path(adapter.id)]
+    own = (layout.data_path() / "runs", layout.imported_path(adapter.id))
+    if any(Path(adapter.path).is_relative_to(place) for place in own):
+        folders.append(Path(adapter.path))
+
+    def remove(_: object) -> None:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    event.listen(session, "after_commit", remove, once=True)
 
 
 def stream_adapter(session: Session, *, actor: User, adapter_id: str) -> tuple[str, Iterator[bytes]]:
@@ -237,6 +244,7 @@ def _audit(session: Session, actor: User, action: str, adapter: Adapter) -> None
     )
 
 
-def _require_trainer(actor: User) -> None:
+def require_trainer(actor: User) -> None:
+    """Raise `Forbidden` for those who may only look."""
     if actor.role not in (Role.ADMIN, Role.TRAINER):
         raise Forbidden("Your role can look at adapters but not change them.")

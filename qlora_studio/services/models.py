@@ -65,7 +65,7 @@ def register(session: Session, *, actor: User, data: ModelCreate) -> BaseAudioMo
         source={"kind": "hub", "repo_id": repo_id, "revision": revision},
         status=ModelStatus.DOWNLOADING,
     )
-    return _store(session, actor, model)
+    return store(session, actor, model)
 
 
 def _register_path(session: Session, actor: User, data: ModelCreate, source: PathSource) -> BaseAudioModel:
@@ -86,7 +86,7 @@ def _register_path(session: Session, actor: User, data: ModelCreate, source: Pat
     if checked.size_bytes <= HASH_AT_ONCE_BYTES:
         intake = model_intake.take_in(folder, model.id, placement="link", roots=roots, task=checked.task)
         model_intake.fill_in(model, intake)
-    return _store(session, actor, model)
+    return store(session, actor, model)
 
 
 def _check_claims(checked: CheckedModel, data: ModelCreate) -> None:
@@ -122,10 +122,11 @@ def add_starter(session: Session, *, actor: User) -> BaseAudioModel:
     )
     folder = Path(catalog.starter_model_path())
     model_intake.fill_in(model, model_intake.take_in(folder, model.id, placement="copy"))
-    return _store(session, actor, model)
+    return store(session, actor, model)
 
 
-def _store(session: Session, actor: User, model: BaseAudioModel) -> BaseAudioModel:
+def store(session: Session, actor: User, model: BaseAudioModel) -> BaseAudioModel:
+    """Add a model's row; what it still needs begins after the commit."""
     session.add(model)
     audit.record(
         session,

@@ -207,6 +207,8 @@ def source_text(model: BaseAudioModel) -> str:
         return f"Hugging Face: {source.get('repo_id', '')}"
     if source.get("kind") == "path":
         return f"Folder: {source.get('path', '')}"
+    if source.get("kind") == "merged":
+        return "An adapter merged into its base"
     return "Comes with the studio"
 
 

@@ -9,6 +9,8 @@ models/<model id>/            weights that were uploaded or downloaded
 trials/<user id>/             clips somebody tries a model on, for an hour
 runs/<job id>/                one training run: clips.jsonl, config.yaml, checkpoints/, adapter/, metrics/,
                               held-out/ (what the result made of held-out clips, where that takes files)
+merged/<adapter id>/          an adapter merged into its base model, with merge.json
+adapters/<adapter id>/        an adapter that was made elsewhere
 runs/<job id>/attempt-N/      one attempt: spec.json, events.jsonl, worker.log, stop.json, result.json,
                               exit.json, shim.lock
 """
@@ -46,6 +48,14 @@ def model_path(model_id: str) -> Path:
 
 def trials_path(user_id: str) -> Path:
     return data_path() / "trials" / user_id
+
+
+def merged_path(adapter_id: str) -> Path:
+    return data_path() / "merged" / adapter_id
+
+
+def imported_path(adapter_id: str) -> Path:
+    return data_path() / "adapters" / adapter_id
 
 
 def run_path(job_id: str) -> Path:

@@ -1,0 +1,67 @@
+"""Merged models: make one of an adapter, look how far it is, download it, add it as a base model."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
+from pydantic import Field
+
+from qlora_studio.api.jobs import zip_response
+from qlora_studio.api.security import CurrentTrainer, CurrentUser
+from qlora_studio.contracts.spec import Strict
+from qlora_studio.db import engine as db
+from qlora_studio.services import merging
+from qlora_studio.services.merging import MergeStatus
+from qlora_studio.services.model_schemas import ModelPublic
+
+router = APIRouter(tags=["Adapters"])
+
+
+class MergeForm(Strict):
+    """Into how many bits to merge."""
+
+    bits: Literal[16, 32] = 16
+
+
+class MergedModelForm(Strict):
+    """What the base model shall be called; by default after its adapter."""
+
+    name: Annotated[str, Field(max_length=120)] = ""
+
+
+@router.post("/adapters/{adapter_id}/merge", status_code=202)
+def merge_adapter(adapter_id: str, body: MergeForm, user: CurrentTrainer) -> MergeStatus:
+    """Begin to merge an adapter into its base model. 409 while another merge runs, 507 without room."""
+    with db.write() as session:
+        return merging.start(session, actor=user, adapter_id=adapter_id, bits=body.bits)
+
+
+@router.get("/adapters/{adapter_id}/merge")
+def get_merge(adapter_id: str, user: CurrentUser) -> MergeStatus:
+    """Return how far a merge is, or how the merged model compares with base and adapter."""
+    with db.read() as session:
+        return merging.get_status(session, actor=user, adapter_id=adapter_id)
+
+
+@router.delete("/adapters/{adapter_id}/merge", status_code=204)
+def remove_merge(adapter_id: str, user: CurrentTrainer) -> Response:
+    """Cancel the merge that runs, or remove the merged model."""
+    with db.write() as session:
+        merging.remove(session, actor=user, adapter_id=adapter_id)
+    return Response(status_code=204)
+
+
+@router.get("/adapters/{adapter_id}/merge/download", response_class=StreamingResponse)
+def download_merged(adapter_id: str, user: CurrentUser) -> StreamingResponse:
+    """Return a zip of the merged model, for `from_pretrained` once it is unpacked."""
+    with db.read() as session:
+        name, pieces = merging.stream_merged(session, actor=user, adapter_id=adapter_id)
+    return zip_response(name, pieces)
+
+
+@router.post("/adapters/{adapter_id}/merge/model", status_code=201)
+def register_merged(adapter_id: str, body: MergedModelForm, user: CurrentTrainer) -> ModelPublic:
+    """Add the merged model as a base model."""
+    with db.write() as session:
+        model = merging.register(session, actor=user, adapter_id=adapter_id, name=body.name)
+        return ModelPublic.of(model)

@@ -1,0 +1,285 @@
+"""Merging an adapter into its base model, by a process of its own that the server watches.
+
+What is merged lies in `merged/<adapter id>/` until it is removed or its adapter is deleted. One merge runs at
+a time: it holds the whole model in memory, twice for a moment.
+"""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+from sqlalchemy import event
+from sqlmodel import Session
+
+from qlora_studio.contracts.merging import REPORT, MergeLine, MergeReport, MergeRequest
+from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StorageFull
+from qlora_studio.core.ids import new_id
+from qlora_studio.db import engine as db
+from qlora_studio.db.models import Adapter, BaseAudioModel, User
+from qlora_studio.services import adapters, audit, model_intake, models
+from qlora_studio.storage import layout
+from qlora_studio.storage.exports import Entry, folder_entries, stream_zip
+
+COMMAND = (sys.executable, "-m", "qlora_studio.engine.merging")
+_SPARE_BYTES = 64 * 2**20
+_SECRET_ENVIRONMENT = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "HF_TOKEN_PATH")
+_log = logging.getLogger(__name__)
+
+
+class MergeStatus(BaseModel):
+    """Where a merge is: `progress` while it runs, `message` where it failed, `report` when it is done."""
+
+    state: Literal["none", "running", "ready", "failed"] = "none"
+    progress: str = ""
+    message: str = ""
+    report: MergeReport | None = None
+
+
+@dataclass
+class _Merge:
+    """One process at work, or how it ended."""
+
+    request: MergeRequest
+    progress: str = "Starting"
+    message: str = ""
+    is_over: bool = False
+    is_cancelled: bool = False
+    process: "subprocess.Popen[str] | None" = None
+    thread: threading.Thread | None = field(default=None, repr=False)
+
+
+_merges: dict[str, _Merge] = {}
+_lock = threading.Lock()
+
+
+def get_status(session: Session, *, actor: User, adapter_id: str) -> MergeStatus:
+    """Return where the merge of an adapter is.
+
+    Raises:
+        NotFound: the adapter isn't the actor's.
+    """
+    adapters.get_view(session, actor=actor, adapter_id=adapter_id)
+    merge = _merges.get(adapter_id)
+    if merge is not None and not merge.is_over:
+        return MergeStatus(state="running", progress=merge.progress)
+    report = _read_report(adapter_id)
+    if merge is not None and merge.message:
+        return MergeStatus(state="failed", message=merge.message, report=report)
+    return MergeStatus(state="ready" if report else "none", report=report)
+
+
+def start(session: Session, *, actor: User, adapter_id: str, bits: int = 16) -> MergeStatus:
+    """Begin to merge an adapter, after the commit.
+
+    Args:
+        bits: of the merged weights, 16 or 32.
+
+    Raises:
+        NotFound: the adapter isn't the actor's.
+        InvalidInput: there is no such width.
+        Conflict: another merge runs, or the base model or the adapter's files are not what they were.
+        StorageFull: there is no room for the merged model.
+    """
+    adapters.require_trainer(actor)
+    if bits not in (16, 32):
+        message = "Merged weights have 16 or 32 bits."
+        raise InvalidInput(message, fields={"bits": message})
+    adapter = adapters.get_view(session, actor=actor, adapter_id=adapter_id).adapter
+    model = session.get(BaseAudioModel, adapter.base_model_id)
+    if model is None:
+        raise Conflict("The adapter's base model is gone.")
+    models.check_unchanged(model)
+    if not (Path(adapter.path) / "adapter_model.safetensors").is_file():
+        raise Conflict("The adapter's files are no longer on the disk.")
+    _require_free(model.n_parameters * bits // 8)
+    merge = _Merge(_request(adapter, model, bits))
+    with _lock:
+        if any(not other.is_over for other in _merges.values()):
+            raise Conflict("A merge is running already. Wait for it, or cancel it.")
+        _merges[adapter_id] = merge
+    audit.record(
+        session,
+        actor=actor,
+        action="adapter.merge",
+        object_type="adapter",
+        object_id=adapter.id,
+        object_name=adapter.name,
+        details={"bits": bits},
+    )
+    merge.thread = threading.Thread(target=_run, args=(adapter_id, merge), name="merge", daemon=True)
+    event.listen(session, "after_commit", lambda _: merge.thread.start(), once=True)  # type: ignore[union-attr]
+    event.listen(session, "after_rollback", lambda _: _give_up(merge), once=True)
+    return MergeStatus(state="running", progress=merge.progress)
+
+
+def wait(adapter_id: str, timeout_s: float | None = None) -> None:
+    """Wait until the merge of an adapter has ended."""
+    merge = _merges.get(adapter_id)
+    if merge is not None and merge.thread is not None:
+        merge.thread.join(timeout_s)
+
+
+def remove(session: Session, *, actor: User, adapter_id: str) -> None:
+    """Cancel the merge that runs, or else remove what was merged.
+
+    Raises:
+        NotFound: the adapter isn't the actor's.
+    """
+    adapters.require_trainer(actor)
+    adapters.get_view(session, actor=actor, adapter_id=adapter_id)
+    merge = _merges.get(adapter_id)
+    if merge is not None and not merge.is_over:
+        merge.is_cancelled = True
+        if merge.process is not None:
+            merge.process.kill()
+        return
+    _merges.pop(adapter_id, None)
+    shutil.rmtree(layout.merged_path(adapter_id), ignore_errors=True)
+
+
+def get_folder(session: Session, *, actor: User, adapter_id: str) -> tuple[Adapter, Path]:
+    """Return an adapter and the folder of its merged model.
+
+    Raises:
+        NotFound: the adapter isn't the actor's, or was not merged.
+    """
+    adapter = adapters.get_view(session, actor=actor, adapter_id=adapter_id).adapter
+    if _read_report(adapter_id) is None:
+        raise NotFound("This adapter has not been merged yet.")
+    return adapter, layout.merged_path(adapter_id)
+
+
+def stream_merged(session: Session, *, actor: User, adapter_id: str) -> tuple[str, Any]:
+    """Return a file name and the bytes of a zip that plain transformers loads once it is unpacked.
+
+    Raises:
+        NotFound: the adapter isn't the actor's, or was not merged.
+    """
+    adapter, folder = get_folder(session, actor=actor, adapter_id=adapter_id)
+    entries = (Entry(entry.name, entry.content) for entry in folder_entries(folder))
+    return f"{adapters.file_name(adapter.name)}-merged.zip", stream_zip(entries)
+
+
+def register(session: Session, *, actor: User, adapter_id: str, name: str = "") -> BaseAudioModel:
+    """Add the merged model as a base model, after the checks that every model passes.
+
+    Raises:
+        NotFound: the adapter isn't the actor's, or was not merged.
+        ModelRefused: it can't be trained again.
+        StorageFull: there is no room for a copy.
+    """
+    adapters.require_trainer(actor)
+    adapter, folder = get_folder(session, actor=actor, adapter_id=adapter_id)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    _require_free(size)
+    base = session.get_one(BaseAudioModel, adapter.base_model_id)
+    model = BaseAudioModel(
+        id=new_id("mod"),
+        owner_id=actor.id,
+        name=" ".join(name.split())[:120] or f"{adapter.name}, merged"[:120],
+        description=f"{base.name} with the adapter {adapter.name} merged into it."[:2000],
+        task=base.task,
+        source={"kind": "merged", "adapter_id": adapter.id},
+    )
+    intake = model_intake.take_in(folder, model.id, placement="copy", task=base.task)
+    model_intake.fill_in(model, intake)
+    return models.store(session, actor, model)
+
+
+def _request(adapter: Adapter, model: BaseAudioModel, bits: int) -> MergeRequest:
+    clips = layout.run_path(adapter.job_id) / "clips.jsonl" if adapter.job_id else None
+    return MergeRequest(
+        task=model.task,
+        model_path=Path(model.path),
+        adapter_path=Path(adapter.path),
+        target_path=layout.merged_path(adapter.id),
+        bits=bits,
+        clips_path=clips,
+        name=f"{adapter.name} on {model.name}",
+    )
+
+
+def _require_free(n_bytes: int) -> None:
+    layout.data_path().mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(layout.data_path()).free
+    if n_bytes + _SPARE_BYTES > free:
+        raise StorageFull(
+            f"The model needs {(n_bytes + _SPARE_BYTES) // 2**20} MB and {free // 2**20} MB are free. "
+            "Make space and try again."
+        )
+
+
+def _run(adapter_id: str, merge: _Merge) -> None:
+    try:
+        merge.message = _watch(adapter_id, merge)
+    except Exception:
+        _log.exception("merging %s failed", adapter_id)
+        merge.message = "Merging failed unexpectedly. The server's log has the details."
+    finally:
+        target = merge.request.target_path
+        shutil.rmtree(target.with_name(f".{target.name}.partial"), ignore_errors=True)
+        with db.read() as session:
+            if session.get(Adapter, adapter_id) is None:  # deleted in the meantime
+                shutil.rmtree(target, ignore_errors=True)
+        merge.is_over = True
+
+
+def _watch(adapter_id: str, merge: _Merge) -> str:
+    """Run the process to its end; returns why there is no merged model, or nothing."""
+    target = merge.request.target_path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    asked, log = target.with_name(f"{target.name}.json"), target.with_name(f"{target.name}.log")
+    asked.write_text(merge.request.model_dump_json())
+    environment = {k: v for k, v in os.environ.items() if k not in _SECRET_ENVIRONMENT}
+    with log.open("wb") as errors:
+        merge.process = subprocess.Popen(
+            [*COMMAND, str(asked)],
+            env=environment | {"HF_HUB_OFFLINE": "1"},
+            stdin=subprocess.PIPE,  # closed when this server ends, and so does the process
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    last = MergeLine(refused="The process that merges ended unexpectedly; memory may have run out.")
+    with merge.process as process:
+        if merge.is_cancelled:
+            process.kill()
+        for line in process.stdout or ():
+            last = _parse(line) or last
+            merge.progress = last.progress or merge.progress
+        process.wait()
+    if merge.is_cancelled:
+        return ""
+    if last.report is None:
+        _log.warning("merging %s failed: %s", adapter_id, log.read_text(errors="replace")[-2000:])
+        return last.refused or "The process that merges ended unexpectedly; memory may have run out."
+    for path in (asked, log):
+        path.unlink(missing_ok=True)
+    return ""
+
+
+def _parse(line: str) -> MergeLine | None:
+    try:
+        return MergeLine.model_validate_json(line)
+    except ValidationError:
+        return None  # a library's own print
+
+
+def _give_up(merge: _Merge) -> None:
+    """It will not be started: what asked for it was taken back."""
+    if merge.thread is not None and merge.thread.ident is None:
+        merge.is_over = True
+
+
+def _read_report(adapter_id: str) -> MergeReport | None:
+    try:
+        return MergeReport.model_validate_json((layout.merged_path(adapter_id) / REPORT).read_bytes())
+    except (OSError, ValidationError):
+        return None
