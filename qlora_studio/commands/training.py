@@ -31,7 +31,7 @@ from qlora_studio.commands.console import (
 )
 from qlora_studio.commands.datasets import EXAMPLE, add_dataset
 from qlora_studio.commands.models import STARTER, add_model, is_folder
-from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, StopMode, Task
+from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, StopMode, Task, TrainingType
 from qlora_studio.contracts.events import (
     EvalEvent,
     Event,
@@ -50,7 +50,10 @@ from qlora_studio.services import datasets, jobs, models
 from qlora_studio.services.job_schemas import JobPublic
 
 MAX_SPEC_BYTES = 256 * 1024
-_SHOWN = ("wer", "cer", "accuracy", "macro_f1", "der", "missed_speech", "false_alarm", "confusion")
+_SHOWN = tuple(
+    "wer cer accuracy macro_f1 der missed_speech false_alarm confusion "
+    "reward_accuracy reward_margin eval_loss mel_distance clap".split()
+)
 _EXIT_CODES = {JobStatus.SUCCEEDED: 0, JobStatus.STOPPED: STOPPED, JobStatus.LOST: LOST}
 
 
@@ -70,7 +73,8 @@ def train(
     """
     actor = find_actor(user)
     data = read_spec(spec)
-    data["dataset_id"] = resolve_dataset(actor, str(data.get("dataset_id", "")), spec.parent, fresh=fresh)
+    dataset, wanted = str(data.get("dataset_id", "")), wanted_task(data)
+    data["dataset_id"] = resolve_dataset(actor, dataset, spec.parent, fresh=fresh, task=wanted)
     task = task_of(actor, data["dataset_id"])
     data["model_id"] = resolve_model(actor, str(data.get("model_id", "")), spec.parent, task, fresh=fresh)
     parsed = jobs.parse_spec(data)
@@ -99,8 +103,15 @@ def read_spec(path: Path) -> dict[str, Any]:
     return data
 
 
-def resolve_dataset(actor: User, given: str, base: Path, *, fresh: bool = False) -> str:
-    """Turn what a spec calls its dataset into an id; a folder is taken in first.
+def wanted_task(data: dict[str, Any]) -> Task | None:
+    """What a folder is taken in for, where the job's spec says so."""
+    return Task.TEXT_TO_AUDIO if data.get("training_type") == TrainingType.PREFERENCE else None
+
+
+def resolve_dataset(
+    actor: User, given: str, base: Path, *, fresh: bool = False, task: Task | None = None
+) -> str:
+    """Turn what a spec calls its dataset into an id; a folder is taken in first, for a task if one is given.
 
     Raises:
         InvalidInput: it can't be found or taken in.
@@ -108,11 +119,11 @@ def resolve_dataset(actor: User, given: str, base: Path, *, fresh: bool = False)
     if is_id(given, "ds"):
         return given
     source = _as_source(given, base, word=EXAMPLE, field="dataset_id")
-    known = None if fresh or source == EXAMPLE else _find_known(Dataset, actor, source)
+    known = None if fresh or source == EXAMPLE else _find_known(Dataset, actor, source, task)
     if known is not None and known.status == DatasetStatus.READY:
         say(f"Using {known.id} (version {known.version}) taken in from there; --fresh takes it in again.")
         return known.id
-    dataset = add_dataset(actor, source)
+    dataset = add_dataset(actor, source, task=task or Task.SPEECH_TO_TEXT)
     if dataset.status != DatasetStatus.READY:
         raise InvalidInput(f"The dataset can't be used: {dataset.error or dataset.status.value}")
     return dataset.id
@@ -241,7 +252,8 @@ class _Display:
             self._note(event.values, ("loss", "samples_per_s"))
         elif isinstance(event, EvalEvent):
             prefix = "base " if event.base else ""
-            self._note(event.values, _SHOWN, prefix=prefix)
+            values = event.values | {"eval_loss": event.values.get("loss")}
+            self._note(values, _SHOWN, prefix=prefix)
             self._say(f"step {event.step}: " + ", ".join(f"{k} {v}" for k, v in self._numbers.items()))
         elif isinstance(event, WarningEvent):
             say(f"warning: {event.message}")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qlora_studio.contracts.enums import Task
+from qlora_studio.contracts.enums import Task, TrainingType
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ METRICS = {
         Metric("missed_speech", "missed speech", "Missed"),
         Metric("false_alarm", "false alarm", "False alarm"),
         Metric("confusion", "speaker confusion", "Confusion"),
+        Metric("reward_accuracy", "preferences met", "Preferred", is_higher_better=True),
+        Metric("reward_margin", "reward margin", "Margin", is_share=False, is_higher_better=True),
         Metric("eval_loss", "held-out loss", "Loss", is_share=False),
         Metric("mel_distance", "mel distance in dB", "Mel distance", is_share=False),
         Metric("clap", "CLAP score", "CLAP", is_share=False, is_higher_better=True),
@@ -56,6 +58,14 @@ DECIDING = {
     Task.SPEAKER_DIARIZATION: ("der", "loss"),
     Task.TEXT_TO_AUDIO: ("loss",),
 }  # what may say which step is the best; the first one does unless the job says otherwise
+
+
+PREFERENCE_METRICS = ("reward_accuracy", "loss")
+
+
+def deciding(task: Task, training_type: TrainingType = TrainingType.QLORA) -> tuple[str, ...]:
+    """What may say which step of a job is the best, the usual one first; empty if nothing is known to."""
+    return PREFERENCE_METRICS if training_type is TrainingType.PREFERENCE else DECIDING.get(task, ())
 
 
 def first_of(values: Mapping[str, float | None]) -> Metric:

@@ -56,7 +56,7 @@ class EvaluationSpec(Strict):
     """How often the held-out clips are looked at, what counts as better, and the probe before the start."""
 
     every_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    metric: Literal["wer", "cer", "loss", "accuracy", "macro_f1", "der"] = "wer"
+    metric: Literal["wer", "cer", "loss", "accuracy", "macro_f1", "der", "reward_accuracy"] = "wer"
     early_stopping_patience: Annotated[int, Field(ge=1, le=1000)] | None = None
     n_samples: Annotated[int, Field(ge=0, le=50)] = 5
     probe: bool = True
@@ -128,6 +128,24 @@ def _check_order(spec: Strict, low: str, high: str) -> None:
         raise ValueError(f"{low} must not be above {high}.")
 
 
+class PreferenceSpec(Strict):
+    """How pairs are learnt from: DPO (Rafailov et al. 2023, arXiv:2305.18290), or a loss of its kin in trl.
+
+    `beta` says how far the model may go from the base: less goes further. `label_smoothing` is the share of
+    pairs taken to be the wrong way round, for `robust` only.
+    """
+
+    beta: Annotated[float, Field(gt=0, le=10)] = 0.1
+    loss: Literal["sigmoid", "hinge", "robust", "apo_zero"] = "sigmoid"
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> "PreferenceSpec":
+        if self.label_smoothing and self.loss != "robust":
+            raise ValueError("label_smoothing is for the loss robust only.")
+        return self
+
+
 class TrainSpec(Strict):
     """A job as a person asks for it. Without `augmentation` it is the dataset's own at launch."""
 
@@ -138,6 +156,7 @@ class TrainSpec(Strict):
     qlora: QLoraSpec = Field(default_factory=QLoraSpec)
     optimization: OptimizationSpec = Field(default_factory=OptimizationSpec)
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
+    preference: PreferenceSpec = Field(default_factory=PreferenceSpec)
     augmentation: AugmentationSpec | None = None
     after_job_id: str | None = None
 
@@ -165,8 +184,21 @@ class ClipItem(BaseModel):
     split: Split
 
 
+class PairItem(BaseModel):
+    """One line of a run's `clips.jsonl` in preference tuning: two sounds for one prompt."""
+
+    id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_s: float
+    rejected_s: float
+    split: Split
+
+
 class WorkerSpec(BaseModel):
-    """`spec.json` of one attempt. Paths are absolute; `clips_path` is a JSON Lines file of `ClipItem`.
+    """`spec.json` of one attempt. Paths are absolute; `clips_path` is a JSON Lines file of `ClipItem`, or of
+    `PairItem` in preference tuning.
 
     `clap_path` is the folder of a CLAP model to judge sounds by, if there is one.
     """

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qlora_studio.contracts.enums import Split
+from qlora_studio.ingest import preferences
 from qlora_studio.ingest.names import clean_name
 
 MAX_BYTES = 64 << 20
@@ -191,6 +192,11 @@ def _read_jsonl(content: str, name: str) -> tuple[list[tuple[int, dict[str, Any]
             raise ManifestRefused(f"{name} is broken at line {number}: each line must be an object.")
         columns.update(dict.fromkeys(record))
         numbered.append((number, record))
+    if preferences.has_pairs(list(columns)):
+        try:
+            return preferences.to_recordings(numbered), ["file", "text", "label", "split"]
+        except preferences.PairsRefused as error:
+            raise ManifestRefused(f"{name} can't be used: {error}.") from error
     return numbered, list(columns)
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import yaml
 
 from qlora_studio.contracts.enums import Split, Task
-from qlora_studio.contracts.spec import ClipItem, TrainSpec, WorkerSpec
+from qlora_studio.contracts.spec import ClipItem, PairItem, TrainSpec, WorkerSpec
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job
 from qlora_studio.storage import atomic, layout
 
 
-def write_run(job_id: str, *, spec: TrainSpec, clips: Iterable[ClipItem]) -> dict[Split, int]:
-    """Write `clips.jsonl` and `config.yaml`, synced, and return the number of clips by split.
+def write_run(job_id: str, *, spec: TrainSpec, clips: Iterable[ClipItem | PairItem]) -> dict[Split, int]:
+    """Write `clips.jsonl` and `config.yaml`, synced, and return the number of clips (or pairs) by split.
 
     Raises:
         OSError: the disk is full; the half-written files are gone.
@@ -56,7 +56,7 @@ def write_attempt(job: Job, *, model: BaseAudioModel, dataset: Dataset) -> Path:
     return attempt
 
 
-def _write_clips(path: Path, clips: Iterable[ClipItem]) -> dict[Split, int]:
+def _write_clips(path: Path, clips: Iterable[ClipItem | PairItem]) -> dict[Split, int]:
     counts = dict.fromkeys(Split, 0)
     partial = path.with_name(f".{path.name}.partial")
     try:

@@ -17,18 +17,19 @@ from qlora_studio.contracts.enums import (
     Task,
     TrainingType,
 )
-from qlora_studio.contracts.metrics import DECIDING
+from qlora_studio.contracts.metrics import deciding
 from qlora_studio.contracts.spec import ClipItem, EvaluationSpec, TrainSpec
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job, User
 from qlora_studio.jobs import run_files
 from qlora_studio.services import datasets, forecast, models
 from qlora_studio.services.job_schemas import JobCheck
+from qlora_studio.services.preference_pairs import pair_up
 
 MIN_TRAIN_CLIPS = 2
 MIN_VALIDATION_CLIPS = 1
 _LACKING = LEARNS_FROM | {Task.SPEAKER_DIARIZATION: "segments"}  # in the words of people
-_TYPES = (TrainingType.QLORA, TrainingType.LORA, TrainingType.PRETRAINING)
+_TYPES = (TrainingType.QLORA, TrainingType.LORA, TrainingType.PRETRAINING, TrainingType.PREFERENCE)
 
 
 def parse_spec(data: Any) -> TrainSpec:
@@ -114,6 +115,9 @@ def _check_type(check: JobCheck, spec: TrainSpec) -> None:
 
 
 def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Dataset) -> None:
+    if spec.training_type is TrainingType.PREFERENCE:
+        _check_pairs(check, session, dataset)
+        return
     counts = _count_usable(session, dataset)
     n_train, n_validation = counts[Split.TRAIN], counts[Split.VALIDATION]
     if n_train < MIN_TRAIN_CLIPS:
@@ -129,10 +133,27 @@ def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Da
     if n_left_out:
         what = f"{n_left_out} clip is" if n_left_out == 1 else f"{n_left_out} clips are"
         check.warnings.append(f"{what} left out: without {_LACKING[dataset.task]}.")
-    metrics = DECIDING.get(dataset.task, ("loss",))
+    metrics = deciding(dataset.task, spec.training_type) or ("loss",)
     left_open = EvaluationSpec.model_fields["metric"].default  # then the worker takes the task's first
     if spec.evaluation.metric not in (*metrics, left_open):
         check.errors["evaluation.metric"] = f"For {dataset.task.value} choose one of: {', '.join(metrics)}."
+
+
+def _check_pairs(check: JobCheck, session: Session, dataset: Dataset) -> None:
+    if dataset.task is not Task.TEXT_TO_AUDIO:
+        check.errors["training_type"] = "Preference tuning is for text-to-audio models."
+        return
+    found = pair_up(usable_clips(datasets.export_clips(session, dataset_id=dataset.id), dataset.task))
+    n_train, n_validation = found.count(Split.TRAIN), found.count(Split.VALIDATION)
+    if n_train < MIN_TRAIN_CLIPS or n_validation < MIN_VALIDATION_CLIPS:
+        check.errors["dataset_id"] = (
+            f"It has {n_train} pairs to train on and {n_validation} held out; {MIN_TRAIN_CLIPS} and "
+            f"{MIN_VALIDATION_CLIPS} are needed. A pair is two clips of the same text with labels such as 1+ "
+            "(better) and 1- (worse)."
+        )
+    if found.n_broken:
+        what = "1 pair is" if found.n_broken == 1 else f"{found.n_broken} pairs are"
+        check.warnings.append(f"{what} left out: a half is missing or has another text.")
 
 
 def _count_usable(session: Session, dataset: Dataset) -> dict[Split, int]:

@@ -19,6 +19,7 @@ from qlora_studio.contracts.enums import (
     Role,
     Split,
     StopMode,
+    TrainingType,
 )
 from qlora_studio.contracts.spec import AugmentationSpec, TrainSpec
 from qlora_studio.core.clock import utc_now
@@ -31,6 +32,7 @@ from qlora_studio.services import audit, datasets, models
 from qlora_studio.services.datasets import order_by
 from qlora_studio.services.job_checks import parse_spec, usable_clips, validate
 from qlora_studio.services.job_schemas import JobView
+from qlora_studio.services.preference_pairs import pair_up
 from qlora_studio.storage import layout
 
 __all__ = [
@@ -122,8 +124,9 @@ def _make_job(
 def _write_run(session: Session, job: Job, spec: TrainSpec) -> None:
     dataset = session.get_one(Dataset, job.dataset_id)
     clips = usable_clips(datasets.export_clips(session, dataset_id=dataset.id), dataset.task)
+    items = pair_up(clips).whole if spec.training_type is TrainingType.PREFERENCE else clips
     try:
-        counts = run_files.write_run(job.id, spec=spec, clips=clips)
+        counts = run_files.write_run(job.id, spec=spec, clips=items)
     except OSError as error:
         shutil.rmtree(layout.run_path(job.id), ignore_errors=True)
         raise StorageFull(

@@ -4,7 +4,9 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+from qlora_studio.contracts.enums import TrainingType
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import WorkerSpec
 from qlora_studio.training.attempt import Attempt, read_spec, run_attempt
@@ -33,16 +35,27 @@ def _run(spec: WorkerSpec) -> int:
         from qlora_studio.training import loop, models
 
         loop.refuse_unknown_type(spec.train.training_type, spec.task)
-        return loop.TrainingRun(attempt, models.choose_device(spec.device)).run()
+        return _run_of(spec)(attempt, models.choose_device(spec.device)).run()
 
     return run_attempt(spec, body, device=spec.device, versions=_versions())
+
+
+def _run_of(spec: WorkerSpec) -> Any:
+    """The class of the run: learning from pairs has its own, and loads trl."""
+    if spec.train.training_type is TrainingType.PREFERENCE:
+        from qlora_studio.training.preference import PreferenceRun
+
+        return PreferenceRun
+    from qlora_studio.training.loop import TrainingRun
+
+    return TrainingRun
 
 
 def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": sys.version.split()[0]}
-    for name in ("qlora-studio", "torch", "transformers", "peft", "bitsandbytes", "accelerate"):
+    for name in ("qlora-studio", "torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -10,7 +10,7 @@ from qlora_studio.training.run_state import RunState
 from qlora_studio.training.sample_sounds import SampleSounds
 from qlora_studio.training.saving import save_checkpoint
 from qlora_studio.training.stopping import StopRequested
-from qlora_studio.training.trainer import StudioTrainer, raise_if_not_a_number
+from qlora_studio.training.trainer import StudioSteps, raise_if_not_a_number
 
 _SMOOTHING = 0.1
 
@@ -44,7 +44,7 @@ class StepReporter:
         self._metric = metric
         self._step_s: float | None = None
         self._evaluation_s = 0.0
-        self.trainer: StudioTrainer | None = None
+        self.trainer: StudioSteps | None = None
         self._sounds = SampleSounds(attempt)
         self.kept: dict[int, Outcome] = {}  # of the base (0) and of the best step in this attempt
 

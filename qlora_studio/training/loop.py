@@ -32,7 +32,7 @@ from qlora_studio.training.stopping import StopRequested
 from qlora_studio.training.tasks.base import Batch
 from qlora_studio.training.tasks.sounds import SoundTask
 from qlora_studio.training.tasks.whisper import WhisperTask
-from qlora_studio.training.trainer import StudioTrainer, training_arguments
+from qlora_studio.training.trainer import StudioSteps, StudioTrainer, training_arguments
 from qlora_studio.training.variation import Variation
 
 EVALUATIONS_A_RUN = 6
@@ -47,7 +47,7 @@ class TrainingRun:
         self.train = attempt.spec.train
         self.device = device
         self.is_pretraining = self.train.training_type is TrainingType.PRETRAINING
-        self.metric = check_metric(self.train.evaluation, self.spec.task)
+        self.metric = check_metric(self.train.evaluation, self.spec.task, self.train.training_type)
         self.state = RunState()
         self.model: Any = None
         self.certificate: Certificate | None = None
@@ -89,7 +89,7 @@ class TrainingRun:
         self._set_up_clap()
         base = models.load_base(self.spec, self.family, self.device)
         attempt.phase("data", "Reading the clips")
-        self.clips = self.task.read_clips(self.spec.clips_path)
+        self.clips = self._read_clips()
         self._warn_about_clips(self.clips)
         for code, message in self.task.prepare(base, self.clips):
             attempt.warn(code, message)
@@ -110,6 +110,9 @@ class TrainingRun:
             self._turn_on_checkpointing(base)
         self.plan = self._make_plan()
         self.evaluator = self._make_evaluator()
+
+    def _read_clips(self) -> ClipSets:
+        return self.task.read_clips(self.spec.clips_path)
 
     def _set_up_clap(self) -> None:
         if not isinstance(self.task, SoundTask):
@@ -151,15 +154,15 @@ class TrainingRun:
     def _make_evaluator(self) -> Evaluator | None:
         if not self.clips.validation:
             return None
-        return Evaluator(
-            self.task,
-            self.store,
-            self.clips.validation,
-            batch_size=self.train.optimization.batch_size,
-            check=self.attempt.stop.raise_if_requested,
-            autocast=self._autocast,
-            n_samples=self.train.evaluation.n_samples,
-        )
+        return Evaluator(self.task, self.store, self.clips.validation, **self._evaluator_settings())
+
+    def _evaluator_settings(self) -> dict[str, Any]:
+        return {
+            "batch_size": self.train.optimization.batch_size,
+            "check": self.attempt.stop.raise_if_requested,
+            "autocast": self._autocast,
+            "n_samples": self.train.evaluation.n_samples,
+        }
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return (
@@ -168,7 +171,7 @@ class TrainingRun:
             else contextlib.nullcontext()
         )
 
-    def _make_trainer(self) -> StudioTrainer:
+    def _make_trainer(self) -> StudioSteps:
         optimization = self.train.optimization
         clips = self.clips.train
         self.reporter = StepReporter(self.attempt, self.plan, self.state, self.evaluator, metric=self.metric)
@@ -400,6 +403,6 @@ def _quieten() -> None:
 
 def refuse_unknown_type(training_type: TrainingType, task: Task) -> None:
     """Raise `ModelNotUsable` for a way of training that this worker does not do."""
-    if training_type is TrainingType.PREFERENCE:
+    if training_type is TrainingType.PREFERENCE and task is not Task.TEXT_TO_AUDIO:
         name = task.value.replace("-", " ")
         raise ModelNotUsable(f"Preference tuning is for text-to-audio models; this is {name}.")

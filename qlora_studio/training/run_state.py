@@ -4,8 +4,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from qlora_studio.contracts.enums import Task
-from qlora_studio.contracts.metrics import DECIDING, METRICS
+from qlora_studio.contracts.enums import Task, TrainingType
+from qlora_studio.contracts.metrics import METRICS, deciding
 from qlora_studio.contracts.spec import EvaluationSpec
 from qlora_studio.training.failures import BadData
 
@@ -87,7 +87,11 @@ def _rank(metric: str, value: float | None) -> float:
     return -value if is_higher_better else value
 
 
-def check_metric(spec: EvaluationSpec, task: Task = Task.SPEECH_TO_TEXT) -> str:
+def check_metric(
+    spec: EvaluationSpec,
+    task: Task = Task.SPEECH_TO_TEXT,
+    training_type: TrainingType = TrainingType.QLORA,
+) -> str:
     """Return the name of the metric that decides.
 
     A spec that leaves the contract's default gets the task's own first metric.
@@ -95,7 +99,7 @@ def check_metric(spec: EvaluationSpec, task: Task = Task.SPEECH_TO_TEXT) -> str:
     Raises:
         BadData: the task does not measure it.
     """
-    choices = DECIDING.get(task, ())
+    choices = deciding(task, training_type)
     if not choices or spec.metric in choices:  # a task that is not trained is refused with its model
         return spec.metric
     if spec.metric == EvaluationSpec.model_fields["metric"].default:

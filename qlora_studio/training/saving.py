@@ -17,12 +17,12 @@ from qlora_studio.training.models import bits_of
 from qlora_studio.training.run_state import RunState
 from qlora_studio.training.state_files import trained_tensors
 from qlora_studio.training.tasks.base import AudioTask
-from qlora_studio.training.trainer import StudioTrainer
+from qlora_studio.training.trainer import StudioSteps
 
 _MB = 1024 * 1024
 
 
-def save_checkpoint(attempt: Attempt, trainer: StudioTrainer, state: RunState, step: int) -> None:
+def save_checkpoint(attempt: Attempt, trainer: StudioSteps, state: RunState, step: int) -> None:
     """Save the checkpoint of a step and announce it.
 
     Raises:

@@ -19,8 +19,8 @@ from qlora_studio.training.failures import NotANumber
 TRAINER_STATE = "trainer_state.json"
 
 
-class StudioTrainer(Trainer):
-    """Steps are the stock trainer's; saving, resuming and what happens between steps are ours.
+class StudioSteps(Trainer):
+    """Steps are the trainer's that it is mixed with; saving, resuming and what happens between them are ours.
 
     Args:
         buckets: our own order of batches, or None for the stock random order.
@@ -29,6 +29,8 @@ class StudioTrainer(Trainer):
         before_epoch: called with the epoch's number before its first batch is made, also when resuming in it.
         loss: makes the loss from model and batch, where it is not what the model's forward pass returns.
     """
+
+    step_values: tuple[str, ...] = ("loss", "learning_rate", "grad_norm")
 
     def __init__(
         self,
@@ -99,7 +101,7 @@ class StudioTrainer(Trainer):
         self._step_started = time.perf_counter()
 
     def _numbers_of_step(self, step: int) -> dict[str, float]:
-        values = {key: float(self._last_log[key]) for key in ("loss", "learning_rate", "grad_norm")}
+        values = {key: float(self._last_log[key]) for key in self.step_values}
         n_clips, audio_s = self._n_clips, self._audio_s
         self._n_clips, self._audio_s = 0, 0.0
         took_s = max(time.perf_counter() - self._step_started, 1e-9)
@@ -139,10 +141,14 @@ class StudioTrainer(Trainer):
         """Nothing: a stored "should stop" must not stop the resumed run."""
 
 
+class StudioTrainer(StudioSteps):
+    """Supervised training, with the stock trainer's steps."""
+
+
 class _Clock(TrainerCallback):
     """Starts the first step's clock when the loop starts, not when the trainer is made; tells of epochs."""
 
-    def __init__(self, trainer: StudioTrainer) -> None:
+    def __init__(self, trainer: StudioSteps) -> None:
         self._trainer = trainer
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -169,10 +175,21 @@ def raise_if_not_a_number(step: int, values: dict[str, float], last_good: int | 
 
 
 def training_arguments(
-    spec: OptimizationSpec, *, output_path: Path, total_steps: int, device: str, is_half: bool
-) -> TrainingArguments:
-    """Translate a spec. Evaluation, saving and reporting are ours, so the stock ones are off."""
-    return TrainingArguments(
+    spec: OptimizationSpec,
+    *,
+    output_path: Path,
+    total_steps: int,
+    device: str,
+    is_half: bool,
+    make: Callable[..., Any] = TrainingArguments,
+    **more: Any,
+) -> Any:
+    """Translate a spec. Evaluation, saving and reporting are ours, so the stock ones are off.
+
+    Args:
+        make: the class of the arguments; `more` goes to it as it is.
+    """
+    return make(
         output_dir=str(output_path),
         per_device_train_batch_size=spec.batch_size,
         gradient_accumulation_steps=spec.gradient_accumulation,
@@ -195,6 +212,7 @@ def training_arguments(
         report_to=[],
         disable_tqdm=True,
         log_level="error",
+        **more,
     )
 
 

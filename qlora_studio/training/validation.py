@@ -12,7 +12,8 @@ from qlora_studio.training.clips import (
     read_labelled_clips,
     read_prompted_clips,
 )
-from qlora_studio.training.failures import TrainingFailure
+from qlora_studio.training.failures import ModelNotUsable, TrainingFailure
+from qlora_studio.training.pairs import read_pairs
 from qlora_studio.training.run_state import check_metric
 
 LONGEST_CLIP_S = {"whisper": 30.0, "ctc": 40.0}
@@ -29,7 +30,7 @@ def validate(spec: WorkerSpec) -> dict[str, Any]:
             spec.model_path
         ):
             report["errors"].append("The model's folder has no safetensors weights.")
-        check_metric(spec.train.evaluation, spec.task)
+        check_metric(spec.train.evaluation, spec.task, spec.train.training_type)
         clips = _read(spec, family)
         report |= {"n_train": len(clips.train), "n_validation": len(clips.validation)}
         report["warnings"] += [f"{count} clips are left out: {why}." for why, count in clips.dropped.items()]
@@ -42,6 +43,10 @@ def validate(spec: WorkerSpec) -> dict[str, Any]:
 
 
 def _read(spec: WorkerSpec, family: families.Family) -> ClipSets:
+    if spec.train.training_type is TrainingType.PREFERENCE:
+        if spec.task is not Task.TEXT_TO_AUDIO:
+            raise ModelNotUsable("Preference tuning is for text-to-audio models.")
+        return read_pairs(spec.clips_path).clips()
     if spec.task is Task.SPEAKER_DIARIZATION:
         return read_diarized_clips(spec.clips_path)
     if spec.task is Task.AUDIO_CLASSIFICATION:

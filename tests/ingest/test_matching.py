@@ -30,6 +30,28 @@ def bad(plan) -> dict[str, str]:
     return {c.name: c.reason for c in plan.clips if c.reason is not None}
 
 
+def test_preferences_as_trl_has_them_become_marks_of_recordings(tmp_path):
+    lines = [
+        {"prompt": "a bell", "chosen": "a.wav", "rejected": "b.wav", "split": "train"},
+        {"prompt": "a bell", "chosen": {"path": "c.wav"}, "rejected": "a.wav", "split": "train"},
+        {"prompt": "rain", "chosen": "d.wav", "rejected": "gone.wav", "split": "validation"},
+    ]
+    table = "\n".join(map(json.dumps, lines))
+    files = {"pairs.jsonl": table, **{f"{name}.wav": b"RIFF" for name in "abcd"}}
+    plan = plan_of(tmp_path, files, task=Task.TEXT_TO_AUDIO)
+    found = {c.name: (c.labels.text, c.labels.label, c.labels.split) for c in plan.clips if c.reason is None}
+    assert found == {
+        "a.wav": ("a bell", "1+ 2-", Split.TRAIN),
+        "b.wav": ("a bell", "1-", Split.TRAIN),
+        "c.wav": ("a bell", "2+", Split.TRAIN),
+        "d.wav": ("rain", "3+", Split.VALIDATION),
+    }
+    assert "Missing file" in bad(plan)["gone.wav"]
+    files["pairs.jsonl"] = table.replace("rain", "snow") + "\n" + json.dumps(lines[2] | {"rejected": "b.wav"})
+    with pytest.raises(ManifestRefused, match=r"line 4 gives d\.wav another prompt"):
+        plan_of(tmp_path, files, task=Task.TEXT_TO_AUDIO)
+
+
 @pytest.mark.parametrize(
     ("name", "table"),
     [

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from qlora_studio.contracts.enums import Split, Task
-from qlora_studio.contracts.spec import ClipItem, WorkerSpec
+from qlora_studio.contracts.enums import Split, Task, TrainingType
+from qlora_studio.contracts.spec import ClipItem, PairItem, PreferenceSpec, WorkerSpec
 from tests.training import tiny
 from tests.training.tones import write_listing
 
@@ -78,11 +78,22 @@ def make_musicgen(folder: Path, *, with_weights: bool = True, **decoder: Any) ->
         return folder
     torch.manual_seed(0)
     model = MusicgenForConditionalGeneration(config)
-    codec: Any = model.audio_encoder
-    for layer in codec.quantizer.layers:  # drawn as zeros: every sound would be the same codes
-        torch.nn.init.normal_(layer.codebook.embed, std=0.05)
+    _let_codec_hear_pitch(model.audio_encoder)
     model.save_pretrained(folder)
     return folder
+
+
+def _let_codec_hear_pitch(codec: Any) -> None:
+    """Draw each codebook from what the random encoder makes of tones; else all sounds would be one code."""
+    import torch
+
+    sweep = np.concatenate([tone(pitch, seconds=0.2) for pitch in np.geomspace(100, 6000, 24)])
+    with torch.no_grad():
+        left = codec.encoder(torch.from_numpy(sweep)[None, None])[0].T  # (frames, width)
+        for layer in codec.quantizer.layers:
+            layer.codebook.embed.copy_(left[torch.randperm(len(left))[: layer.codebook.codebook_size]])
+            chosen = layer.codebook.encode(left[None])[0]
+            left = left - layer.codebook.decode(chosen)
 
 
 def musicgen_config(n_tokens: int, **decoder: Any) -> Any:
@@ -119,3 +130,46 @@ def musicgen_config(n_tokens: int, **decoder: Any) -> Any:
             }
         ).to_dict(),
     )
+
+
+def write_pairs(folder: Path, *, n_train: int = 8, n_validation: int = 8) -> Path:
+    """For the prompt "a tone" the low one is always chosen, the high one rejected; returns `clips.jsonl`."""
+    rng = np.random.default_rng(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = []
+    for index in range(n_train + n_validation):
+        paths, lengths = [], []
+        for name, pitch in (("chosen", 250.0), ("rejected", 2000.0)):
+            sound = tone(pitch * float(rng.uniform(0.98, 1.02)), seconds=float(rng.uniform(0.3, 0.5)))
+            path = folder / f"{index:03d}_{name}.wav"
+            soundfile.write(path, sound, tiny.RATE, subtype="PCM_16")
+            paths.append(str(path))
+            lengths.append(len(sound) / tiny.RATE)
+        pairs.append(
+            PairItem(
+                id=f"pair_{index:03d}",
+                prompt="a tone",
+                chosen=paths[0],
+                rejected=paths[1],
+                chosen_s=lengths[0],
+                rejected_s=lengths[1],
+                split=Split.TRAIN if index < n_train else Split.VALIDATION,
+            )
+        )
+    listing = folder / "clips.jsonl"
+    listing.write_text("\n".join(pair.model_dump_json() for pair in pairs) + "\n")
+    return listing
+
+
+def make_preference_spec(
+    root: Path,
+    model_path: Path,
+    clips_path: Path,
+    *,
+    preference: dict[str, Any] | None = None,
+    **settings: Any,
+) -> WorkerSpec:
+    """`make_spec` for preference tuning."""
+    spec = make_spec(root, model_path, clips_path, training_type=TrainingType.PREFERENCE, **settings)
+    train = spec.train.model_copy(update={"preference": PreferenceSpec(**(preference or {}))})
+    return spec.model_copy(update={"train": train})

@@ -120,6 +120,22 @@ class MusicgenTask(SoundTask):
         n_clips = len(batch["labels"])
         return Prediction([Output("")] * n_clips, float(model(**batch).loss))
 
+    def log_likelihood(self, forward: Any, batch: Batch) -> torch.Tensor:
+        """Log-probabilities of all codes of a step together; see `SoundTask.log_likelihood`."""
+        logits = forward(**batch).logits  # (rows x codebooks, steps, codes)
+        labels = batch["labels"]
+        n_rows, n_steps, n_codebooks = labels.shape
+        per_code = -torch.nn.functional.cross_entropy(
+            logits.float().reshape(n_rows, n_codebooks, n_steps, -1).permute(0, 3, 2, 1),
+            labels,
+            ignore_index=delay.IGNORED,
+            reduction="none",
+        )
+        return per_code.sum(dim=2)
+
+    def count_steps(self, batch: Batch) -> torch.Tensor:
+        return (batch["labels"] != delay.IGNORED).any(dim=2).sum(dim=1)
+
     def prepare(self, model: Any, clips: ClipSets) -> list[tuple[str, str]]:
         """Check that codec and decoder agree; start token; text encoder and codec out of training mode.
 

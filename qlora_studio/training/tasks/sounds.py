@@ -10,7 +10,7 @@ import numpy as np
 from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.training import sound_quality
 from qlora_studio.training.clips import ClipSets, read_prompted_clips
-from qlora_studio.training.tasks.base import AudioTask, Output, Values
+from qlora_studio.training.tasks.base import AudioTask, Batch, Output, Values
 
 OnStep = Callable[[int, int], None]  # (steps done, steps in all); may raise to end the work
 SAMPLE_S = 5.0
@@ -76,6 +76,19 @@ class SoundTask(AudioTask):
             seed: the same prompts and seed give the same sounds; the random states are left as they were.
             on_step: called after each step; what it raises ends the work.
         """
+
+    @abstractmethod
+    def log_likelihood(self, forward: Callable[..., Any], batch: Batch) -> Any:
+        """How likely the batch's sounds are for their prompts, as logarithms (rows, steps), 0 beyond the end.
+
+        Args:
+            forward: the model, or its forward pass.
+            batch: what `collate` made.
+        """
+
+    @abstractmethod
+    def count_steps(self, batch: Batch) -> Any:
+        """Steps of each sound of a batch, shape (rows,): what `log_likelihood` tells of each."""
 
     def sounds(
         self,

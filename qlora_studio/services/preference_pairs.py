@@ -1,0 +1,64 @@
+"""Pairs of recordings of which one was preferred, out of the marks in the recordings' labels."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from qlora_studio.contracts.enums import Split
+from qlora_studio.contracts.spec import ClipItem, PairItem
+from qlora_studio.ingest.preferences import MARK
+
+
+@dataclass
+class _Half:
+    """What is known of a pair so far."""
+
+    better: ClipItem | None = None
+    worse: ClipItem | None = None
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Whole pairs, and how many are not: a half is missing, left out, or of another prompt."""
+
+    whole: list[PairItem] = field(default_factory=list)
+    n_broken: int = 0
+
+    def count(self, split: Split) -> int:
+        """How many pairs a split has."""
+        return sum(pair.split is split for pair in self.whole)
+
+
+def pair_up(clips: Iterable[ClipItem]) -> Pairs:
+    """Put clips together whose labels mark them as the better (`3+`) and the worse (`3-`) one of a pair.
+
+    A pair is in the split of its better clip.
+    """
+    halves: dict[int, _Half] = {}
+    for clip in clips:
+        for mark in (clip.label or "").split():
+            found = MARK.fullmatch(mark)
+            if found is None:
+                continue
+            half = halves.setdefault(int(found[1]), _Half())
+            if found[2] == "+":
+                half.better = clip
+            else:
+                half.worse = clip
+    whole = [
+        _pair(number, half.better, half.worse)
+        for number, half in sorted(halves.items())
+        if half.better is not None and half.worse is not None and half.better.text == half.worse.text
+    ]
+    return Pairs(whole, len(halves) - len(whole))
+
+
+def _pair(number: int, better: ClipItem, worse: ClipItem) -> PairItem:
+    return PairItem(
+        id=f"pair_{number}",
+        prompt=" ".join((better.text or "").split()),
+        chosen=better.path,
+        rejected=worse.path,
+        chosen_s=better.duration_s,
+        rejected_s=worse.duration_s,
+        split=better.split,
+    )

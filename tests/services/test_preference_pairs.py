@@ -1,0 +1,70 @@
+"""Pairs of recordings out of the marks in their labels, and jobs that learn from them."""
+
+import json
+
+from sqlmodel import select
+
+from qlora_studio.contracts.enums import Split, Task, TrainingType
+from qlora_studio.contracts.spec import ClipItem, PairItem, TrainSpec
+from qlora_studio.db.models import Clip
+from qlora_studio.services import jobs
+from qlora_studio.services.preference_pairs import pair_up
+from qlora_studio.storage import layout
+from tests.jobs.workbench import make_dataset, make_model, spec_data
+
+
+def clip(name, label, *, text="a bell", split=Split.TRAIN):
+    return ClipItem(id=name, path=f"/{name}", duration_s=1.0, text=text, label=label, split=split)
+
+
+def test_marks_make_pairs_in_the_split_of_the_better_one():
+    found = pair_up(
+        [
+            clip("a", "1+ 2-"),
+            clip("b", "1-", split=Split.TEST),
+            clip("c", "2+", split=Split.VALIDATION),
+            clip("d", "3+"),
+            clip("e", "4+"),
+            clip("f", "4-", text="rain"),
+            clip("g", "drum"),
+            clip("h", None),
+        ]
+    )
+    told = [(pair.id, pair.chosen, pair.rejected, pair.split) for pair in found.whole]
+    assert told == [("pair_1", "/a", "/b", Split.TRAIN), ("pair_2", "/c", "/a", Split.VALIDATION)]
+    assert found.n_broken == 2, "one has no worse half, one has two texts"
+    assert (found.count(Split.TRAIN), found.count(Split.VALIDATION)) == (1, 1)
+
+
+def preference_job(session, user, *, task=Task.TEXT_TO_AUDIO, labels=()):
+    dataset, model = make_dataset(session, user), make_model(session, user)
+    dataset.task = model.task = task
+    rows = session.exec(select(Clip).where(Clip.dataset_id == dataset.id).order_by(Clip.position)).all()
+    for row, label in zip(rows, labels, strict=False):
+        row.label, row.text = label, "a bell"
+        row.split = Split.VALIDATION if label.startswith("3") else Split.TRAIN
+    session.flush()
+    return TrainSpec.model_validate(
+        spec_data(dataset, model) | {"training_type": TrainingType.PREFERENCE, "preference": {"beta": 0.2}}
+    )
+
+
+def test_a_job_gets_its_pairs_and_is_refused_without(session, user):
+    spec = preference_job(session, user, labels=("1+", "1-", "2+", "2-", "3+", "3-"))
+    check = jobs.validate(session, actor=user, spec=spec)
+    assert check.ok, check.errors
+    job = jobs.submit(session, actor=user, spec=spec)
+    lines = (layout.run_path(job.id) / "clips.jsonl").read_text().splitlines()
+    pairs = [PairItem.model_validate(json.loads(line)) for line in lines]
+    assert [pair.id for pair in pairs] == ["pair_1", "pair_2", "pair_3"]
+    assert pairs[2].split is Split.VALIDATION
+
+
+def test_too_few_pairs_and_other_tasks_are_refused_with_the_reason(session, user):
+    few = preference_job(session, user, labels=("1+", "1-", "2+"))
+    check = jobs.validate(session, actor=user, spec=few)
+    assert "1 pairs to train on and 0 held out" in check.errors["dataset_id"]
+    assert "1 pair is left out" in check.warnings[0]
+    speech = preference_job(session, user, task=Task.SPEECH_TO_TEXT)
+    errors = jobs.validate(session, actor=user, spec=speech).errors
+    assert errors["training_type"] == "Preference tuning is for text-to-audio models."
