@@ -41,6 +41,7 @@ from qlora_studio.contracts.enums import (
     Task,
 )
 from qlora_studio.contracts.spec import TrainSpec
+from qlora_studio.modelfiles.names import is_wanted
 
 _POLL_S = 0.5
 
@@ -216,6 +217,14 @@ class Studio:
         return Model.model_validate(
             self._send("POST", "/models", json={"name": name, "source": dict(source)})
         )
+
+    def upload_model(self, folder: Path, *, name: str = "") -> Model:
+        """Register the model in a folder of this computer: send its files, and have them checked."""
+        model = self.add_model({"kind": "upload"}, name=name or folder.name)
+        for path in sorted(path for path in folder.iterdir() if is_wanted(path.name)):
+            with path.open("rb") as file:
+                self._send("PUT", f"/models/{model.id}/files/{path.name}", content=_pieces(file))
+        return Model.model_validate(self._send("POST", f"/models/{model.id}/check"))
 
     def get_model(self, model_id: str) -> Model:
         return Model.model_validate(self._send("GET", f"/models/{model_id}"))

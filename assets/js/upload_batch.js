@@ -1,4 +1,4 @@
-// A batch of files on its way to a dataset: three at once, resumed after a dropped connection, processed at the end.
+// A batch of files on its way to a dataset or a model: three at once, resumed after a dropped connection, processed at the end.
 // It belongs to the tab, not to a page, and tells whoever shows it by the event "changed". What was chosen is noted in
 // the browser, so that after a reload it is known what is missing.
 const AT_ONCE = 3;
@@ -11,6 +11,7 @@ const SPEED_WINDOW_MS = 4000;
 const JUNK = /(^|\/)(\.|thumbs\.db$|desktop\.ini$|__MACOSX\/)/i;
 const UNREACHABLE = "The server can't be reached. Trying again.";
 const LOST = "Connection lost.";
+const OF_A_MODEL = /\.(json|safetensors)$|^(merges\.txt|README\.md)$/;
 const TEXT = /\.(csv|tsv|jsonl|txt)$/i;
 export const drafts = new Map();
 export const byDataset = new Map();
@@ -60,6 +61,17 @@ function takenNames(names) {
   return `${were} taken (${some}). Choose the folder that they are in, so that their names tell them apart.`;
 }
 
+// A model's files lie side by side: of a folder, those directly in it.
+function besideEachOther(name) {
+  const [folder, inner, ...deeper] = name.split("/");
+  return deeper.length ? "" : (inner ?? folder);
+}
+
+function leftOut(names) {
+  const some = names.slice(0, 3).join(", ") + (names.length > 3 ? ", …" : "");
+  return `${files(names.length)} left out, for a model has no use for ${names.length === 1 ? "it" : "them"}: ${some}.`;
+}
+
 export class Batch extends EventTarget {
   items = [];
   names = new Map();
@@ -73,10 +85,25 @@ export class Batch extends EventTarget {
   #n = 0;
   #isAsked = false; // what the server holds
 
+  constructor(kind = "datasets") {
+    super();
+    this.kind = kind;
+  }
+
+  get address() {
+    return `/api/v1/${this.kind}/${this.datasetId}`;
+  }
+
   add(chosen) {
     const others = [];
-    for (const { file, name } of chosen) {
-      if (JUNK.test(name)) continue;
+    const useless = [];
+    for (const { file, name: full } of chosen) {
+      if (JUNK.test(full)) continue;
+      const name = this.kind === "models" ? besideEachOther(full) : full;
+      if (this.kind === "models" && !OF_A_MODEL.test(name)) {
+        useless.push(full);
+        continue;
+      }
       const old = this.names.get(name);
       if (old && old.state !== "failed") {
         if (old.file.size !== file.size || old.file.lastModified !== file.lastModified) others.push(name);
@@ -90,7 +117,7 @@ export class Batch extends EventTarget {
         this.names.set(name, item);
       }
     }
-    this.note = others.length ? takenNames(others) : "";
+    this.note = others.length ? takenNames(others) : useless.length ? leftOut(useless) : "";
     if (this.expected.size && !this.missing().length) this.goesOn = true; // what was cut off is whole again
     this.#note();
     this.changed();
@@ -139,7 +166,7 @@ export class Batch extends EventTarget {
   // Learn what the server holds: true, false if it doesn't say, null if it can't be reached.
   async ask() {
     try {
-      const response = await fetch(`/api/v1/datasets/${this.datasetId}/files`);
+      const response = await fetch(`${this.address}/files`);
       if (!response.ok) throw new Error((await response.json().catch(() => ({}))).detail || `The server answered ${response.status}.`);
       const { items } = await response.json();
       this.held = new Map(items.map((item) => [item.filename, item]));
@@ -227,7 +254,7 @@ export class Batch extends EventTarget {
 
   async #delete(name) {
     const path = name.split("/").map(encodeURIComponent).join("/");
-    const response = await fetch(`/api/v1/datasets/${this.datasetId}/files/${path}`, { method: "DELETE" }).catch(() => null);
+    const response = await fetch(`${this.address}/files/${path}`, { method: "DELETE" }).catch(() => null);
     return { status: response?.status ?? 0, body: (await response?.json().catch(() => null)) || {} };
   }
 
@@ -235,7 +262,7 @@ export class Batch extends EventTarget {
     return new Promise((done) => {
       const request = new XMLHttpRequest();
       const path = item.name.split("/").map(encodeURIComponent).join("/");
-      request.open("PUT", `/api/v1/datasets/${this.datasetId}/files/${path}`);
+      request.open("PUT", `${this.address}/files/${path}`);
       const total = item.file.size;
       if (item.from > 0) request.setRequestHeader("Content-Range", `bytes ${item.from}-${total - 1}/${total}`);
       request.setRequestHeader("Content-Type", "application/octet-stream");
@@ -299,16 +326,17 @@ export class Batch extends EventTarget {
   async process() {
     this.goesOn = false;
     this.isStarting = true;
-    const answer = await this.#post("mapping-preview", {});
+    const isModel = this.kind === "models";
+    const answer = isModel ? {} : await this.#post("mapping-preview", {});
     const isLookedAt = answer.ok && answer.body.is_choice;
-    const started = isLookedAt ? answer : await this.#post("ingest");
+    const started = isLookedAt ? answer : await this.#post(isModel ? "check" : "ingest");
     this.isStarting = false;
     this.note = started.ok ? "" : started.body.detail || started.body.title || "That didn't work. Try again.";
     if (started.ok) {
       byDataset.delete(this.datasetId); // what is shown next asks the server what it holds
       notes.write(this.datasetId, new Map());
       this.isProcessing = !isLookedAt;
-      if (isLookedAt) this.dispatchEvent(new Event("review"));
+      if (isLookedAt || isModel) this.dispatchEvent(new Event("review"));
     }
     this.changed();
   }
@@ -319,7 +347,7 @@ export class Batch extends EventTarget {
     const options = { method: "POST", headers, body: body && JSON.stringify(body) };
     for (let tries = 0; ; tries++) {
       this.changed();
-      const response = await fetch(`/api/v1/datasets/${this.datasetId}/${what}`, options).catch(() => null);
+      const response = await fetch(`${this.address}/${what}`, options).catch(() => null);
       if (response) return { ok: response.ok, body: (await response.json().catch(() => null)) || {} };
       this.note = UNREACHABLE;
       this.changed();

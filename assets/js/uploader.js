@@ -1,4 +1,5 @@
-// <studio-uploader dataset-id="ds_…">: sends files to the REST API with progress, cancel, retry and resume.
+// <studio-uploader dataset-id="ds_…">: sends files to the REST API with progress, cancel, retry and resume. With
+// kind="models" the id is a model's, and what is at the end is a check.
 // Without a dataset id it only gathers files; its hidden field `draft` names the batch, and the page that opens as
 // /datasets/ds_…?draft=<name> sends it. Uploads belong to the tab, not to the page: they go on while one looks around.
 // With `replaces`, what the server has was found wanting. Once all is sent and there are columns to look at, it says
@@ -6,6 +7,10 @@
 import { Batch, byDataset, drafts, files, size, span } from "./upload_batch.js";
 
 const MOST_ROWS = 200;
+const TEXTS = {
+  datasets: ["Drop recordings here", "WAV, FLAC, Ogg or MP3: files, folders or one zip. Words and labels come from manifest.csv, manifest.jsonl, metadata.csv, a .txt beside each recording, or a folder for each class."],
+  models: ["Drop the model's folder here", "config.json, the weights as safetensors, and the JSON files of its tokenizer and feature extractor."],
+};
 
 async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
@@ -78,9 +83,13 @@ class StudioUploader extends HTMLElement {
     this.#render();
   }
 
+  get #kind() {
+    return this.getAttribute("kind") || "datasets";
+  }
+
   #draft() {
     const name = crypto.randomUUID ? crypto.randomUUID() : String(Math.random()).slice(2);
-    const batch = new Batch();
+    const batch = new Batch(this.#kind);
     drafts.clear(); // one form at a time
     drafts.set(name, batch);
     this.field.value = name;
@@ -91,7 +100,7 @@ class StudioUploader extends HTMLElement {
     let batch = byDataset.get(id);
     if (batch) return batch;
     const name = new URLSearchParams(location.search).get("draft");
-    batch = drafts.get(name) || new Batch();
+    batch = drafts.get(name) || new Batch(this.#kind);
     batch.goesOn = drafts.delete(name) && batch.items.length > 0;
     batch.isReplacing = this.hasAttribute("replaces");
     byDataset.set(id, batch);
@@ -101,7 +110,8 @@ class StudioUploader extends HTMLElement {
 
   #build() {
     this.zone = element("div", "up-zone");
-    this.zone.append(element("strong", "", "Drop recordings here"), element("p", "", "WAV, FLAC, Ogg or MP3: files, folders or one zip. Words and labels come from manifest.csv, manifest.jsonl, metadata.csv, a .txt beside each recording, or a folder for each class."));
+    const [title, text] = TEXTS[this.#kind];
+    this.zone.append(element("strong", "", title), element("p", "", text));
     const pick = element("input");
     const pickFolder = element("input");
     for (const input of [pick, pickFolder]) {
@@ -211,7 +221,7 @@ class StudioUploader extends HTMLElement {
     this.stop.hidden = !batch.isBusy;
     this.go.hidden = !batch.datasetId || batch.isBusy || batch.isProcessing || ready === 0;
     this.go.disabled = Boolean(batch.isStarting);
-    this.go.textContent = batch.isStarting ? "Looking at them …" : `Process ${files(ready)}`;
+    this.go.textContent = batch.isStarting ? "Looking at them …" : `${this.#kind === "models" ? "Check" : "Process"} ${files(ready)}`;
     const spoken = batch.datasetId && n && !batch.isBusy ? `${files(ready)} received` : "";
     if (this.live.textContent !== spoken) this.live.textContent = spoken;
   }

@@ -1,8 +1,6 @@
 """REST: datasets, the files sent to them, and their clips."""
 
 import asyncio
-import re
-from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,16 +8,15 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session
-from starlette.requests import ClientDisconnect
 
 from qlora_studio.api.clips import ClipPage, ClipPublic
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Filter, Page
-from qlora_studio.api.problems import problem
+from qlora_studio.api.receiving import receive_file_into
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split, Task
 from qlora_studio.contracts.spec import Strict
-from qlora_studio.core.errors import InvalidInput, TooLarge
+from qlora_studio.core.errors import TooLarge
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
 from qlora_studio.db.models import Dataset, User
@@ -29,10 +26,6 @@ from qlora_studio.services import clips, dataset_sources, datasets, mapping_prev
 from qlora_studio.services.datasets import DatasetCreate, DatasetUpdate
 
 router = APIRouter(tags=["Datasets"])
-
-WRITE_BYTES = 4 << 20  # written to disk at a time, so that memory stays flat
-IDLE_LIMIT_S = 60.0
-_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
 class DatasetPublic(BaseModel):
@@ -204,25 +197,7 @@ async def receive_file(dataset_id: str, filename: str, request: Request, user: C
     Answers 201 `{"received": n}` once the bytes are on disk; 409 with `received` if a piece begins elsewhere.
     """
     room = await asyncio.to_thread(_check_room, user, dataset_id)
-    start, size = _announced(request)
-    receiver = staging.Receiver(
-        dataset_id,
-        clean_name(filename),
-        start=start,
-        size=size,
-        max_bytes=min(get_settings().max_file_bytes, start + room),
-    )
-    try:
-        return await _receive(receiver, request)
-    except staging.OffsetMismatch as mismatch:
-        body = {"type": "about:blank", "title": mismatch.title, "status": 409, "detail": mismatch.message}
-        return JSONResponse(
-            {**body, "errors": [], "received": mismatch.received}, 409, media_type="application/problem+json"
-        )
-    except TimeoutError:
-        return problem(408, "Too slow", f"Nothing came for {IDLE_LIMIT_S:.0f} s. What was received is kept.")
-    except ClientDisconnect:
-        return Response(status_code=499)  # nobody is there to read it
+    return await receive_file_into(dataset_id, clean_name(filename), room=room, request=request)
 
 
 @router.delete("/datasets/{dataset_id}/files/{filename:path}", status_code=204)
@@ -232,40 +207,6 @@ def forget_file(dataset_id: str, filename: str, user: CurrentTrainer) -> Respons
         datasets.prepare_upload(session, actor=user, dataset_id=dataset_id)
     staging.forget(dataset_id, clean_name(filename))
     return Response(status_code=204)
-
-
-async def _receive(receiver: staging.Receiver, request: Request) -> Response:
-    """Write a body as it comes: some pieces go to the disk while the next ones arrive."""
-    pieces: list[bytes] = []
-    n_bytes = 0
-    await asyncio.to_thread(receiver.__enter__)
-    writing = asyncio.create_task(asyncio.sleep(0))
-    try:
-        async with asyncio.timeout(IDLE_LIMIT_S) as patience, aclosing(request.stream()) as stream:
-            async for piece in stream:
-                pieces.append(piece)
-                n_bytes += len(piece)
-                if n_bytes >= WRITE_BYTES:
-                    await writing
-                    writing = asyncio.create_task(asyncio.to_thread(_write, receiver, pieces))
-                    pieces, n_bytes = [], 0
-                patience.reschedule(asyncio.get_running_loop().time() + IDLE_LIMIT_S)
-        await writing
-        await asyncio.to_thread(_write, receiver, pieces)
-        received = await asyncio.to_thread(receiver.finish)
-    except (ClientDisconnect, TimeoutError):
-        await writing
-        await asyncio.to_thread(_write, receiver, pieces)
-        raise
-    finally:
-        await asyncio.gather(writing, return_exceptions=True)
-        receiver.__exit__(None, None, None)
-    return JSONResponse({"received": received}, 201)
-
-
-def _write(receiver: staging.Receiver, pieces: list[bytes]) -> None:
-    for piece in pieces:
-        receiver.write(piece)
 
 
 def _check_room(user: User, dataset_id: str) -> int:
@@ -280,21 +221,3 @@ def _check_room(user: User, dataset_id: str) -> int:
     if n_files >= settings.max_archive_entries:
         raise TooLarge(f"The dataset has reached the limit of {settings.max_archive_entries:,} files.")
     return room
-
-
-def _announced(request: Request) -> tuple[int, int | None]:
-    """Where the body begins in the file, and the whole file's size if it is told."""
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise InvalidInput("Send the bytes as they are, without Content-Encoding.")
-    length = request.headers.get("content-length")
-    given = request.headers.get("content-range")
-    if given is None:
-        return 0, int(length) if length is not None else None
-    match = _RANGE.fullmatch(given.strip())
-    message = "Content-Range must be: bytes first-last/total, with first <= last < total."
-    if match is None:
-        raise InvalidInput(message, fields={"Content-Range": message})
-    first, last, total = (int(part) for part in match.groups())
-    if not first <= last < total or (length is not None and int(length) != last - first + 1):
-        raise InvalidInput(message, fields={"Content-Range": message})
-    return first, total

@@ -1,6 +1,7 @@
-"""Base models: register by Hub id or path, list, look, edit, check again, delete."""
+"""Base models: register by Hub id, path or upload, list, look, edit, check again, delete."""
 
-from typing import Annotated
+import asyncio
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -8,10 +9,14 @@ from sqlmodel import Session
 
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Filter, Page
+from qlora_studio.api.receiving import receive_file_into
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.db import engine as db
-from qlora_studio.services import models
+from qlora_studio.db.models import User
+from qlora_studio.ingest import staging
+from qlora_studio.ingest.names import clean_name
+from qlora_studio.services import model_uploads, models
 from qlora_studio.services.model_schemas import ModelCreate, ModelPublic, ModelUpdate
 
 router = APIRouter(tags=["Models"])
@@ -40,7 +45,10 @@ def list_models(user: CurrentUser, wanted: Annotated[ModelFilter, Query()]) -> M
 def create_model(
     body: ModelCreate, user: CurrentTrainer, request: Request, key: IdempotencyHeader = None
 ) -> JSONResponse:
-    """Register a model. A path is checked at once (422 says why not); a Hub model begins to download."""
+    """Register a model. A path is checked at once (422 says why not); a Hub model begins to download.
+
+    With the source `upload` it awaits files: send them one by one, then ask for the check.
+    """
 
     def create(session: Session) -> ModelPublic:
         return ModelPublic.of(models.register(session, actor=user, data=body))
@@ -64,9 +72,43 @@ def update_model(model_id: str, body: ModelUpdate, user: CurrentTrainer) -> Mode
 
 @router.post("/models/{model_id}/check", status_code=202)
 def check_model(model_id: str, user: CurrentTrainer) -> ModelPublic:
-    """Check the files again; a failed download is tried again. 409 if a ready model's files have changed."""
+    """Check what was uploaded, or check again; a failed download is tried again. 409: files have changed."""
     with db.write() as session:
         return ModelPublic.of(models.recheck(session, actor=user, model_id=model_id))
+
+
+@router.get("/models/{model_id}/files")
+def list_files(model_id: str, user: CurrentUser) -> dict[str, Any]:
+    """List the files received so far, to go on with an upload."""
+    with db.read() as session:
+        models.get_model(session, actor=user, model_id=model_id)
+    items = [staging.as_json(item) for item in staging.list_received(model_id)]
+    return {"items": items, "total": len(items)}
+
+
+@router.put("/models/{model_id}/files/{filename:path}", status_code=201)
+async def receive_file(model_id: str, filename: str, request: Request, user: CurrentTrainer) -> Response:
+    """Take a file's raw bytes. With `Content-Range: bytes a-b/n` go on where `received` says it stopped.
+
+    JSON, safetensors, merges.txt and README.md are taken; 422 says why another is not. Answers 201
+    `{"received": n}` once the bytes are on disk. Then ask for the check.
+    """
+    room = await asyncio.to_thread(_check_room, user, model_id)
+    name = model_uploads.check_name(filename)
+    return await receive_file_into(model_id, name, room=room, request=request)
+
+
+@router.delete("/models/{model_id}/files/{filename:path}", status_code=204)
+def forget_file(model_id: str, filename: str, user: CurrentTrainer) -> Response:
+    """Take back a file that was sent, or partly sent, before it is checked."""
+    _check_room(user, model_id)
+    staging.forget(model_id, clean_name(filename))
+    return Response(status_code=204)
+
+
+def _check_room(user: User, model_id: str) -> int:
+    with db.read() as session:
+        return models.prepare_upload(session, actor=user, model_id=model_id)
 
 
 @router.delete("/models/{model_id}", status_code=204)

@@ -16,13 +16,17 @@ class _StudioUploader(CustomElement):
     on_review: rx.EventHandler[rx.event.no_args_event_spec]
 
 
-def uploader(dataset_id: Any = "", *, replaces: bool = False, on_review: Any = None) -> rx.Component:
-    """Send files to a dataset. Without an id, gather them in a form; its hidden field `draft` names the batch.
+def uploader(
+    owner_id: Any = "", *, kind: str = "datasets", replaces: bool = False, on_review: Any = None
+) -> rx.Component:
+    """Send files to a dataset or a model. Without an id, gather them in a form: `draft` there names the batch.
 
     Args:
+        kind: what the id is of, "datasets" or "models".
         replaces: the files that were sent earlier were found wanting, so that chosen ones are sent in any case.
-        on_review: called when all is sent and there are columns to look at; else taking in starts by itself.
+        on_review: called when all is sent and there are columns to look at (else taking in starts by itself), and
+            when a model's check has begun.
     """
-    attributes = {"dataset-id": dataset_id, **({"replaces": "true"} if replaces else {})}
+    attributes = {"dataset-id": owner_id, "kind": kind, **({"replaces": "true"} if replaces else {})}
     events = {} if on_review is None else {"on_review": on_review}
     return _StudioUploader.create(custom_attrs=attributes, **events)

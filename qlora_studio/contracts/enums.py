@@ -46,6 +46,7 @@ class Split(StrEnum):
 
 
 class ModelStatus(StrEnum):
+    AWAITING_FILES = "awaiting_files"
     DOWNLOADING = "downloading"
     CHECKING = "checking"
     READY = "ready"

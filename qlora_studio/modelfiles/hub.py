@@ -19,11 +19,10 @@ from typing import Any
 
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.core.hub import check_repo_id, check_revision, explain, patiently
+from qlora_studio.modelfiles.names import is_wanted
 from qlora_studio.modelfiles.refusal import ModelRefused
 from qlora_studio.storage.atomic import write_text
 
-_WANTED_ENDINGS = (".json", ".safetensors")
-_WANTED_NAMES = ("merges.txt", "README.md")
 HELD_ELSEWHERE = 3  # the exit code when another process downloads into the same folder
 _POLL_S = 0.5
 
@@ -67,10 +66,10 @@ def _download(repo_id: str, revision: str, folder: Path) -> str:
     options: dict[str, Any] = {"repo_id": repo_id, "revision": commit, "local_dir": files, "token": False}
     patiently(lambda: hf_hub_download(filename="config.json", **options))
     _refuse_config(files)
-    total = sum(size for name, size in listed.items() if _is_wanted(name))
+    total = sum(size for name, size in listed.items() if is_wanted(name))
     _refuse_full_disk(files, total)
     threading.Thread(target=_report_progress, args=(folder, total), daemon=True).start()
-    for name in sorted(filter(_is_wanted, listed)):
+    for name in sorted(filter(is_wanted, listed)):
         patiently(partial(hf_hub_download, filename=name, **options))
         if (files / name).stat().st_size != listed[name]:
             raise ModelRefused(f"{name} arrived incomplete. Try again.")
@@ -105,10 +104,6 @@ def _refuse_full_disk(files: Path, total: int) -> None:
         raise ModelRefused(
             f"The disk is too full: the model takes {total / 1e9:.1f} GB and {free / 1e9:.1f} GB are free."
         )
-
-
-def _is_wanted(name: str) -> bool:
-    return "/" not in name and (name.endswith(_WANTED_ENDINGS) or name in _WANTED_NAMES)
 
 
 def _report_progress(folder: Path, total: int) -> None:

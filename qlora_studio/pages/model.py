@@ -8,6 +8,7 @@ from qlora_studio.components.resources import edit_dialogs, header_actions, page
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import progress_bar, status_badge
 from qlora_studio.components.surfaces import card, grid, notice, stat_card
+from qlora_studio.components.uploader import uploader
 from qlora_studio.pages.model_try import try_card
 from qlora_studio.pages.models import DELETED_WITH_IT
 from qlora_studio.state.model import ModelState
@@ -41,6 +42,7 @@ def _loaded() -> rx.Component:
             shown.status,
             ("downloading", _downloading()),
             ("checking", _checking()),
+            ("awaiting_files", _upload("Files")),
             ("error", _failed()),
             _card(),
         ),
@@ -71,7 +73,24 @@ def _checking() -> rx.Component:
 def _failed() -> rx.Component:
     again = button("Try again", icon="rotate-cw", size="sm", on_click=ModelState.try_again)
     action = rx.cond(ModelState.model.can_retry, again, rx.fragment())
-    return notice(ModelState.model.error, tone="danger", icon="shield-x", action=action)
+    return rx.fragment(
+        notice(ModelState.model.error, tone="danger", icon="shield-x", action=action),
+        rx.cond(
+            ModelState.model.is_upload,
+            rx.el.div(_upload("Send other files", replaces=True), class_name="mt-4"),
+            rx.fragment(),
+        ),
+    )
+
+
+def _upload(title: str, *, replaces: bool = False) -> rx.Component:
+    files = uploader(
+        ModelState.model.id,
+        kind="models",
+        replaces=replaces,
+        on_review=[ModelState.load, ModelState.watch],
+    )
+    return card(files, title=title, description="They are checked when all are here.", key=title)
 
 
 def _card() -> rx.Component:

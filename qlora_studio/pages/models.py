@@ -11,6 +11,7 @@ from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import badge, progress_bar, status_badge
 from qlora_studio.components.surfaces import card, notice, page_header
 from qlora_studio.components.tables import Column, data_table, name_cell
+from qlora_studio.components.uploader import uploader
 from qlora_studio.contracts.metrics import DECIDING
 from qlora_studio.state.datasets import TASK_LABELS
 from qlora_studio.state.model_form import ModelFormState
@@ -20,6 +21,7 @@ from qlora_studio.state.models import ModelsState
 DELETED_WITH_IT = "The studio's copy is removed; a folder it was registered from stays. This can't be undone."
 _STATUSES = [
     ("ready", "Ready"),
+    ("awaiting_files", "Awaiting files"),
     ("downloading", "Downloading"),
     ("checking", "Checking"),
     ("error", "Error"),
@@ -112,6 +114,7 @@ def new_model() -> rx.Component:
                         state.source,
                         ("hub", "Download and check"),
                         ("path", "Check and add"),
+                        ("upload", "Upload and check"),
                         "Add the starter model",
                     ),
                     variant="primary",
@@ -143,10 +146,13 @@ def _source() -> rx.Component:
         rx.el.div(
             choice("hub", "Hugging Face", "A public model, by its id.", "cloud-download"),
             choice("path", "Server folder", "A folder that the server can read.", "folder-open"),
+            choice("upload", "Upload", "Files from this computer.", "upload"),
             choice("starter", "Starter model", "Small, comes with the studio.", "sparkles"),
-            class_name="grid grid-cols-1 sm:grid-cols-3 gap-3 mb-4",
+            class_name="grid grid-cols-1 sm:grid-cols-2 xl:grid-cols-4 gap-3 mb-4",
         ),
-        rx.match(state.source, ("hub", _hub()), ("path", _path()), _starter()),
+        # Hidden rather than taken away: what was gathered in it outlives a look at the others.
+        rx.el.div(uploader(kind="models"), class_name=rx.cond(state.source == "upload", "", "hidden")),
+        rx.match(state.source, ("hub", _hub()), ("path", _path()), ("upload", rx.fragment()), _starter()),
         rx.cond(
             state.source == "starter", rx.fragment(), rx.el.div(_type(), class_name="mt-4 sm:w-1/2 sm:pr-2.5")
         ),

@@ -26,9 +26,12 @@ from qlora_studio.core.errors import StorageFull, StudioError
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.model import BaseAudioModel
+from qlora_studio.ingest import staging
+from qlora_studio.ingest.names import staged_name
 from qlora_studio.modelfiles.check import CheckedModel, check_folder
 from qlora_studio.modelfiles.configs import SpectrogramConfig, WaveformConfig
 from qlora_studio.modelfiles.hub import HELD_ELSEWHERE
+from qlora_studio.modelfiles.names import is_wanted
 from qlora_studio.modelfiles.prepare import Placement, content_hash, prepare_folder, take_fingerprints
 from qlora_studio.modelfiles.roots import resolve_folder
 from qlora_studio.modelfiles.sound_configs import MusicgenConfig
@@ -181,12 +184,14 @@ def run(model_id: str) -> None:
     try:
         if model.status == ModelStatus.DOWNLOADING:
             intake = _download(model)
+        elif model.source.get("kind") == "upload":
+            intake = _take_in_upload(model)
         else:
             roots = get_settings().model_root_paths
             folder = resolve_folder(str(model.source.get("path", "")), roots)
             intake = take_in(folder, model_id, placement="link", roots=roots, task=model.task)
-        if intake is not None:
-            _update(model_id, lambda row: fill_in(row, intake))
+        if intake is not None and _update(model_id, lambda row: fill_in(row, intake)):
+            staging.discard(model_id)
     except StudioError as error:
         _fail(model_id, error.message)
     except Exception:
@@ -240,6 +245,20 @@ def _take_in_download(model: BaseAudioModel, folder: Path) -> Intake:
     intake = take_in((folder / "files").resolve(), model.id, placement="move", task=model.task)
     shutil.rmtree(folder, ignore_errors=True)
     return intake
+
+
+def _take_in_upload(model: BaseAudioModel) -> Intake:
+    """Check what was sent and move it to its place; it stays in staging as well until that has worked."""
+    folder = layout.staging_path(model.id) / "named"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        for item in staging.list_received(model.id):
+            if item.is_complete and is_wanted(item.name):  # a second link to the same bytes
+                os.link(staging.files_path(model.id) / staged_name(item.name), folder / item.name)
+        return take_in(folder, model.id, placement="move", task=model.task)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _note_commit(row: BaseAudioModel, commit: str) -> None:

@@ -9,7 +9,7 @@ from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db.models.model import BaseAudioModel
 
-SOURCE_KINDS = ("hub", "path", "starter")
+SOURCE_KINDS = ("hub", "path", "upload", "starter")
 
 
 class HubSource(Strict):
@@ -27,6 +27,12 @@ class PathSource(Strict):
     path: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
+class UploadSource(Strict):
+    """Files that are sent one by one, once the model is registered."""
+
+    kind: Literal["upload"]
+
+
 class StarterSource(Strict):
     """The small model that comes with the studio."""
 
@@ -40,7 +46,7 @@ class ModelCreate(Strict):
     description: Annotated[str, Field(max_length=2000)] = ""
     task: Task | None = None
     architecture: Annotated[str, Field(max_length=120)] = ""
-    source: Annotated[HubSource | PathSource | StarterSource, Field(discriminator="kind")]
+    source: Annotated[HubSource | PathSource | UploadSource | StarterSource, Field(discriminator="kind")]
 
     @model_validator(mode="before")
     @classmethod
@@ -49,8 +55,7 @@ class ModelCreate(Strict):
         if isinstance(source, dict) and source.get("kind") not in SOURCE_KINDS:
             raise ValueError(
                 "A model comes from the Hugging Face Hub (kind “hub”), from a folder on the server (kind "
-                "“path”) "
-                "or is the starter (kind “starter”). Weights can't be uploaded yet."
+                "“path”), is sent by you (kind “upload”) or is the starter (kind “starter”)."
             )
         return value
 

@@ -20,8 +20,14 @@ from qlora_studio.examples import catalog
 from qlora_studio.modelfiles import prepare
 from qlora_studio.modelfiles.check import CheckedModel, check_folder
 from qlora_studio.modelfiles.roots import resolve_folder
-from qlora_studio.services import audit, model_intake
-from qlora_studio.services.model_schemas import ModelCreate, ModelUpdate, PathSource, StarterSource
+from qlora_studio.services import audit, model_intake, model_uploads
+from qlora_studio.services.model_schemas import (
+    ModelCreate,
+    ModelUpdate,
+    PathSource,
+    StarterSource,
+    UploadSource,
+)
 
 HASH_AT_ONCE_BYTES = 512 * 2**20
 _SORTABLE = ("name", "created_at", "n_parameters", "size_bytes", "status", "task", "architecture")
@@ -55,6 +61,8 @@ def register(session: Session, *, actor: User, data: ModelCreate) -> BaseAudioMo
         return add_starter(session, actor=actor)
     if isinstance(data.source, PathSource):
         return _register_path(session, actor, data, data.source)
+    if isinstance(data.source, UploadSource):
+        return _await_files(session, actor, data)
     repo_id, revision = check_repo_id(data.source.repo_id), check_revision(data.source.revision)
     model = BaseAudioModel(
         owner_id=actor.id,
@@ -64,6 +72,19 @@ def register(session: Session, *, actor: User, data: ModelCreate) -> BaseAudioMo
         architecture=data.architecture,
         source={"kind": "hub", "repo_id": repo_id, "revision": revision},
         status=ModelStatus.DOWNLOADING,
+    )
+    return store(session, actor, model)
+
+
+def _await_files(session: Session, actor: User, data: ModelCreate) -> BaseAudioModel:
+    model = BaseAudioModel(
+        owner_id=actor.id,
+        name=data.name or "Uploaded model",
+        description=data.description,
+        task=data.task or Task.SPEECH_TO_TEXT,
+        architecture=data.architecture,
+        source={"kind": "upload"},
+        status=ModelStatus.AWAITING_FILES,
     )
     return store(session, actor, model)
 
@@ -138,7 +159,7 @@ def store(session: Session, actor: User, model: BaseAudioModel) -> BaseAudioMode
         details={"source": model.source.get("kind", "")},
     )
     session.flush()
-    if model.status != ModelStatus.READY:
+    if model.status not in (ModelStatus.READY, ModelStatus.AWAITING_FILES):
         event.listen(session, "after_commit", lambda _session: model_intake.start(model.id), once=True)
     return model
 
@@ -232,15 +253,21 @@ def update_model(session: Session, *, actor: User, model_id: str, data: ModelUpd
 
 
 def recheck(session: Session, *, actor: User, model_id: str) -> BaseAudioModel:
-    """Try a model that ended in error again: download it once more, or check its folder once more.
+    """Try a model that ended in error again: download it once more, or check its files once more.
+
+    Of an upload, the files that were received are checked.
 
     Raises:
         NotFound: not there, or not the actor's.
-        Conflict: it is in use.
+        Conflict: its files have changed, or aren't all here.
     """
     _require_trainer(actor)
     model = get_model(session, actor=actor, model_id=model_id)
     kind = model.source.get("kind")
+    if kind == "upload" and model.status in (ModelStatus.AWAITING_FILES, ModelStatus.ERROR):
+        return model_uploads.start_check(session, model)
+    if model.status is ModelStatus.CHECKING:
+        return model
     if model.status == ModelStatus.READY or kind not in ("hub", "path"):
         prepare.check_unchanged(Path(model.path), model.details.get("files", []), model.content_hash)
         return model
@@ -249,6 +276,19 @@ def recheck(session: Session, *, actor: User, model_id: str) -> BaseAudioModel:
     session.add(model)
     event.listen(session, "after_commit", lambda _session: model_intake.start(model.id), once=True)
     return model
+
+
+def prepare_upload(session: Session, *, actor: User, model_id: str) -> int:
+    """Return how many bytes may be sent to a model now.
+
+    Raises:
+        NotFound: not there, or not the actor's.
+        Conflict: it takes no files, or none any more.
+        TooLarge: the model, or the account, has reached its limit.
+    """
+    _require_trainer(actor)
+    model = get_model(session, actor=actor, model_id=model_id)
+    return model_uploads.check_room(session, actor=actor, model=model)
 
 
 def get_usage(session: Session, *, actor: User, model_id: str) -> ModelUsage:

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 import reflex as rx
 from pydantic import ValidationError
@@ -16,7 +17,7 @@ from qlora_studio.services import models
 from qlora_studio.services.model_schemas import ModelCreate
 from qlora_studio.state.auth import authorized
 
-_KINDS = ("starter", "hub", "path")
+_KINDS = ("starter", "hub", "path", "upload")
 _SENTENCES = {
     "name": "Shorten the name to 120 characters.",
     "description": "Shorten it to 2,000 characters.",
@@ -36,6 +37,7 @@ class ModelFields(TypedDict, total=False):
     repo_id: str | None
     revision: str | None
     path: str | None
+    draft: str | None
 
 
 class ModelFormState(rx.State):
@@ -75,7 +77,8 @@ class ModelFormState(rx.State):
             return
         finally:
             self.is_sending = False
-        yield rx.redirect(f"/models/{model_id}")
+        draft = quote((form.get("draft") or "")[:80]) if self.source == "upload" else ""
+        yield rx.redirect(f"/models/{model_id}" + (f"?draft={draft}" if draft else ""))
 
 
 def _control(field: str) -> str:

@@ -83,6 +83,7 @@ class ModelView:
     error: str = ""
     source: str = ""
     can_retry: bool = False
+    is_upload: bool = False
     parameters: str = ""
     size: str = ""
     four_bit_size: str = ""
@@ -136,6 +137,7 @@ def model_view(model: BaseAudioModel) -> ModelView:
         error=model.error or "",
         source=source_text(model),
         can_retry=model.status is ModelStatus.ERROR and model.source.get("kind") in ("hub", "path"),
+        is_upload=model.source.get("kind") == "upload",
         parameters=formats.parameters(model.n_parameters) if model.n_parameters else "–",
         size=formats.size(model.size_bytes or None),
         four_bit_size=_four_bit_size(model),
@@ -207,6 +209,8 @@ def source_text(model: BaseAudioModel) -> str:
         return f"Hugging Face: {source.get('repo_id', '')}"
     if source.get("kind") == "path":
         return f"Folder: {source.get('path', '')}"
+    if source.get("kind") == "upload":
+        return "Uploaded"
     if source.get("kind") == "merged":
         return "An adapter merged into its base"
     return "Comes with the studio"

@@ -9,8 +9,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlmodel import Session, select
 
-from qlora_studio.api import build_api
-from qlora_studio.api import datasets as datasets_api
+from qlora_studio.api import build_api, receiving
 from qlora_studio.api.security import current_user
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
@@ -178,7 +177,7 @@ def test_a_full_disk_answers_507(client, monkeypatch):
 
 
 def test_a_slow_sender_is_let_go(client, monkeypatch):
-    monkeypatch.setattr(datasets_api, "IDLE_LIMIT_S", 0.05)
+    monkeypatch.setattr(receiving, "IDLE_LIMIT_S", 0.05)
     dataset = create(client)
     status = asyncio.run(_put(client.app, dataset["id"], [b"12345"], stalls=True))
     assert status == 408

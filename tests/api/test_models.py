@@ -67,7 +67,7 @@ def test_an_idempotency_key_makes_one_model(client: TestClient, root: Path) -> N
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"source": {"kind": "upload"}}, ""),
+        ({"source": {"kind": "torrent"}}, ""),
         ({"source": {"kind": "path", "path": "/etc"}}, "source.path"),
         ({"source": {"kind": "path", "path": "~/x"}}, "source.path"),
         ({"source": {"kind": "hub", "repo_id": "; touch x"}}, "source.repo_id"),

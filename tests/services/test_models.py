@@ -71,8 +71,8 @@ def test_task_and_architecture_must_be_what_the_files_say(session: Session, user
 
 
 def test_sources_that_do_not_exist_are_named() -> None:
-    with pytest.raises(ValueError, match="can't be uploaded yet"):
-        ModelCreate.model_validate({"name": "x", "source": {"kind": "upload"}})
+    with pytest.raises(ValueError, match="is sent by you"):
+        ModelCreate.model_validate({"name": "x", "source": {"kind": "torrent"}})
 
 
 def test_raters_and_viewers_cannot_register(session: Session, root: Path) -> None:
