@@ -22,7 +22,7 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
 from qlora_studio.services import inference, trial_clips
 from qlora_studio.services.engine_host import Ticket
-from qlora_studio.services.inference import Classification, Transcription
+from qlora_studio.services.inference import Classification, Diarization, Transcription
 from qlora_studio.services.trial_clips import TrialClip
 
 router = APIRouter(tags=["Inference"])
@@ -55,7 +55,7 @@ _BYTES = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-Result = TypeVar("Result", Transcription, Classification)
+Result = TypeVar("Result", Transcription, Classification, Diarization)
 
 
 class TrialClipPublic(BaseModel):
@@ -102,6 +102,12 @@ async def transcribe(request: Request, user: CurrentUser) -> Transcription:
 async def classify(request: Request, user: CurrentUser) -> Classification:
     """Name a clip's class. A form with `file` (25 MB, ten minutes), `model_id`, `adapter_id`, `strength`."""
     return await _hear(request, user, Task.AUDIO_CLASSIFICATION, inference.classification)
+
+
+@router.post("/diarizations", openapi_extra=_FORM)
+async def diarize(request: Request, user: CurrentUser) -> Diarization:
+    """Say who speaks when. A form with `file` (25 MB, ten minutes), `model_id`, `adapter_id`, `strength`."""
+    return await _hear(request, user, Task.SPEAKER_DIARIZATION, inference.diarization)
 
 
 async def _hear(request: Request, user: User, task: Task, put: Callable[..., Result]) -> Result:

@@ -13,7 +13,7 @@ from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.services import inference, trial_clips
 from qlora_studio.services.engine_host import Ticket
-from qlora_studio.services.inference import Classification, Transcription
+from qlora_studio.services.inference import Classification, Diarization, Transcription
 
 _LOOK_EVERY_S = 0.2
 _MOST_CLASSES = 10
@@ -21,7 +21,7 @@ File = Annotated[Path, typer.Argument(help="A recording: WAV, FLAC, Ogg or MP3, 
 ModelId = Annotated[str, typer.Option("--model", help="The model's id.")]
 AdapterId = Annotated[str, typer.Option("--adapter", help="The id of one of its adapters.")]
 Strength = Annotated[float, typer.Option(help="The share of the adapter that counts, 0 to 2.")]
-Result = TypeVar("Result", Transcription, Classification)
+Result = TypeVar("Result", Transcription, Classification, Diarization)
 
 
 @command
@@ -61,6 +61,25 @@ def classify(
         return
     for item in said.classes[:_MOST_CLASSES]:
         print_line(f"{100 * item.probability:5.1f} %  {item.label}")
+
+
+@command
+def diarize(
+    file: File,
+    *,
+    model: ModelId,
+    adapter: AdapterId = "",
+    strength: Strength = 1.0,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Say who speaks when in a recording, as lines of RTTM."""
+    wish = {"model_id": model, "adapter_id": adapter or None, "strength": strength}
+    said = _hear(file, user, Task.SPEAKER_DIARIZATION, inference.diarization, wish)
+    if as_json:
+        print_json(said)
+    elif said.rttm:
+        print_line(said.rttm)
 
 
 def _hear(file: Path, user: str, task: Task, put: Callable[..., Result], wish: dict[str, Any]) -> Result:

@@ -50,14 +50,23 @@ class EngineRequest(BaseModel):
     device: Literal["auto", "cpu"] = "auto"
 
 
+class SpeakerSegment(BaseModel):
+    """A stretch of speech of one speaker, who has a number for a name; times in seconds."""
+
+    start_s: float
+    duration_s: float
+    speaker: str
+
+
 class Heard(BaseModel):
-    """What one variant made of the clip: a transcript, or every class with its probability.
+    """What one variant made of the clip: a transcript, every class with its probability, or who speaks when.
 
     `run_s` is the time it took without loading, in seconds; `swap_s` what putting the adapter in place took.
     """
 
     text: str | None = None
     classes: list[ClassProbability] | None = None
+    segments: list[SpeakerSegment] | None = None
     run_s: float
     swap_s: float = 0.0
 

@@ -7,10 +7,12 @@ import numpy as np
 
 from qlora_studio.contracts.enums import Task
 from qlora_studio.contracts.events import ClassProbability
+from qlora_studio.contracts.inference import SpeakerSegment
 from qlora_studio.engine.pieces import cut
 from qlora_studio.training.clips import MIN_CLIP_S
 from qlora_studio.training.tasks.base import AudioTask
 from qlora_studio.training.tasks.classification import ClassificationTask
+from qlora_studio.training.tasks.diarization import DiarizationTask
 from qlora_studio.training.tasks.speech import SpeechTask
 
 Said = dict[str, Any]  # fields of `Heard`
@@ -44,6 +46,21 @@ def classify(
     return {"classes": [ClassProbability(label=label, probability=p) for label, p in ranked]}
 
 
+def diarize(
+    task: AudioTask, model: Any, samples: np.ndarray, report: Report, should_stop: ShouldStop
+) -> Said:
+    """Say who speaks when in all of a clip, in windows that overlap."""
+    assert isinstance(task, DiarizationTask)
+    output = task.diarize(model, _long_enough(samples, task), report=report)
+    segments = output.segments or []
+    return {
+        "segments": [
+            SpeakerSegment(start_s=turn.start_s, duration_s=turn.duration_s, speaker=turn.speaker)
+            for turn in segments
+        ]
+    }
+
+
 def _long_enough(samples: np.ndarray, task: AudioTask) -> np.ndarray:
     """Add silence to a clip that is shorter than any that is trained on."""
     missing = round(MIN_CLIP_S * task.sampling_rate) - len(samples)
@@ -53,5 +70,6 @@ def _long_enough(samples: np.ndarray, task: AudioTask) -> np.ndarray:
 ANSWERS: dict[Task, Answer] = {
     Task.SPEECH_TO_TEXT: transcribe,
     Task.AUDIO_CLASSIFICATION: classify,
+    Task.SPEAKER_DIARIZATION: diarize,
 }
 HEARS_BEGINNING = frozenset({Task.AUDIO_CLASSIFICATION})  # of at most `max_clip_s`

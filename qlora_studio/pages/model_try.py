@@ -7,8 +7,10 @@ from qlora_studio.components.details import copy_button
 from qlora_studio.components.forms import select_field, slider_field
 from qlora_studio.components.status import progress_bar
 from qlora_studio.components.surfaces import card, notice
+from qlora_studio.components.timelines import timeline_axis, timeline_line, timeline_speakers
 from qlora_studio.components.trial_clip import trial_clip
 from qlora_studio.state.model_try import ClassRow, ModelTryState, ResultView
+from qlora_studio.state.timelines import AnswerLine
 
 
 def try_card() -> rx.Component:
@@ -29,6 +31,7 @@ def try_card() -> rx.Component:
         description=rx.match(
             state.task,
             ("audio-classification", "Let it hear something, and see what it takes it for."),
+            ("speaker-diarization", "Let it hear people talking, and see who speaks when."),
             "Let it hear something, and read what it made of it.",
         ),
         id="try",
@@ -89,7 +92,12 @@ def _with_adapter() -> rx.Component:
 
 def _actions() -> rx.Component:
     state = ModelTryState
-    again = rx.match(state.task, ("audio-classification", "Classify"), "Transcribe")
+    again = rx.match(
+        state.task,
+        ("audio-classification", "Classify"),
+        ("speaker-diarization", "Tell apart"),
+        "Transcribe",
+    )
     return rx.el.div(
         rx.cond(state.note != "", notice(state.note, icon="hourglass", tone="warning"), rx.fragment()),
         rx.cond(
@@ -151,11 +159,29 @@ def _result(result: ResultView) -> rx.Component:
             rx.el.ul(rx.foreach(result.classes, _class), class_name="list-none p-0 m-0 flex flex-col gap-2"),
             rx.cond(
                 result.is_silent,
-                rx.el.p("It heard no words.", class_name="text-[13px] text-muted-foreground"),
-                rx.el.p(result.text, class_name="leading-6 break-words max-h-80 overflow-y-auto"),
+                rx.el.p(
+                    rx.cond(
+                        ModelTryState.task == "speaker-diarization", "It heard nobody.", "It heard no words."
+                    ),
+                    class_name="text-[13px] text-muted-foreground",
+                ),
+                rx.cond(
+                    result.timeline.speakers.length() > 0,
+                    _timeline(result.timeline),
+                    rx.el.p(result.text, class_name="leading-6 break-words max-h-80 overflow-y-auto"),
+                ),
             ),
         ),
         class_name="rounded-[10px] border border-border p-4",
+    )
+
+
+def _timeline(answer: AnswerLine) -> rx.Component:
+    return rx.el.div(
+        timeline_speakers(answer.speakers),
+        timeline_line(answer.line),
+        timeline_axis(answer.end),
+        class_name="flex flex-col gap-1.5 text-[13px]",
     )
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from pydantic import BaseModel
 from sqlmodel import Session, col, func, select
 
+from qlora_studio.audio.turns import Turn, to_rttm
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, ModelStatus, Task
 from qlora_studio.contracts.events import ClassProbability
-from qlora_studio.contracts.inference import MAX_STRENGTH, EngineAnswer
+from qlora_studio.contracts.inference import MAX_STRENGTH, EngineAnswer, SpeakerSegment
 from qlora_studio.core.errors import Conflict, InvalidInput, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, BaseAudioModel, Job, User
@@ -23,7 +24,7 @@ from qlora_studio.services import adapters, models
 from qlora_studio.services.engine_host import EngineHost, Ticket
 from qlora_studio.services.trial_clips import RATE, TrialClip
 
-HEARING_TASKS = (Task.SPEECH_TO_TEXT, Task.AUDIO_CLASSIFICATION)
+HEARING_TASKS = (Task.SPEECH_TO_TEXT, Task.AUDIO_CLASSIFICATION, Task.SPEAKER_DIARIZATION)
 _DOES = {
     Task.SPEECH_TO_TEXT: "writes down speech",
     Task.AUDIO_CLASSIFICATION: "tells sounds apart",
@@ -78,6 +79,13 @@ class Classification(Answered):
 
     label: str
     classes: list[ClassProbability]
+
+
+class Diarization(Answered):
+    """Who speaks when in a clip, and the same as lines of RTTM."""
+
+    segments: list[SpeakerSegment]
+    rttm: str
 
 
 def _is_training() -> bool:
@@ -140,7 +148,8 @@ def prepare(
     asked = [{"adapter_path": adapter.path, "strength": strength}] if adapter else []
     if adapter is None or with_base:
         if not _is_base_of_use(model):
-            _refuse("adapter_id", "This model has no classes of its own. Choose one of its adapters.")
+            what = "speakers" if model.task is Task.SPEAKER_DIARIZATION else "classes"
+            _refuse("adapter_id", f"This model has no {what} of its own. Choose one of its adapters.")
         asked.append({})
     request = {
         "task": model.task,
@@ -164,6 +173,13 @@ def classification(answer: EngineAnswer, ticket: Ticket, **about: object) -> Cla
     """Put an answer of a classifier into words; `about` names what was asked."""
     classes = answer.heard[0].classes or []
     return Classification(**_facts(answer, ticket), **about, label=classes[0].label, classes=classes)
+
+
+def diarization(answer: EngineAnswer, ticket: Ticket, **about: object) -> Diarization:
+    """Put an answer of a model that tells speakers apart into words; `about` names what was asked."""
+    segments = answer.heard[0].segments or []
+    rttm = to_rttm("recording", (Turn(s.start_s, s.duration_s, s.speaker) for s in segments))
+    return Diarization(**_facts(answer, ticket), **about, segments=segments, rttm=rttm)
 
 
 def _facts(answer: EngineAnswer, ticket: Ticket) -> dict[str, object]:
@@ -190,14 +206,17 @@ def _adapter_of(session: Session, actor: User, model: BaseAudioModel, adapter_id
 
 def _is_base_of_use(model: BaseAudioModel) -> bool:
     """Whether a base says something without an adapter: a classifier needs a head that was trained."""
-    if model.task is not Task.AUDIO_CLASSIFICATION:
+    if model.task is Task.SPEECH_TO_TEXT:
         return True
     try:
         names = [name for header in find_weights(Path(model.path)) for name in header.tensors]
         config = json.loads((Path(model.path) / "config.json").read_text())
     except (OSError, ValueError, ModelRefused):
         return False
-    return any(name.startswith(_OWN_HEAD) for name in names) and bool(config.get("id2label"))
+    has_head = any(name.startswith(_OWN_HEAD) for name in names)
+    if model.task is Task.SPEAKER_DIARIZATION:  # a head for whole clips has a projector before it
+        return has_head and not any(name.startswith("projector.") for name in names)
+    return has_head and bool(config.get("id2label"))
 
 
 def _refuse(field: str, sentence: str) -> None:

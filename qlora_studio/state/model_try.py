@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import reflex as rx
 
+from qlora_studio.audio.turns import Turn
 from qlora_studio.contracts.inference import MAX_STRENGTH, EngineAnswer, Heard
 from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StudioError
 from qlora_studio.db import engine as db
@@ -13,6 +14,7 @@ from qlora_studio.services import inference, trial_clips
 from qlora_studio.services.engine_host import Ticket
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
+from qlora_studio.state.timelines import NO_ANSWER, AnswerLine, answer_line
 from qlora_studio.state.watching import is_tab_open
 
 _LOOK_EVERY_S = 0.15
@@ -38,6 +40,7 @@ class ResultView:
     text: str = ""
     is_silent: bool = False
     classes: list[ClassRow] = field(default_factory=list)
+    timeline: AnswerLine = NO_ANSWER
 
 
 @dataclass(frozen=True)
@@ -241,4 +244,7 @@ def _view(heard: Heard, title: str, detail: str) -> ResultView:
         for item in (heard.classes or [])[:_MOST_CLASSES]
     ]
     text = heard.text or ""
+    if heard.segments is not None:
+        turns = [Turn(s.start_s, s.duration_s, s.speaker) for s in heard.segments]
+        return ResultView(title, detail, timeline=answer_line(turns), is_silent=not turns)
     return ResultView(title, detail, text, is_silent=not text and not rows, classes=rows)

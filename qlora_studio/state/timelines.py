@@ -78,6 +78,30 @@ def timeline_of(reference: str, base: str | None, now: str, *, duration_s: float
     return Timeline(shown, *lines, end=end)
 
 
+@dataclass(frozen=True)
+class AnswerLine:
+    """An answer with nothing to compare it to: its speakers have numbers."""
+
+    speakers: list[Speaker] = field(default_factory=list)
+    line: Line = Line()
+    end: str = ""
+
+
+NO_ANSWER = AnswerLine()
+
+
+def answer_line(turns: Sequence[Turn]) -> AnswerLine:
+    """Return an answer on its own, up to the end of its last turn."""
+    if not turns:
+        return NO_ANSWER
+    names = speakers_of(turns)
+    shown = {name: f"Speaker {index + 1}" for index, name in enumerate(names)}
+    end_s = min(max(turn.end_s for turn in turns), SHOWN_S)
+    line = _line(turns, shown, list(shown.values()), end_s)
+    speakers = [Speaker(name, _colour(index)) for index, name in enumerate(shown.values())]
+    return AnswerLine(speakers, line, formats.duration(end_s))
+
+
 def _line(turns: Sequence[Turn], known: dict[str, str], names: Sequence[str], end_s: float) -> Line:
     """One lane for each speaker of the reference, and one for all that are none of them."""
     within = cut(turns, 0.0, end_s)

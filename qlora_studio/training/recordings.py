@@ -24,11 +24,17 @@ def cut_evenly(clip: ClipItem) -> list[ClipItem]:
 
 def cut_overlapping(clip: ClipItem) -> list[ClipItem]:
     """Windows spread evenly over a recording, each sharing at least `OVERLAP_S` with the next."""
-    rest_s = clip.duration_s - WINDOW_S
+    starts = window_starts(clip.duration_s)
+    return [part(clip, start_s, WINDOW_S) for start_s in starts] if len(starts) > 1 else [clip]
+
+
+def window_starts(duration_s: float) -> list[float]:
+    """Where windows over a recording begin: the first at 0, the last so that it ends with the recording."""
+    rest_s = duration_s - WINDOW_S
     if rest_s <= 0:
-        return [clip]
+        return [0.0]
     n_steps = math.ceil(rest_s / (WINDOW_S - OVERLAP_S))
-    return [part(clip, index * rest_s / n_steps, WINDOW_S) for index in range(n_steps + 1)]
+    return [index * rest_s / n_steps for index in range(n_steps + 1)]
 
 
 def part(clip: ClipItem, start_s: float, duration_s: float) -> ClipItem:

@@ -19,7 +19,7 @@ from qlora_studio.services import inference, model_intake, trial_clips
 from qlora_studio.services.engine_host import EngineHost
 from qlora_studio.storage import layout
 from tests.ingest import sounds
-from tests.modelfiles.build import whisper_folder
+from tests.modelfiles.build import ctc_folder, ctc_tensors, whisper_folder, write_safetensors
 from tests.services.test_engine_host import COMMAND
 
 WAV = sounds.wav(0.5, rate=44_100)
@@ -86,6 +86,34 @@ def test_a_clip_is_written_down_and_nothing_of_it_stays(
     assert (body["model_id"], body["adapter_id"], body["strength"]) == (model.id, adapter.id, 0.5)
     assert body["duration_s"] == pytest.approx(0.5, abs=0.01)
     assert left_files() == []
+
+
+def test_who_speaks_when_needs_a_head_for_it(
+    client: TestClient, session: Session, user: User, tmp_path: Path
+) -> None:
+    def make(number: int, tensors: dict[str, np.ndarray]) -> str:
+        folder = ctc_folder(tmp_path / str(number))
+        write_safetensors(folder / "model.safetensors", ctc_tensors() | tensors)
+        task = Task.SPEAKER_DIARIZATION
+        made = BaseAudioModel(id=f"mod_00000000001{number}", owner_id=user.id, name="m", task=task)
+        intake = model_intake.take_in(folder, made.id, placement="copy", task=task)
+        model_intake.fill_in(made, intake)
+        session.add(made)
+        session.commit()
+        return made.id
+
+    def diarize(model_id: str):
+        return client.post("/diarizations", files={"file": ("a.wav", WAV)}, data={"model_id": model_id})
+
+    head = {"classifier.weight": np.zeros((2, 32), dtype=np.float32)}
+    pooled = head | {"projector.weight": np.zeros((32, 32), dtype=np.float32)}
+    for without in (make(1, {}), make(2, pooled)):
+        answer = diarize(without)
+        assert answer.status_code == 422
+        assert "no speakers of its own" in answer.json()["detail"]
+    body = diarize(make(3, head)).json()
+    assert body["segments"] == [{"start_s": 0.1, "duration_s": 0.3, "speaker": "speaker_2"}]
+    assert body["rttm"] == "SPEAKER recording 1 0.100 0.300 <NA> <NA> speaker_2 <NA> <NA>"
 
 
 def test_wrong_fields_are_named(client: TestClient, model: BaseAudioModel) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from qlora_studio.audio.turns import Turn
 from qlora_studio.contracts.enums import Task
 from qlora_studio.engine import adapter_files
 from qlora_studio.engine.answers import ANSWERS
@@ -15,7 +16,7 @@ from qlora_studio.engine.refusals import Refused
 from qlora_studio.engine.warm import KEPT_ADAPTERS, BaseKey, WarmModel
 from qlora_studio.training.failures import ModelNotUsable
 from tests.engine import adapters
-from tests.training import tiny, tones
+from tests.training import tiny, tones, voices
 
 # The library deprecates a name that it uses itself; the engine's log may have it.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -170,3 +171,27 @@ def test_classes_are_those_of_the_adapter_and_then_the_models_own_again(tmp_path
             assert torch.equal(_logits(warm, tmp_path / name), _heard_by(task, model))
         assert warm.task.classes == sorted(labels[name])
     assert torch.equal(_logits(warm, None), alone)
+
+
+def test_speakers_are_told_apart_by_adapters_for_as_many_as_each_knows(
+    tmp_path: Path, ctc: tuple[Path, Path]
+) -> None:
+    rng = np.random.default_rng(0)
+    long = (0.3 * rng.standard_normal(31 * tiny.RATE)).astype(np.float32)
+    paths = []
+    for n_speakers in (2, 3):
+        folder = tmp_path / str(n_speakers)
+        said = [Turn(0.2 * index, 0.4, f"s{index}") for index in range(n_speakers)]
+        clip = voices.write_recording(folder, "a", said, 1.5)
+        listing = tones.write_listing(folder / "clips.jsonl", [clip])
+        paths.append(folder / "adapter")
+        adapters.make_adapter(voices.make_spec(folder, ctc[0], listing), paths[-1], seed=n_speakers)
+    warm = _warm(ctc[0], Task.SPEAKER_DIARIZATION)
+    answer = ANSWERS[Task.SPEAKER_DIARIZATION]
+    progress: list[float] = []
+    for path, n_speakers in ((paths[0], 2), (paths[1], 3), (paths[0], 2)):
+        with warm.using(adapter_files.read(path), 1.0) as model, torch.inference_mode():
+            assert warm.task.diarize(model, long).activity.shape == (1549, n_speakers)
+            said = answer(warm.task, model, long, progress.append, lambda: False)["segments"]
+        assert all(segment.start_s + segment.duration_s <= 31.0 for segment in said)
+    assert progress == [0.0, 0.5] * 3

@@ -25,7 +25,10 @@ def answer(request: dict) -> None:
         cancelled.clear()
         say({"id": number, "is_cancelled": True})
         return
-    heard = [{"text": f"{os.getpid()}", "run_s": 0.1} for _ in request["variants"]]
+    said: dict = {"text": f"{os.getpid()}"}
+    if request["task"] == "speaker-diarization":
+        said = {"segments": [{"start_s": 0.1, "duration_s": 0.3, "speaker": "speaker_2"}]}
+    heard = [{**said, "run_s": 0.1} for _ in request["variants"]]
     say({"id": number, "answer": {"heard": heard, "device": what, "heard_s": 1.0}})
 
 

@@ -14,6 +14,7 @@ from qlora_studio.services.forecast import (
     count_steps,
     count_trainable,
     forecast_job,
+    read_clip_stats,
 )
 
 CLIPS = ClipStats(n_train=402, n_validation=120, mean_s=2.0, longest_s=12.0)
@@ -168,3 +169,18 @@ def test_this_machine_can_be_looked_at(data_folder: Path) -> None:
     found = forecast_job(spec=spec(), model=whisper_tiny(), dataset=dataset)
     assert found.disk.free_bytes > 0
     assert found.memory.free_bytes is None or found.memory.free_bytes > 0
+
+
+def test_long_recordings_of_speakers_count_as_their_pieces(session: Session, user: User) -> None:
+    dataset = Dataset(owner_id=user.id, name="d", task=Task.SPEAKER_DIARIZATION)
+    session.add(dataset)
+    session.flush()
+    for position, duration_s in enumerate((10.0, 50.0, 20.0, 41.0)):
+        split = "validation" if position == 3 else "train"
+        session.add(
+            Clip(dataset_id=dataset.id, position=position, filename="x", duration_s=duration_s, split=split)
+        )
+    session.flush()
+    found = read_clip_stats(session, dataset)
+    assert (found.n_train, found.n_validation, found.longest_s) == (1 + 3 + 1, 3, 20.0)
+    assert found.mean_s == pytest.approx(121 / 8)

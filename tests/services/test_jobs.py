@@ -141,6 +141,19 @@ def test_clips_without_words_are_left_out_and_said_so(session, user, submit, dat
     assert len((layout.run_path(submit().id) / "clips.jsonl").read_text().splitlines()) == 8
 
 
+def test_speakers_learn_from_segments_and_are_judged_by_the_diarization_error(session, user, dataset, model):
+    dataset.task = model.task = Task.SPEAKER_DIARIZATION
+    clip = session.exec(select(Clip).where(Clip.position == 0)).one()
+    clip.text = None
+    session.add_all([dataset, model, clip])
+    session.commit()
+    check = jobs.validate(session, actor=user, spec=make_spec(dataset, model, evaluation={"metric": "der"}))
+    assert check.warnings[0] == "1 clip is left out: without segments."
+    assert "evaluation.metric" not in check.errors
+    check = jobs.validate(session, actor=user, spec=make_spec(dataset, model, evaluation={"metric": "cer"}))
+    assert check.errors["evaluation.metric"] == "For speaker-diarization choose one of: der, loss."
+
+
 def test_classes_learn_from_labels_and_are_judged_by_accuracy(session, user, dataset, model):
     dataset.task = model.task = Task.AUDIO_CLASSIFICATION
     for clip in session.exec(select(Clip).where(Clip.position != 0)):

@@ -3,7 +3,7 @@
 from qlora_studio.audio.turns import Turn, cut, file_id_of, from_rttm, match_speakers, to_rttm
 from qlora_studio.db.models import JobSample
 from qlora_studio.state.job_rows import sample_row
-from qlora_studio.state.timelines import NOTHING, timeline_of
+from qlora_studio.state.timelines import NO_ANSWER, NOTHING, answer_line, timeline_of
 
 REFERENCE = to_rttm("talk", [Turn(0, 4, "ann"), Turn(3, 5, "bob")])
 ANSWER = to_rttm("talk", [Turn(0.5, 3, "speaker_2"), Turn(4, 4, "speaker_1"), Turn(9, 0.5, "speaker_3")])
@@ -52,3 +52,13 @@ def test_each_speaker_is_matched_once():
     reference = [Turn(0, 10, "ann"), Turn(10, 1, "bob")]
     answer = [Turn(0, 6, "x"), Turn(6, 4.5, "y"), Turn(20, 1, "z")]
     assert match_speakers(reference, answer) == {"x": "ann", "y": "bob"}
+
+
+def test_an_answer_alone_numbers_its_speakers_as_they_are_heard():
+    shown = answer_line([Turn(2, 2, "speaker_1"), Turn(0, 1, "speaker_3")])
+    assert [speaker.name for speaker in shown.speakers] == ["Speaker 1", "Speaker 2"]
+    assert [(bar.left, bar.title) for bar in shown.line.bars] == [
+        ("0.00%", "Speaker 1, 0.0 to 1.0 s"), ("50.00%", "Speaker 2, 2.0 to 4.0 s"),
+    ]  # fmt: skip
+    assert (shown.line.spoken, shown.end) == ("Speaker 1 0.0 to 1.0 s; Speaker 2 2.0 to 4.0 s.", "4.0 s")
+    assert answer_line([]) is NO_ANSWER

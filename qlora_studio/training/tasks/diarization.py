@@ -1,7 +1,7 @@
 """Speaker diarization, frame by frame: Wav2Vec2, WavLM, Wav2Vec2-Conformer, Wav2Vec2-BERT."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class DiarizationTask(AudioTask):
         self.n_speakers = _MIN_SPEAKERS
         self.frame_s = _frame_s(config, self.processor)
         self._own_outputs = heads.outputs_on_disk(model_path)
+        self._own_head: Any = None
         self._dropped: list[tuple[str, str]] = []
 
     def _load_processor(self, model_path: Path) -> Any:
@@ -121,6 +122,27 @@ class DiarizationTask(AudioTask):
         """Permutation-free. The library's own knows one speaker a frame, which is wrong for overlaps."""
         return permutation_free_loss(_logits(model, batch), batch["labels"])
 
+    def diarize(
+        self, model: Any, samples: np.ndarray, *, report: Callable[[float], None] = lambda _: None
+    ) -> Output:
+        """Who speaks when in a recording of any length, without gradients and in evaluation mode.
+
+        Args:
+            samples: float32 (n,), at `sampling_rate`.
+            report: told how far it is, 0 to 1, before each window; what it raises ends the work.
+        """
+        starts = recordings.window_starts(len(samples) / self.sampling_rate)
+        pieces = []
+        for index, start_s in enumerate(starts):
+            report(index / len(starts))
+            features = self.features(samples[round(start_s * self.sampling_rate) :])
+            batch = self.collate([features], [[]])
+            n_frames = batch["labels"].shape[1]
+            batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+            activity = _logits(model, batch)[0, :n_frames].float().sigmoid().cpu().numpy()
+            pieces.append((round(start_s / self.frame_s), activity))
+        return self._answer(recordings.join(pieces))
+
     def predict(self, model: Any, batch: Batch) -> Prediction:
         logits = _logits(model, batch).float()
         loss = float(permutation_free_loss(logits, batch["labels"]))
@@ -137,8 +159,8 @@ class DiarizationTask(AudioTask):
         speaks = median_filter((activity > THRESHOLD).astype(np.uint8), size=(n_frames, 1), mode="constant")
         edges = np.diff(np.pad(speaks.astype(np.int8), ((1, 1), (0, 0))), axis=0)
         segments = [
-            Turn(start * self.frame_s, (end - start) * self.frame_s, f"speaker_{speaker + 1}")
-            for speaker in range(activity.shape[1])
+            Turn(start * self.frame_s, (end - start) * self.frame_s, name)
+            for speaker, name in enumerate(_names(activity.shape[1]))
             for start, end in zip(
                 np.flatnonzero(edges[:, speaker] == 1).tolist(),
                 np.flatnonzero(edges[:, speaker] == -1).tolist(),
@@ -181,9 +203,33 @@ class DiarizationTask(AudioTask):
     def prepare(self, model: Any, clips: ClipSets) -> list[tuple[str, str]]:
         """Give the model a new head, unless its own has as many outputs as there are speakers."""
         if self._has_new_head:
-            heads.replace_head(model, [f"speaker_{index + 1}" for index in range(self.n_speakers)])
+            heads.replace_head(model, _names(self.n_speakers))
         heads.make_steady(model.config, shortest_s=min(clip.duration_s for clip in clips.train))
         return self._dropped
+
+    def wants_other_head(self, metadata: dict[str, Any]) -> bool:
+        return self._own_head is not None and self._wanted(metadata) != self.n_speakers
+
+    def adopt(self, model: Any, metadata: dict[str, Any]) -> None:
+        """Put on a head for the run's speakers, for its adapter to fill; without any, the model's own."""
+        if self._own_head is None:
+            self._own_head, self.n_speakers = getattr(*heads.head_of(model)), model.config.num_labels
+        wanted = self._wanted(metadata)
+        if wanted == self.n_speakers:
+            return
+        if wanted == self._own_head.out_features:
+            setattr(*heads.head_of(model), self._own_head)
+            heads.name_classes(model, _names(wanted))
+        else:
+            heads.replace_head(model, _names(wanted))
+        self.n_speakers = wanted
+
+    def _wanted(self, metadata: dict[str, Any]) -> int:
+        """How many outputs the run had that wrote the metadata; without one, those of the own head."""
+        wanted = metadata.get("n_speakers")
+        if isinstance(wanted, int) and _MIN_SPEAKERS <= wanted <= MAX_SPEAKERS:
+            return wanted
+        return self._own_head.out_features
 
     @property
     def _has_new_head(self) -> bool:
@@ -212,6 +258,10 @@ class DiarizationTask(AudioTask):
 
 def _logits(model: Any, batch: Batch) -> Any:
     return model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+
+
+def _names(n_speakers: int) -> list[str]:
+    return [f"speaker_{index + 1}" for index in range(n_speakers)]
 
 
 def _pairs(targets: Sequence[str], outputs: Sequence[Output]) -> list[diarization_error.Pair]:
