@@ -1,20 +1,33 @@
-"""Adapters: list, look, rename, download, delete."""
+"""Adapters: list, look, take in, rename, download, delete."""
 
+import asyncio
+from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
+from starlette.requests import ClientDisconnect
 
 from qlora_studio.api.jobs import zip_response
 from qlora_studio.api.lists import Filter, Page
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import AdapterStage
+from qlora_studio.core.errors import TooLarge, Unavailable
 from qlora_studio.db import engine as db
-from qlora_studio.services import adapters
+from qlora_studio.db.models import User
+from qlora_studio.services import adapter_imports, adapters
+from qlora_studio.services.adapter_imports import AdapterImport
 from qlora_studio.services.adapters import AdapterPublic, AdapterUpdate
 
 router = APIRouter(tags=["Adapters"])
+_BODY_LIMIT_S = 3600.0
+_ZIP = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 
 
 class AdapterFilter(Filter):
@@ -34,6 +47,47 @@ def list_adapters(user: CurrentUser, wanted: Annotated[AdapterFilter, Query()]) 
     with db.read() as session:
         views, total = adapters.list_adapters(session, actor=user, **wanted.model_dump())
     return AdapterPage.of([AdapterPublic.of(v) for v in views], total, wanted)
+
+
+@router.post("/adapters", status_code=201, openapi_extra=_ZIP)
+async def import_adapter(
+    request: Request, user: CurrentTrainer, form: Annotated[AdapterImport, Query()]
+) -> AdapterPublic:
+    """Take in a LoRA made elsewhere: the raw bytes of a zip of the folder that PEFT saved.
+
+    422 says why it is refused, 413 that it is too large.
+    """
+    await asyncio.to_thread(_require_target, user, form)
+    with adapter_imports.receiving() as path:
+        await _receive(request, path)
+        return await asyncio.to_thread(_take_in, user, path, form)
+
+
+async def _receive(request: Request, path: Path) -> None:
+    limit, n_bytes = adapter_imports.max_bytes(), 0
+    too_large = TooLarge(f"An adapter has at most {limit / 2**20:,.0f} MB.")
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > limit:
+        raise too_large
+    try:
+        with path.open("wb") as file:
+            async with asyncio.timeout(_BODY_LIMIT_S):
+                async for piece in request.stream():
+                    n_bytes += len(piece)
+                    if n_bytes > limit:
+                        raise too_large
+                    await asyncio.to_thread(file.write, piece)
+    except (TimeoutError, ClientDisconnect) as error:
+        raise Unavailable("The adapter did not arrive. Send it again.") from error
+
+
+def _require_target(user: User, form: AdapterImport) -> None:
+    with db.read() as session:
+        adapter_imports.require_target(session, actor=user, form=form)
+
+
+def _take_in(user: User, path: Path, form: AdapterImport) -> AdapterPublic:
+    return AdapterPublic.of(adapter_imports.take_in(actor=user, source=path, form=form))
 
 
 @router.get("/adapters/{adapter_id}")

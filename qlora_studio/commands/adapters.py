@@ -1,4 +1,4 @@
-"""`qlora-studio adapters …`: list, download and merge what jobs have left."""
+"""`qlora-studio adapters …`: list, download, import and merge."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,12 +20,14 @@ from qlora_studio.commands.console import (
 )
 from qlora_studio.commands.jobs import ZipPath, save_new
 from qlora_studio.contracts.metrics import first_of
+from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter
-from qlora_studio.services import adapters, merging
+from qlora_studio.services import adapter_imports, adapters, merging
+from qlora_studio.services.adapter_imports import AdapterImport
 from qlora_studio.services.adapters import AdapterPublic
 
-app = typer.Typer(help="Adapters: list, download, merge.", no_args_is_help=True)
+app = typer.Typer(help="Adapters: list, download, import, merge.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -67,6 +69,32 @@ def download(
     with acting(user) as (session, actor):
         name, pieces = adapters.stream_adapter(session, actor=actor, adapter_id=adapter_id)
         save_new(to or Path(name), pieces, as_json=as_json)
+
+
+@app.command("import")
+@command
+def import_(
+    source: Annotated[Path, typer.Argument(help="A folder that PEFT saved, or a zip of one.")],
+    *,
+    model: Annotated[str, typer.Option(help="Id of the base model it was trained on.")],
+    name: Annotated[str, typer.Option(help="The name to show.")] = "",
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Check an adapter made elsewhere and add it."""
+    if not source.exists():
+        raise InvalidInput(f"There is nothing at {source}.")
+    path = source.resolve()
+    form = AdapterImport(model_id=model, name=name, file_name=path.name[:200])
+    view = adapter_imports.take_in(actor=find_actor(user), source=path, form=form)
+    if as_json:
+        print_json(AdapterPublic.of(view))
+        return
+    origin = view.adapter.origin
+    size = f"LoRA of rank {origin['rank']} on {origin['n_layers']} layers"
+    print_line(f"{view.adapter.id}  {view.adapter.name}: {size}")
+    for left_out in origin["dropped"]:
+        print_line(f"left out: {left_out}")
 
 
 @app.command("merge")

@@ -21,6 +21,7 @@ from qlora_studio.components.tables import (
     row_menu,
 )
 from qlora_studio.pages.adapter_certificate import certificate_card
+from qlora_studio.pages.adapter_import import import_button, import_dialog
 from qlora_studio.pages.adapter_merge import merge_card
 from qlora_studio.state.adapters import AdaptersState, AdapterState
 from qlora_studio.state.merging import MergingState
@@ -34,7 +35,8 @@ def adapters() -> rx.Component:
     """Every adapter, newest first."""
     start = link_button("Start training", href="/training/new", icon="plus", variant="primary")
     return rx.fragment(
-        page_header("Adapters", "Small files that teach a base model your recordings."),
+        page_header("Adapters", "Small files that teach a base model your recordings.", import_button()),
+        import_dialog(),
         data_table(
             AdaptersState,
             rows=AdaptersState.rows,
@@ -185,6 +187,7 @@ def _origin() -> rx.Component:
         ("Size", shown.size),
         ("Made", shown.created),
         ("Base model's hash", shown.base_hash),
+        ("Made elsewhere", shown.origin),
     )
 
 

@@ -63,6 +63,7 @@ class AdapterPublic(BaseModel):
     metrics: dict[str, Any]
     base_metrics: dict[str, Any]
     certificate: dict[str, Any]
+    origin: dict[str, Any]
     stage: AdapterStage
     is_active: bool
     size_bytes: int

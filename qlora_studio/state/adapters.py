@@ -64,6 +64,7 @@ class AdapterPage:
     size: str = ""
     created: str = ""
     base_hash: str = ""
+    origin: str = ""
     download: str = ""
     snippet: str = ""
 
@@ -197,9 +198,23 @@ def adapter_page(view: AdapterView) -> AdapterPage:
         size=formats.size(adapter.size_bytes),
         created=formats.when(adapter.created_at).exact,
         base_hash=adapter.base_model_hash[:12] or "–",
+        origin=_origin_text(adapter),
         download=f"/api/v1/adapters/{adapter.id}/download",
         snippet=adapters.read_example(adapter),
     )
+
+
+def _origin_text(adapter: Adapter) -> str:
+    """Where an imported adapter comes from and what was left out of it; "no" for one that a job has made."""
+    origin = adapter.origin
+    if origin.get("kind") != "imported":
+        return "no"
+    parts = [str(origin.get("file") or "imported"), f"rank {origin.get('rank')}"]
+    if not origin.get("is_base_known"):
+        parts.append(f"says its base is {origin['base_name']}" if origin.get("base_name") else "base unknown")
+    if origin.get("dropped"):
+        parts.append("left out: " + ", ".join(origin["dropped"][:4]))
+    return "; ".join(parts)
 
 
 def metric_rows(view: AdapterView) -> list[MetricRow]:

@@ -142,7 +142,8 @@ class Certifier:
 
         Swapped in both directions, whatever a clip or a target costs by itself cancels out.
         """
-        left = spread(self._clips, N_CLIPS)
+        parts = [part for clip in self._clips for part in self._task.parts(clip)]
+        left = spread(parts, N_CLIPS)
         pairs: list[tuple[ClipItem, ...]] = []
         while left:
             clip = left.pop(0)
