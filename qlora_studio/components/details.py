@@ -91,7 +91,13 @@ def time_text(relative: Any, exact: Any) -> rx.Component:
 
 
 def sparkline(
-    path: Any, *, label: Any, width: int = 120, height: int = 32, tone: str = "var(--chart-1)"
+    path: Any,
+    *,
+    label: Any,
+    width: int = 120,
+    height: int = 32,
+    tone: str = "var(--chart-1)",
+    class_name: str = "max-w-full",
 ) -> rx.Component:
     """A small curve in plain SVG. `path` is what `state.charts.sparkline_path` returns."""
     return rx.el.svg(
@@ -110,5 +116,5 @@ def sparkline(
         height=str(height),
         role="img",
         aria_label=label,
-        class_name="overflow-visible max-w-full",
+        class_name=f"overflow-visible {class_name}",
     )

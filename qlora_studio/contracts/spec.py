@@ -36,14 +36,17 @@ class QLoraSpec(Strict):
 
 
 class OptimizationSpec(Strict):
-    """How the weights move. One of `epochs` and `max_steps` is set; both None means the task's preset."""
+    """How the weights move. One of `epochs` and `max_steps` is set; both None means the task's preset.
+
+    The scheduler `range_test` is no training: the rate climbs to `learning_rate` to find out which to use.
+    """
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     gradient_accumulation: Annotated[int, Field(ge=1, le=1024)] = 1
     epochs: Annotated[float, Field(gt=0, le=10_000)] | None = None
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup", "range_test"] = "linear"
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0

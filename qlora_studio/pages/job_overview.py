@@ -11,12 +11,14 @@ from qlora_studio.components.surfaces import card, grid
 from qlora_studio.pages.job_charts import loss_chart, quality_chart
 from qlora_studio.pages.job_checks import checks_card
 from qlora_studio.pages.job_confusion import confusion_card
+from qlora_studio.pages.job_range_test import range_test_card
 from qlora_studio.state.job import JobState
 
 
 def overview_tab() -> rx.Component:
     """The result first, then how far it is, the two curves that matter, and the facts."""
     return rx.fragment(
+        range_test_card(),
         grid(_headline(), _progress(), columns="lg:grid-cols-2"),
         checks_card(),
         grid(

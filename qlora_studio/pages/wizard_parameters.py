@@ -34,7 +34,11 @@ def parameters_step() -> rx.Component:
                 *(_control(parameter) for parameter in BASIC),
             ),
             rx.cond(state.is_picking_layers, _layers(), rx.fragment()),
-            rx.cond(state.reasons.length() > 0, _reasons(), rx.fragment()),
+            rx.el.div(
+                rx.cond(state.reasons.length() > 0, _reasons(), rx.fragment()),
+                _find_rate(),
+                class_name="mt-5 flex flex-wrap items-start justify-between gap-4",
+            ),
             title="What to learn, and how long",
             actions=_switches(),
         ),
@@ -58,7 +62,23 @@ def _reasons() -> rx.Component:
             rx.foreach(WizardState.reasons, rx.el.li),
             class_name="mt-2 mb-0 pl-4 list-disc text-[13px] text-muted-foreground",
         ),
-        class_name="mt-5",
+    )
+
+
+def _find_rate() -> rx.Component:
+    """A job of its own that tries rates; the draft stays as it is."""
+    return rx.el.div(
+        button(
+            "Find a learning rate",
+            icon="activity",
+            size="sm",
+            loading=WizardState.is_sending,
+            on_click=WizardState.find_rate,
+        ),
+        rx.el.p(
+            "A job of up to 100 steps at rising rates names the one at which the loss falls fastest.",
+            class_name="text-xs text-muted-foreground mt-1.5 max-w-[38ch]",
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session
 
 from qlora_studio.contracts.enums import TrainingType
-from qlora_studio.contracts.spec import TrainSpec
+from qlora_studio.contracts.spec import OptimizationSpec, TrainSpec
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db.models.job import Job, WizardDraft
@@ -20,6 +20,8 @@ from qlora_studio.services.job_checks import parse_spec
 from qlora_studio.services.presets import Preset
 
 N_STEPS = 4
+RANGE_TEST = ", learning rate test"
+RANGE_STEPS, MAX_RATE = 100, 0.1
 _MAX_TEXT = 200
 _MAX_VALUES = 60
 _WHOLE_NUMBERS = frozenset(
@@ -125,8 +127,11 @@ def draft_of_job(job: Job) -> Draft:
     """A new draft with everything as in an earlier job."""
     spec = TrainSpec.model_validate(job.spec)
     targets = spec.qlora.target_modules
+    values = preset_values() | _flatten(spec.model_dump(mode="json"))
+    if is_range_test(spec):
+        values |= _after_range_test(job)
     return Draft(
-        name=f"{job.name} again"[:120],
+        name=job.name.removesuffix(RANGE_TEST) if is_range_test(spec) else f"{job.name} again"[:120],
         dataset_id=spec.dataset_id,
         model_id=spec.model_id,
         step=2,
@@ -134,8 +139,38 @@ def draft_of_job(job: Job) -> Draft:
         is_touched=True,
         is_picking_layers=isinstance(targets, list),
         picked_layers=targets if isinstance(targets, list) else [],
-        values=preset_values() | _flatten(spec.model_dump(mode="json")),
+        values=values,
     )
+
+
+def _after_range_test(job: Job) -> dict[str, str]:
+    """The training that a range test was made for, at the rate that it found."""
+    best = job.report.get("range_test", {}).get("best_rate")
+    usual = OptimizationSpec()
+    return {
+        "optimization.scheduler": usual.scheduler,
+        "optimization.max_steps": "",
+        "optimization.learning_rate": f"{best or usual.learning_rate:g}",
+    }
+
+
+def range_test_of(spec: TrainSpec) -> TrainSpec:
+    """The range test that tells which learning rate suits a job."""
+    optimization = spec.optimization.model_copy(
+        update={
+            "scheduler": "range_test",
+            "learning_rate": MAX_RATE,
+            "epochs": None,
+            "max_steps": RANGE_STEPS,
+        }
+    )
+    name = spec.name[: 120 - len(RANGE_TEST)] + RANGE_TEST
+    return spec.model_copy(update={"name": name, "optimization": optimization})
+
+
+def is_range_test(spec: TrainSpec) -> bool:
+    """Whether a job tries learning rates instead of training."""
+    return spec.optimization.scheduler == "range_test"
 
 
 def build_spec(draft: Draft) -> TrainSpec:

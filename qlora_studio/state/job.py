@@ -18,6 +18,7 @@ from qlora_studio.state.job_curves import Curves
 from qlora_studio.state.job_look import JobLook
 from qlora_studio.state.job_rows import JobPage, LogRow, SampleRow
 from qlora_studio.state.presence import is_connected
+from qlora_studio.state.range_test import RangeView
 
 TABS = ("overview", "charts", "samples", "logs", "config")
 LEVELS = ("", "info", "warning", "error")
@@ -36,6 +37,7 @@ class JobState(DialogState, rx.State):
     curves: Curves = {}
     tail: Curves = {}
     confusion: Confusion = NOTHING
+    range_test: RangeView = RangeView()
     samples: list[SampleRow] = []
     sample_steps: list[list[str]] = []
     sample_step: str = ""
@@ -53,6 +55,7 @@ class JobState(DialogState, rx.State):
         self._read_address()
         if self.job.id != self._shown_id():
             self.is_loading, self.job, self.dialog, self.confusion = True, JobPage(), "", NOTHING
+            self.range_test = RangeView()
             self.curves, self.tail, self.samples, self.log = {}, {}, [], []
         self.load_error = ""
         try:

@@ -13,6 +13,7 @@ from qlora_studio.services.job_schemas import JobView
 from qlora_studio.state.confusion import confusion_of
 from qlora_studio.state.job_curves import CurveFeed
 from qlora_studio.state.job_rows import JobPage, job_page, log_rows, sample_row
+from qlora_studio.state.range_test import range_view
 
 ROW_EVERY_S = 0.4
 LOG_LINES = 400
@@ -83,7 +84,9 @@ class JobLook:
         self.is_over = view.job.status in TERMINAL_STATUSES
         self._page = _page_of(view)
         found: dict[str, Any] = {"job": self._page}
-        return found | {"confusion": confusion_of(view.job.report)} if self.is_over else found
+        report = view.job.report
+        over = {"confusion": confusion_of(report), "range_test": range_view(report)}
+        return found | over if self.is_over else found
 
     def _samples(self) -> dict[str, Any]:
         if self._tab != "samples":

@@ -235,6 +235,21 @@ class WizardState(rx.State):
         self.form_key += "!"
         await self._keep(actor)
 
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def find_rate(self, actor: User):
+        """Queue a job that tries learning rates for this draft, and go to its page."""
+        self.is_sending, self.problem = True, ""
+        yield
+        try:
+            job_id = await asyncio.to_thread(loading.find_rate, actor, self._draft())
+        except InvalidInput as error:
+            self.field_errors, self.problem = error.fields, error.message
+            return
+        finally:
+            self.is_sending = False
+        yield rx.redirect(f"/training/{job_id}")
+
     # -- from step to step
 
     @rx.event

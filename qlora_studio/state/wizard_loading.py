@@ -1,5 +1,6 @@
 """What the wizard reads and writes, in plain functions that run beside the event loop."""
 
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -242,6 +243,18 @@ def launch(actor: User, draft: Draft) -> str:
         if kept is not None and kept.launch_key == draft.launch_key:
             drafts.delete_draft(session, actor=actor)
     return job.id
+
+
+def find_rate(actor: User, draft: Draft) -> str:
+    """Queue a range test of the draft's learning rate and return the job's id; the draft stays.
+
+    Raises:
+        InvalidInput: a parameter is wrong.
+    """
+    spec = drafts.range_test_of(drafts.build_spec(draft))
+    asked = zlib.crc32(spec.model_dump_json().encode())  # another test once a parameter is another
+    with db.write() as session:
+        return jobs.submit(session, actor=actor, spec=spec, launch_key=f"{draft.launch_key}-{asked:x}").id
 
 
 def add_example(actor: User) -> Dataset:

@@ -41,11 +41,15 @@ def _run(spec: WorkerSpec) -> int:
 
 
 def _run_of(spec: WorkerSpec) -> Any:
-    """The class of the run: learning from pairs has its own, and loads trl."""
+    """The class of the run: learning from pairs has its own, which loads trl, and so has trying rates."""
     if spec.train.training_type is TrainingType.PREFERENCE:
         from qlora_studio.training.preference import PreferenceRun
 
         return PreferenceRun
+    if spec.train.optimization.scheduler == "range_test":
+        from qlora_studio.training.range_test import RangeTest
+
+        return RangeTest
     from qlora_studio.training.loop import TrainingRun
 
     return TrainingRun

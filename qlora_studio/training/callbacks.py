@@ -65,7 +65,7 @@ class StepReporter:
         self._step_s = took_s if self._step_s is None else self._step_s + _SMOOTHING * (took_s - self._step_s)
         attempt.heartbeat.step = step
         attempt.events.metric(step, values)
-        self._report_progress(step)
+        self.report_progress(step)
         raise_if_not_a_number(step, values, self._newest_checkpoint_step())
         if attempt.stop.is_requested():
             return True
@@ -79,7 +79,8 @@ class StepReporter:
             self._save(step)
         return self._is_patience_over()
 
-    def _report_progress(self, step: int) -> None:
+    def report_progress(self, step: int) -> None:
+        """Tell how far the run is and how long it may still take."""
         plan = self._plan
         n_left = plan.total_steps - step
         n_evaluations_left = plan.total_steps // plan.eval_every - step // plan.eval_every

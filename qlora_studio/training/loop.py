@@ -55,8 +55,7 @@ class TrainingRun:
         self._batches: deque[tuple[int, float]] = deque()  # clips and seconds of those not yet trained on
 
     def run(self) -> ResultFile:
-        _quieten()
-        self._set_up()
+        self._prepare()
         trainer = self._make_trainer()
         resume = checkpoint.find_newest(self.attempt.checkpoints_path) if self.spec.resume else None
         if resume is not None:
@@ -74,6 +73,10 @@ class TrainingRun:
         return self._finish(self.attempt.heartbeat.step)
 
     # Before the first step
+
+    def _prepare(self) -> None:
+        _quieten()
+        self._set_up()
 
     def _set_up(self) -> None:
         """Model, clips, plan: everything that can refuse the job before time is spent on it."""
@@ -191,13 +194,16 @@ class TrainingRun:
             buckets=LengthBuckets(lengths, optimization.batch_size, seed=optimization.seed)
             if is_bucketed
             else None,
-            after_step=self.reporter.after_step,
+            after_step=self._after_step,
             count_batch=self._count_batch,
             before_epoch=self.variation.set_epoch if self.variation else lambda _: None,
             loss=self.task.loss if self.task.has_own_loss else None,
         )
         self.reporter.trainer = trainer
         return trainer
+
+    def _after_step(self, step: int, values: dict[str, float]) -> bool:
+        return self.reporter.after_step(step, values)
 
     def _collate(self, clips: Sequence[ClipItem]) -> Batch:
         self._batches.append((len(clips), sum(clip.duration_s for clip in clips)))

@@ -51,6 +51,7 @@ class StudioSteps(Trainer):
         self._count_batch = count_batch
         self._before_epoch = before_epoch
         self._resume: checkpoint.Checkpoint | None = None
+        self._share_at: Callable[[int], float] | None = None
         self._last_log: dict[str, float] = {}
         self._step_started = 0.0
         self._n_clips, self._audio_s = 0, 0.0
@@ -68,6 +69,16 @@ class StudioSteps(Trainer):
             collate_fn=self.data_collator,
             pin_memory=self.args.device.type == "cuda",
         )
+
+    def follow_rates(self, share_at: Callable[[int], float]) -> None:
+        """Let the learning rate be `share_at(step)` of its largest, steps counted from 0."""
+        self._share_at = share_at
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        if self._share_at is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self._share_at)  # type: ignore[arg-type]
+        return self.lr_scheduler
 
     def start(self, resume: checkpoint.Checkpoint | None) -> None:
         """Train from the beginning or from a checkpoint to the last step (or until `after_step` says so)."""
@@ -195,7 +206,7 @@ def training_arguments(
         gradient_accumulation_steps=spec.gradient_accumulation,
         max_steps=total_steps,
         learning_rate=spec.learning_rate,
-        lr_scheduler_type=spec.scheduler,
+        lr_scheduler_type="constant" if spec.scheduler == "range_test" else spec.scheduler,
         warmup_steps=warmup_steps(spec, total_steps),
         weight_decay=spec.weight_decay,
         max_grad_norm=spec.max_grad_norm,
@@ -218,7 +229,7 @@ def training_arguments(
 
 def warmup_steps(spec: OptimizationSpec, total_steps: int) -> int:
     """Steps until the full learning rate; plain "constant" has none by its nature."""
-    return 0 if spec.scheduler == "constant" else math.ceil(spec.warmup_ratio * total_steps)
+    return 0 if spec.scheduler in ("constant", "range_test") else math.ceil(spec.warmup_ratio * total_steps)
 
 
 def _is_json(value: Any) -> bool:

@@ -12,7 +12,9 @@ from qlora_studio.services.drafts import (
     delete_draft,
     draft_of_job,
     get_draft,
+    is_range_test,
     preset_values,
+    range_test_of,
     save_draft,
 )
 from qlora_studio.services.presets import preset_for
@@ -149,3 +151,25 @@ def test_bounds_are_said_plainly() -> None:
         "qlora.dropout": "Give less than 1.",
         "optimization.learning_rate": "Give 1 or less.",
     }
+
+
+def test_a_range_test_keeps_everything_but_how_the_rate_moves() -> None:
+    spec = build_spec(full(qlora__rank="4", optimization__batch_size="2"))
+    test = range_test_of(spec)
+    assert is_range_test(test)
+    assert not is_range_test(spec)
+    assert (test.qlora, test.optimization.batch_size) == (spec.qlora, 2)
+    assert (test.optimization.epochs, test.optimization.max_steps) == (None, 100)
+    assert len(range_test_of(spec.model_copy(update={"name": "n" * 120})).name) <= 120
+
+
+def test_a_range_test_is_cloned_into_the_training_at_its_rate() -> None:
+    test = range_test_of(build_spec(full(qlora__rank="4")))
+    job = Job(
+        name=test.name, owner_id="usr_1", dataset_id="ds_1", model_id="mod_1", training_type="qlora",
+        spec=test.model_dump(mode="json"), report={"range_test": {"best_rate": 0.0007}},
+    )  # fmt: skip
+    spec = build_spec(draft_of_job(job).model_copy(update={"dataset_id": "ds_1"}))
+    assert (spec.name, spec.qlora.rank) == ("first run", 4)
+    assert (spec.optimization.learning_rate, spec.optimization.scheduler) == (0.0007, "linear")
+    assert (spec.optimization.epochs, spec.optimization.max_steps) == (None, None)

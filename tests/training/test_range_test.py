@@ -1,0 +1,62 @@
+"""The learning-rate range test: the rate it names, and a whole test on a tiny model."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from qlora_studio.contracts.enums import ExitReason
+from qlora_studio.contracts.events import ResultFile
+from qlora_studio.training.attempt import run_attempt
+from qlora_studio.training.range_test import Curve, RangeTest
+from tests.training import tiny
+
+
+def _curve(loss_at, n_steps: int = 100) -> Curve:
+    curve = Curve()
+    for step in range(n_steps):
+        rate = 1e-4 * 1_000 ** (step / (n_steps - 1))
+        curve.add(rate, loss_at(rate))
+        if curve.has_diverged:
+            break
+    return curve
+
+
+def _valley(rate: float) -> float:
+    """Falls steepest at about 1e-3, is lowest at about 6e-3, and explodes after that."""
+    return 3 - 2 / (1 + (1e-3 / rate) ** 3) + 50 * rate**1.5 * (rate > 6e-3)
+
+
+def test_the_rate_is_where_the_loss_falls_steepest() -> None:
+    curve = _curve(_valley)
+    best = curve.best_rate()
+    assert best is not None
+    assert 7e-4 < best < 4e-3, "smoothing comes a little late"
+
+
+def test_it_ends_when_the_loss_explodes() -> None:
+    curve = _curve(lambda rate: 3.0 if rate < 2e-3 else 3.0 * (rate / 2e-3) ** 2)
+    assert curve.has_diverged
+    assert curve.rates[-1] < 0.02
+
+
+def test_a_loss_that_does_not_fall_has_no_rate() -> None:
+    assert _curve(lambda rate: 3.0 + 0.01 * math.sin(1e4 * rate)).best_rate() is None
+
+
+def test_a_whole_test_leaves_a_rate_and_no_adapter(tmp_path: Path, clips_path: Path, ctc_path: Path) -> None:
+    optimization = {"scheduler": "range_test", "learning_rate": 0.1, "max_steps": 20, "mode": "exact"}
+    spec = tiny.make_spec(tmp_path, ctc_path, clips_path, optimization=optimization)
+    tiny.write_spec(spec)
+    run_attempt(spec, lambda attempt: RangeTest(attempt, "cpu").run(), device="cpu", versions={})
+    result = ResultFile.model_validate_json((spec.attempt_path / "result.json").read_text())
+    assert result.reason is ExitReason.OK, result.message
+    assert result.adapter_path is None
+    assert not (spec.run_path / "checkpoints").exists()
+    found = result.extra["range_test"]
+    assert found["rates"][0] == pytest.approx(1e-4)
+    assert found["rates"] == sorted(found["rates"])
+    assert found["best_rate"] is None or 1e-4 <= found["best_rate"] <= 0.1
+    told = [event["values"]["learning_rate"] for event in tiny.read_events(spec, "metric")]
+    assert told == found["rates"]
+    assert not tiny.read_events(spec, "eval")
