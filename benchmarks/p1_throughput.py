@@ -28,7 +28,8 @@ LOSS_TOLERANCE = 1e-5
 RANDOM_MODEL = {"d_model": 192, "n_layers": 2, "ffn": 768}
 
 
-def _example_clips(path: Path, n_clips: int) -> Path:
+def example_clips(path: Path, n_clips: int) -> Path:
+    """Write the first training clips of the embedded dataset as `clips.jsonl`; return its path."""
     root = example_dataset_path()
     with (root / "metadata.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row.get("split", "train") == "train"][:n_clips]
@@ -94,7 +95,7 @@ def main() -> int:
 
 def _compare(arguments: argparse.Namespace, root: Path) -> int:
     model = arguments.model or tiny.make_whisper(root / "model", **RANDOM_MODEL)
-    clips = arguments.clips or _example_clips(root / "clips.jsonl", n_clips=8 * arguments.steps)
+    clips = arguments.clips or example_clips(root / "clips.jsonl", n_clips=8 * arguments.steps)
 
     def spec_of(side: str, mode: str) -> WorkerSpec:
         optimization = {"max_steps": arguments.steps, "batch_size": 8, "learning_rate": 1e-3, "mode": mode}

@@ -28,7 +28,7 @@ class QLoraSpec(Strict):
     rank: Annotated[int, Field(ge=1, le=512)] = 16
     alpha: Annotated[float, Field(gt=0, le=2048)] = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    target_modules: Literal["auto", "attention", "all-linear"] | list[str] = "auto"
+    target_modules: Literal["auto", "attention", "all-linear", "decoder"] | list[str] = "auto"
     bits: Literal[4, 16, 32] = 4
     quant_type: Literal["nf4"] = "nf4"
     double_quant: bool = True

@@ -36,7 +36,7 @@ class LayerCard:
         n_parameters: all of them, tied copies not counted twice.
         linear: the layers that go into 4 bits and can take LoRA.
         n_frozen_parameters: of those that go into 4 bits and take none.
-        presets: the names behind "auto", "attention" and "all-linear".
+        presets: the names behind "auto", "attention", "all-linear", and "decoder" where there is one.
     """
 
     n_parameters: int
@@ -91,9 +91,16 @@ def describe_layers(
     return LayerCard(
         n_parameters=sum(t.n_elements for n, t in tensors.items() if not _is_tied_copy(n, tensors, family)),
         linear=linear,
-        presets={"auto": _auto(family, names, task), "attention": attention, "all-linear": names},
+        presets=_presets(family, names, attention, task),
         n_frozen_parameters=n_frozen,
     )
+
+
+def _presets(family: Family, names: list[str], attention: list[str], task: Task) -> dict[str, list[str]]:
+    auto = _auto(family, names, task)
+    presets = {"auto": auto, "attention": attention, "all-linear": names}
+    has_decoder = family.model_type == "whisper" and task is Task.SPEECH_TO_TEXT
+    return presets | ({"decoder": auto} if has_decoder else {})
 
 
 def _loaded_name(name: str, family: Family) -> str:

@@ -19,7 +19,6 @@ from qlora_studio.state.wizard_fields import ADAPTER, BASIC, EVALUATION, OPTIMIZ
 
 _TYPED_PAUSE_MS = 400
 _TARGETS = "qlora.target_modules"
-_PICK = ("pick", "Pick layers …")
 
 
 def parameters_step() -> rx.Component:
@@ -167,7 +166,7 @@ def _targets(parameter: Parameter) -> rx.Component:
     return select_field(
         parameter.label,
         name=control_id(_TARGETS),
-        options=(*parameter.options, _PICK),
+        options=state.targets,
         value=rx.cond(state.is_picking_layers, "pick", chosen),
         help=help_text,
         error=rx.cond(state.is_picking_layers, "", state.field_errors.get(_TARGETS, "")),

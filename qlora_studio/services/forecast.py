@@ -49,6 +49,7 @@ _WHISPER_WINDOW_S = 30.0
 _LONGEST_S, _LONGEST_SOUND_S = 40.0, 30.0
 _EVALUATIONS = 6
 _INTERIM_CLIPS = 200
+_STANDARD_SHARE, _SHORT_WINDOW_MARGIN_S = 0.15, 1.25  # of Whisper's fast mode, as the worker has them
 _WRITERS = ("whisper", "moonshine")  # pretrained to write: few epochs do
 _FEW_EPOCHS, _EPOCHS = 3.0, 10.0  # where neither epochs nor steps are set, as the worker has them
 _KEPT_CHECKPOINTS = 3
@@ -70,7 +71,8 @@ class _Work:
     """The shape of one training step."""
 
     frames: float  # of the longest clip, into the transformer
-    mean_frames: float
+    mean_frames: float  # of a clip that is trained on
+    look_frames: float  # of a clip that is measured
     tokens: float  # of the mean clip, out of the decoder; 0 without one
     batch_size: int
     reuses_encoder: bool = False
@@ -204,7 +206,7 @@ def count_trainable(spec: TrainSpec, model: BaseAudioModel) -> int:
         for kind in layers["linear"]
         if kind["name"] in names
     )
-    if reuses_encoder(spec, model):
+    if targets == "decoder":
         adapter *= _DECODER_SHARE
     keeps_head = _is_whisper(model) or model.task is Task.TEXT_TO_AUDIO
     head = 0 if keeps_head else _vocabulary(model) * (_width(model) + 1)
@@ -212,8 +214,8 @@ def count_trainable(spec: TrainSpec, model: BaseAudioModel) -> int:
 
 
 def reuses_encoder(spec: TrainSpec, model: BaseAudioModel) -> bool:
-    """Whether the encoder is run once a clip: Whisper in fast mode, where "auto" adapts the decoder only."""
-    is_plain = spec.training_type != TrainingType.PRETRAINING and spec.qlora.target_modules == "auto"
+    """Whether the encoder is run once a clip: Whisper in fast mode with its decoder adapted alone."""
+    is_plain = spec.training_type != TrainingType.PRETRAINING and spec.qlora.target_modules == "decoder"
     return is_plain and _is_whisper(model) and spec.optimization.mode == "fast"
 
 
@@ -229,16 +231,20 @@ def count_steps(spec: TrainSpec, model: BaseAudioModel, n_train: int) -> int:
 
 def _shape(spec: TrainSpec, model: BaseAudioModel, clips: ClipStats) -> _Work:
     rate = float(model.details.get("frames_per_s") or 50)
-    if _is_whisper(model):  # every clip costs the whole window
-        frames = rate * _WHISPER_WINDOW_S
+    if _is_whisper(model):  # every clip costs the whole window, but for most training in fast mode
+        frames = trained = rate * _WHISPER_WINDOW_S
+        if spec.optimization.mode == "fast":
+            short = min(frames, rate * (clips.mean_s + _SHORT_WINDOW_MARGIN_S))
+            trained = _STANDARD_SHARE * frames + (1 - _STANDARD_SHARE) * short
         tokens = max(8.0, clips.mean_s * _TOKENS_PER_S)
-        return _Work(frames, frames, tokens, spec.optimization.batch_size, reuses_encoder(spec, model))
+        n_clips = spec.optimization.batch_size
+        return _Work(frames, trained, frames, tokens, n_clips, reuses_encoder(spec, model))
     if window_s := model.details.get("window_s"):
         frames = rate * float(window_s)
-        return _Work(frames, frames, 0, spec.optimization.batch_size)
+        return _Work(frames, frames, frames, 0, spec.optimization.batch_size)
     longest = _LONGEST_SOUND_S if model.task is Task.TEXT_TO_AUDIO else _LONGEST_S
     frames, mean_frames = (rate * min(s, longest) for s in (clips.longest_s, clips.mean_s))
-    return _Work(frames, mean_frames, 0, spec.optimization.batch_size)
+    return _Work(frames, mean_frames, mean_frames, 0, spec.optimization.batch_size)
 
 
 def _memory(
@@ -284,8 +290,12 @@ def _activation_bytes(spec: TrainSpec, model: BaseAudioModel, work: _Work) -> fl
     return kept + logits + (_CACHE_BYTES if work.reuses_encoder else 0)
 
 
-def _sample_flops(model: BaseAudioModel, work: _Work) -> tuple[float, float]:
-    """Floating-point operations of the forward pass over one clip: of each step, and once for all."""
+def _sample_flops(model: BaseAudioModel, work: _Work, frames: float) -> tuple[float, float]:
+    """Floating-point operations of the forward pass over one clip of so many frames.
+
+    Returns:
+        Those of each step, and those of the frozen encoder's one look at the whole window.
+    """
     n_layers, width = int(model.details.get("n_hidden_layers") or 12), _width(model)
     layers = _layers(model)
     n_linear = float(layers["n_linear_parameters"] - layers.get("n_frozen_parameters", 0))
@@ -293,11 +303,12 @@ def _sample_flops(model: BaseAudioModel, work: _Work) -> tuple[float, float]:
         encoder_share = 0.43  # a decoder layer has a second attention
         n_layers = ceil(n_layers / 2)
         decoder = 2 * work.tokens * (n_linear * (1 - encoder_share) + _vocabulary(model) * width)
-        crossing = n_layers * 4 * width * width * work.mean_frames
-        encoder = 2 * n_linear * encoder_share * work.mean_frames + n_layers * 4 * work.mean_frames**2 * width
+        crossing = n_layers * 4 * width * width * frames
+        heard = work.frames if work.reuses_encoder else frames
+        encoder = 2 * n_linear * encoder_share * heard + n_layers * 4 * heard**2 * width
         return (decoder + crossing, encoder) if work.reuses_encoder else (encoder + decoder + crossing, 0.0)
     convolutions = 0.25 * n_linear
-    return 2 * (n_linear + convolutions) * work.mean_frames + n_layers * 4 * work.mean_frames**2 * width, 0.0
+    return 2 * (n_linear + convolutions) * frames + n_layers * 4 * frames**2 * width, 0.0
 
 
 def _time(
@@ -311,7 +322,8 @@ def _time(
     past_samples_per_s: float | None,
 ) -> TimeForecast:
     flops_per_s = _CUDA_FLOPS if machine.device == "cuda" else _CORE_FLOPS * machine.n_cores
-    forward_s, once_s = (flops / flops_per_s for flops in _sample_flops(model, work))
+    forward_s, once_s = (flops / flops_per_s for flops in _sample_flops(model, work, work.mean_frames))
+    look_s = _sample_flops(model, work, work.look_frames)[0] / flops_per_s * (1.5 if work.tokens else 1.0)
     per_step = spec.optimization.batch_size * spec.optimization.gradient_accumulation
     slowdown = 1.3 if spec.optimization.gradient_checkpointing else 1.0
     sample_s = 3 * forward_s * slowdown + _STEP_OVERHEAD_S / spec.optimization.batch_size
@@ -319,7 +331,6 @@ def _time(
         sample_s = 1 / past_samples_per_s
     n_looks = 2 if spec.evaluation.every_steps is None else max(2, steps // spec.evaluation.every_steps)
     looked_at = min(clips.n_validation, _INTERIM_CLIPS) * max(n_looks, _EVALUATIONS) + 2 * clips.n_validation
-    look_s = sample_s / 3 * (1.5 if work.tokens else 1.0)
     n_clips = clips.n_train + clips.n_validation
     total = _START_S + n_clips * once_s + steps * per_step * sample_s + looked_at * look_s
     spread = 1.3 if past_samples_per_s else 2.5

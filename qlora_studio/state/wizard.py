@@ -39,6 +39,7 @@ class WizardState(rx.State):
     preset_layers: dict[str, str] = {}
     metrics: list[list[str]] = []
     reasons: list[str] = []
+    targets: list[list[str]] = []
     picked_layers: list[str] = []
     is_expert: bool = False
     is_touched: bool = False
@@ -78,6 +79,7 @@ class WizardState(rx.State):
         self.model, self.models = loaded.model, loaded.models
         self.layers, self.preset_layers = loaded.layers, loaded.preset_layers
         self.metrics, self.reasons = loaded.metrics, loaded.reasons
+        self.targets = [*loaded.targets, ["pick", "Pick layers …"]]
         self.name = draft.name or loading.suggest_name(loaded.dataset, loaded.model)
         self.values, self.picked_layers = draft.values, draft.picked_layers
         self.is_expert, self.is_touched = draft.is_expert, draft.is_touched

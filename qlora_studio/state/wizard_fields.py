@@ -60,6 +60,12 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:g}"
 
 
+TARGETS = (
+    ("auto", "Auto"),
+    ("attention", "Attention"),
+    ("all-linear", "All linear layers"),
+    ("decoder", "Decoder only: quicker over many epochs"),
+)
 BASIC = (
     Parameter(
         "qlora.rank",
@@ -72,7 +78,7 @@ BASIC = (
         "Target modules",
         "Which layers carry the adapter. Auto is what was found to work for this family.",
         kind="choice",
-        options=(("auto", "Auto"), ("attention", "Attention"), ("all-linear", "All linear layers")),
+        options=TARGETS,
         is_basic=True,
     ),
     Parameter(

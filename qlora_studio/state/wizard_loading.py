@@ -14,6 +14,7 @@ from qlora_studio.db.models.user import User
 from qlora_studio.services import datasets, drafts, jobs, models, previews
 from qlora_studio.services.drafts import Draft
 from qlora_studio.services.presets import Preset, preset_for
+from qlora_studio.state.wizard_fields import TARGETS
 from qlora_studio.state.wizard_rows import (
     ChoiceRow,
     ClipPreviewRow,
@@ -48,6 +49,7 @@ class Loaded:
     preset_layers: dict[str, str]
     metrics: list[list[str]]
     reasons: list[str]
+    targets: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
             preset_layers=_preset_layers(model),
             metrics=[[key, _metric_label(key)] for key in _deciding(task)],
             reasons=preset.reasons,
+            targets=_targets(model),
         )
 
 
@@ -161,6 +164,12 @@ def _metric_label(key: str) -> str:
 def _preset_layers(model: BaseAudioModel | None) -> dict[str, str]:
     presets = model.details.get("layers", {}).get("presets", {}) if model is not None else {}
     return {name: ", ".join(layers) for name, layers in presets.items()}
+
+
+def _targets(model: BaseAudioModel | None) -> list[list[str]]:
+    """The ways to place the adapter that the model has."""
+    known = _preset_layers(model)
+    return [list(choice) for choice in TARGETS if not known or choice[0] in known]
 
 
 def _dataset_choices(session: Any, actor: User, search: str) -> list[ChoiceRow]:

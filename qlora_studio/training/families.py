@@ -21,7 +21,7 @@ class Family:
         heads: layers kept out of 4 bits; all but a word table's other use are also trained in full.
         attention: last name parts of the attention's linear layers.
         auto: target choice when the user says "auto": the attention names listed, or every linear layer.
-        fast_part: the part of the model that "auto" adapts in fast mode, None for all of it.
+        decoder: the part of the model that "decoder" adapts, as "auto" would; None where it has none.
         is_windowed: whether every clip is put into one window of fixed length.
         frozen: parts that stay as they are, in 4 bits where they can be, and take no adapter.
         trains_head: whether the heads are trained in full; not where they are the base model's own.
@@ -34,7 +34,7 @@ class Family:
     attention: tuple[str, ...]
     auto: tuple[str, ...] | None = None
     untouchable: tuple[str, ...] = ()
-    fast_part: str | None = None
+    decoder: str | None = None
     is_windowed: bool = False
     frozen: tuple[str, ...] = ()
     trains_head: bool = True
@@ -52,7 +52,7 @@ FAMILIES = {
         ("proj_out",),
         _SPLIT_ATTENTION,
         ("q_proj", "v_proj"),
-        fast_part="decoder",
+        decoder="decoder",
         is_windowed=True,
         trains_head=False,
     ),

@@ -10,22 +10,22 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def find_targets(
-    model: "nn.Module", choice: str | list[str], family: Family, *, is_fast: bool = False
-) -> list[str]:
+def find_targets(model: "nn.Module", choice: str | list[str], family: Family) -> list[str]:
     """Return the full names of the layers to adapt.
 
     Args:
-        is_fast: "auto" may leave layers alone that make training slow; explicit choices are kept.
-        choice: "auto", "attention", "all-linear", or names of layers (full, or last parts such as `q_proj`).
+        choice: "auto", "attention", "all-linear", "decoder", or names of layers (full, or last parts such as
+            `q_proj`).
 
     Raises:
         ModelNotUsable: a name fits no linear layer of the model.
     """
     linear = adaptable_layers(model, family)
-    if choice == "auto":
-        if is_fast and family.fast_part:
-            linear = [layer for layer in linear if family.fast_part in layer.split(".")]
+    if choice == "decoder":
+        if not family.decoder:
+            raise ModelNotUsable("This model has no decoder to adapt by itself; choose auto.")
+        linear = [layer for layer in linear if family.decoder in layer.split(".")]
+    if choice in ("auto", "decoder"):
         choice = list(family.auto) if family.auto else "all-linear"
     if choice == "attention" and not family.attention:
         raise ModelNotUsable("This model's attention cannot be adapted; choose auto or all-linear.")
@@ -53,18 +53,15 @@ def _fits(layer: str, name: str) -> bool:
     return layer == name or layer.endswith(f".{name}")
 
 
-def add_adapter(
-    model: "nn.Module", spec: QLoraSpec, family: Family, *, model_name: str, is_fast: bool = False
-) -> Any:
+def add_adapter(model: "nn.Module", spec: QLoraSpec, family: Family, *, model_name: str) -> Any:
     """Freeze the base and put a fresh adapter on it; returns the `PeftModel`.
 
     Args:
         model_name: what `adapter_config.json` calls the base model.
-        is_fast: see `find_targets`.
     """
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    targets = find_targets(model, spec.target_modules, family, is_fast=is_fast)
+    targets = find_targets(model, spec.target_modules, family)
     if spec.bits == 4:
         # Freezes, and raises what stayed in 16 bits to 32. Left to itself it also turns checkpointing on.
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)

@@ -136,9 +136,8 @@ def make_trainable(model: Any, spec: WorkerSpec, family: Family) -> Any:
     """Put an adapter on the model, or leave all of it trainable for pre-training."""
     if spec.train.training_type is TrainingType.PRETRAINING:
         return model
-    is_fast = spec.train.optimization.mode == "fast"
     settings = spec.train.qlora.model_copy(update={"bits": bits_of(spec)})
-    return lora.add_adapter(model, settings, family, model_name=base_name(spec), is_fast=is_fast)
+    return lora.add_adapter(model, settings, family, model_name=base_name(spec))
 
 
 def base_name(spec: WorkerSpec) -> str:

@@ -71,9 +71,12 @@ def test_memory_is_within_a_third_of_what_was_measured() -> None:
 
 def test_speed_is_within_a_factor_of_what_was_measured() -> None:
     fast = forecast({"optimization": {"batch_size": 8, "epochs": 1}})
+    decoder = {"qlora": {"target_modules": "decoder"}, "optimization": {"batch_size": 8, "epochs": 1}}
+    cached = forecast(decoder)
     found = forecast({"optimization": {"batch_size": 8, "epochs": 1, "mode": "exact"}})
-    assert 5 < fast.time.samples_per_s < 20, "the encoder runs once a clip"
-    assert fast.memory.total_bytes < found.memory.total_bytes
+    assert 2 < fast.time.samples_per_s < 9, "most windows are short"
+    assert 9 < cached.time.samples_per_s < 60, "the encoder runs once a clip"
+    assert cached.memory.total_bytes < found.memory.total_bytes
     assert fast.time.total_s < found.time.total_s
     assert 0.5 < found.time.samples_per_s < 2
     assert found.time.low_s < found.time.total_s < found.time.high_s

@@ -151,8 +151,10 @@ def test_a_target_the_model_does_not_have_is_named(ctc_path: Path) -> None:
         lora.find_targets(model, ["q_proj"], families.FAMILIES["wav2vec2-bert"])
 
 
-def test_whisper_fast_adapts_the_decoder_only(tmp_path: Path, clips_path: Path, whisper_path: Path) -> None:
-    _, task, model = _adapted(tmp_path, whisper_path, clips_path)
+def test_whispers_decoder_is_adapted_alone_where_asked(
+    tmp_path: Path, clips_path: Path, whisper_path: Path
+) -> None:
+    _, task, model = _adapted(tmp_path, whisper_path, clips_path, target_modules="decoder")
     adapted = [name for name, p in model.named_parameters() if p.requires_grad]
     assert adapted
     assert all(".decoder." in name for name in adapted)
@@ -165,6 +167,14 @@ def test_whisper_fast_adapts_the_decoder_only(tmp_path: Path, clips_path: Path, 
         reused = model(**batch).logits
     assert "input_features" not in batch
     assert torch.allclose(plain, reused, atol=1e-5)
+
+
+def test_a_model_without_a_decoder_says_so(ctc_path: Path) -> None:
+    from transformers import Wav2Vec2BertForCTC
+
+    model = Wav2Vec2BertForCTC.from_pretrained(ctc_path)
+    with pytest.raises(ModelNotUsable, match="no decoder"):
+        lora.find_targets(model, "decoder", families.FAMILIES["wav2vec2-bert"])
 
 
 def test_an_adapted_encoder_is_not_reused(tmp_path: Path, clips_path: Path, whisper_path: Path) -> None:
