@@ -26,7 +26,7 @@ def range_view(report: Mapping[str, Any]) -> RangeView:
         return RangeView()
     rates, best = found["rates"], found.get("best_rate")
     ends = {"lowest": f"{rates[0]:.0e}", "highest": f"{rates[-1]:.0e}"}
-    path = sparkline_path(found["losses"])
+    path = sparkline_path(found["changes"])
     if best is None:
         return RangeView(
             path, sentence="The loss does not fall at any of these rates. Check texts and labels.", **ends

@@ -2,54 +2,59 @@
 
 The rate climbs exponentially, a step at a time, from a thousandth of the largest to the largest (Smith 2017,
 arXiv:1506.01186). Where the loss falls steepest over the logarithm of the rate is a good rate to train with;
-where it climbs again is too much.
+where it climbs again is too much. Batches differ by more than a step brings, so each one's loss is compared
+with what the untouched model says of the same batch.
 """
 
 import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from qlora_studio.contracts.enums import ExitReason
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.training.callbacks import Plan
 from qlora_studio.training.loop import TrainingRun
+from qlora_studio.training.trainer import StudioSteps
 
 DEFAULT_STEPS = 100
 _SPAN = 1_000.0  # from the smallest to the largest rate
-_SMOOTHING = 0.9
-_DIVERGED = 3.0  # times the fall so far, above the lowest loss
-_MIN_FALL = 0.02  # of the first loss: less is noise
+_SMOOTHING = 0.8
+_WARM = 10  # steps before anything is said of the curve
+_MIN_FALL = 0.02  # of the untouched model's loss: less is noise
 _EVER = 10**9
 
 
 @dataclass
 class Curve:
-    """Rates and smoothed losses (nats), step by step."""
+    """Rates, and by how much the smoothed loss (nats) differs from the untouched model's, step by step."""
 
     rates: list[float] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
+    changes: list[float] = field(default_factory=list)
     _mean: float = 0.0
+    _base: float = 0.0
 
-    def add(self, rate: float, loss: float) -> None:
-        """Add a step; the loss is smoothed exponentially, without the bias of a short past."""
-        self._mean = _SMOOTHING * self._mean + (1 - _SMOOTHING) * loss
+    def add(self, rate: float, loss: float, base: float) -> None:
+        """Add a step; changes are smoothed exponentially, without the bias of a short past."""
+        n_steps = len(self.rates) + 1
+        self._mean = _SMOOTHING * self._mean + (1 - _SMOOTHING) * (loss - base)
+        self._base += (base - self._base) / n_steps
         self.rates.append(rate)
-        self.losses.append(self._mean / (1 - _SMOOTHING ** (len(self.rates))))
+        self.changes.append(self._mean / (1 - _SMOOTHING**n_steps))
 
     @property
     def has_diverged(self) -> bool:
-        """Whether the loss has climbed far above its lowest."""
-        lowest = min(self.losses)
-        fall = max(self.losses[0] - lowest, _MIN_FALL * abs(self.losses[0]))
-        return self.losses[-1] > lowest + _DIVERGED * fall
+        """Whether the loss has climbed above its lowest by as much as the untouched model's loss."""
+        return len(self.rates) > _WARM and self.changes[-1] > min(self.changes) + max(self._base, 1.0)
 
     def best_rate(self) -> float | None:
         """Return the rate of the steepest fall before the lowest loss; None if the loss does not fall."""
-        lowest = min(range(len(self.losses)), key=self.losses.__getitem__)
-        if self.losses[0] - self.losses[lowest] < _MIN_FALL * abs(self.losses[0]):
+        lowest = min(range(len(self.changes)), key=self.changes.__getitem__)
+        width = max(2, len(self.changes) // 10)
+        if -self.changes[lowest] < _MIN_FALL * self._base or lowest < width:
             return None
-        width = max(1, len(self.losses) // 20)
-        falls = {step: (self.losses[step - width] - self.losses[step]) for step in range(width, lowest + 1)}
+        falls = {n: self.changes[n - width] - self.changes[n] for n in range(width, lowest + 1)}
         steepest = max(falls, key=falls.__getitem__)
         return float(f"{self.rates[steepest - width // 2]:.1e}")
 
@@ -60,6 +65,7 @@ class RangeTest(TrainingRun):
     def run(self) -> ResultFile:
         self._prepare()
         self.curve = Curve()
+        self._bases: list[float] = []  # of the batches of this step
         trainer = self._make_trainer()
         trainer.follow_rates(self._share_at)
         self.attempt.phase("training", "Trying learning rates")
@@ -73,6 +79,26 @@ class RangeTest(TrainingRun):
     def _make_evaluator(self) -> None:
         return None
 
+    def _make_trainer(self) -> StudioSteps:
+        trainer = super()._make_trainer()
+        train = trainer.training_step
+
+        def compare_first(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            self._bases.append(self._base_loss(trainer, inputs))
+            return train(model, inputs, *args, **kwargs)
+
+        trainer.training_step = compare_first
+        return trainer
+
+    @torch.no_grad()
+    def _base_loss(self, trainer: StudioSteps, inputs: Any) -> float:
+        """What the untouched model says of a batch; 0 where every weight is trained and none is left."""
+        if self.is_pretraining:
+            return 0.0
+        self.model.eval()
+        with self.model.disable_adapter():
+            return float(self.task.steady_loss(self.model, trainer._prepare_inputs(inputs)))
+
     def _share_at(self, step: int) -> float:
         """The rate of a step (from 0) as a share of the largest."""
         return _SPAN ** (min(step, self.plan.total_steps - 1) / max(1, self.plan.total_steps - 1) - 1)
@@ -81,7 +107,8 @@ class RangeTest(TrainingRun):
         if not math.isfinite(values["loss"]):  # too much, and that is what was asked
             return True
         rate = self.train.optimization.learning_rate * self._share_at(step - 1)
-        self.curve.add(rate, values["loss"])
+        self.curve.add(rate, values["loss"], sum(self._bases) / len(self._bases))
+        self._bases.clear()
         self.attempt.heartbeat.step = step
         self.attempt.events.metric(step, {**values, "learning_rate": rate})
         self.reporter.report_progress(step)
@@ -90,7 +117,7 @@ class RangeTest(TrainingRun):
     def _told(self) -> ResultFile:
         step = len(self.curve.rates)
         best = self.curve.best_rate() if step else None
-        found: dict[str, Any] = {"rates": self.curve.rates, "losses": self.curve.losses, "best_rate": best}
+        found: dict[str, Any] = {"rates": self.curve.rates, "changes": self.curve.changes, "best_rate": best}
         if self.attempt.stop.is_requested():
             reason, message = ExitReason.USER_STOP, "Stopped while trying learning rates."
         elif best is None:
