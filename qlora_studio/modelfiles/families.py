@@ -1,8 +1,8 @@
 """The families that train here, as data; and those known but not trainable yet.
 
-MusicGen makes sound. Any other but AST writes down speech; all but Moonshine tell sounds apart, some speakers
-apart. For these two, the files may be of the encoder alone or of a model with another head: the head for
-one's own classes or speakers is made new.
+MusicGen and SpeechT5 make sound. Any other but AST writes down speech; all but Moonshine tell sounds apart,
+some speakers apart. For these two, the files may be of the encoder alone or of a model with another head: the
+head for one's own classes or speakers is made new.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from typing import Any
 
 from qlora_studio.contracts.enums import Task
 from qlora_studio.modelfiles import configs
-from qlora_studio.modelfiles.sound_configs import MusicgenConfig
+from qlora_studio.modelfiles.sound_configs import MusicgenConfig, SpeechT5Config
 
 _READ_DIRECTLY = ("q_proj", "k_proj", "v_proj", "out_proj")  # by WavLM's attention: never through the layer
 _AST_NAMES = (
@@ -56,7 +56,7 @@ class Family:
     max_duration_s: float | None = None
     renamed: tuple[tuple[str, str], ...] = ()
     frozen: tuple[str, ...] = ()
-    layers: str = ""
+    layers: str | tuple[str, ...] = ""
 
     @property
     def is_ctc(self) -> bool:
@@ -172,12 +172,22 @@ FAMILIES = {
             tokenizers=("T5Tokenizer", "T5TokenizerFast"),
             layers="decoder.",
         ),
+        Family(
+            model_type="speecht5",
+            label="SpeechT5",
+            schema=SpeechT5Config,
+            architectures={"SpeechT5ForTextToSpeech": Task.TEXT_TO_AUDIO},
+            not_adapted=("feat_out", "prob_out", "embed_tokens", "pe_k"),
+            head="",
+            feature_extractors=("SpeechT5FeatureExtractor",),
+            tokenizers=("SpeechT5Tokenizer",),
+            layers=("speecht5.encoder.wrapped_encoder.", "speecht5.decoder.wrapped_decoder."),
+        ),
     )
 }
 
 KNOWN_BUT_NOT_YET = {
     "musicgen_melody": "MusicGen Melody",
-    "speecht5": "SpeechT5",
     "qwen2_audio": "Qwen2-Audio",
     "vits": "VITS",
     "bark": "Bark",

@@ -6,7 +6,7 @@ from qlora_studio.modelfiles.weights import CODE_CARRYING
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")
 _ENDINGS = (".json", ".safetensors")
-_NAMES = ("merges.txt", "README.md")
+_NAMES = ("merges.txt", "spm_char.model", "README.md")
 
 
 def is_wanted(name: str) -> bool:

@@ -8,13 +8,14 @@ from qlora_studio.contracts.enums import Task
 from qlora_studio.modelfiles.families import Family
 from qlora_studio.modelfiles.json_files import MAX_TOKENIZER_BYTES, read_object, strip_unsafe
 from qlora_studio.modelfiles.refusal import ModelRefused
+from qlora_studio.modelfiles.safetensors_header import read_header
 
 _EXTRACTOR_KEYS = frozenset(
     "chunk_length dither do_normalize feature_extractor_type feature_size hop_length max_length mean n_fft "
     "n_samples "
     "nb_max_frames num_mel_bins pad_to_multiple_of padding_side padding_value processor_class "
     "return_attention_mask "
-    "sampling_rate std stride".split()
+    "sampling_rate std stride fmax fmin mel_floor win_function win_length".split()
 )
 _TOKENIZER_KEYS = frozenset(
     "add_prefix_space added_tokens_decoder additional_special_tokens backend bos_token "
@@ -107,6 +108,10 @@ def _feature_extractor_data(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def _read_tokenizer(folder: Path, family: Family, processor: Processor) -> None:
+    if family.model_type == "speecht5":
+        _take_sentences(folder, processor)
+        _read_tokenizer_config(folder, family, processor)
+        return
     has_fast = (folder / "tokenizer.json").is_file()
     has_vocab = (folder / "vocab.json").is_file()
     if not has_fast and not has_vocab:
@@ -125,6 +130,20 @@ def _read_tokenizer(folder: Path, family: Family, processor: Processor) -> None:
             raise ModelRefused("merges.txt is too large to be a tokenizer's.")
         processor.copied_files.append(folder / "merges.txt")
     _read_tokenizer_config(folder, family, processor)
+
+
+def _take_sentences(folder: Path, processor: Processor) -> None:
+    """SpeechT5's letters, in SentencePiece's format; and its voices, where there are any."""
+    letters, voices = folder / "spm_char.model", folder / "speaker_embeddings.safetensors"
+    if not letters.is_file():
+        raise ModelRefused("The tokenizer is missing: the folder needs spm_char.model.")
+    for path in (letters, voices):
+        if path.is_file() and path.stat().st_size > _MAX_MERGES_BYTES:
+            raise ModelRefused(f"{path.name} is too large.")
+    processor.copied_files.append(letters)
+    if voices.is_file():
+        read_header(voices)
+        processor.copied_files.append(voices)
 
 
 def _read_tokenizer_config(folder: Path, family: Family, processor: Processor) -> None:

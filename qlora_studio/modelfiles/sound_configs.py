@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from qlora_studio.modelfiles.configs import (
     Activation,
+    Convolutions,
     FamilyConfig,
     Heads,
     Layers,
@@ -181,3 +182,80 @@ class MusicgenConfig(FamilyConfig):
     def vocab_size(self) -> int:
         """Codes of all codebooks: what the heads choose from at each step."""
         return self.decoder.vocab_size * self.decoder.num_codebooks
+
+
+class SpeechT5Config(FamilyConfig):
+    """Text tokens and a speaker's vector to log-mel frames."""
+
+    model_type: Literal["speecht5"]
+    is_encoder_decoder: Literal[True] = True
+    vocab_size: Vocabulary = 81
+    hidden_size: Width = 768
+    encoder_layers: Layers = 12
+    encoder_attention_heads: Heads = 12
+    encoder_ffn_dim: Width = 3072
+    encoder_layerdrop: Probability = 0.1
+    decoder_layers: Layers = 6
+    decoder_attention_heads: Heads = 12
+    decoder_ffn_dim: Width = 3072
+    decoder_layerdrop: Probability = 0.1
+    decoder_start_token_id: TokenId = 2
+    hidden_act: Activation = "gelu"
+    positional_dropout: Probability = 0.1
+    hidden_dropout: Probability = 0.1
+    attention_dropout: Probability = 0.1
+    activation_dropout: Probability = 0.1
+    initializer_range: Annotated[float, Field(gt=0, le=10)] = 0.02
+    layer_norm_eps: Annotated[float, Field(gt=0, le=1)] = 1e-5
+    scale_embedding: bool = False
+    feat_extract_norm: Literal["group", "layer"] = "group"
+    feat_extract_activation: Activation = "gelu"
+    feat_proj_dropout: Probability = 0.0
+    conv_dim: Convolutions = [512] * 7
+    conv_stride: Convolutions = [5, 2, 2, 2, 2, 2, 2]
+    conv_kernel: Convolutions = [10, 3, 3, 3, 3, 2, 2]
+    conv_bias: bool = False
+    num_conv_pos_embeddings: Annotated[int, Field(ge=1, le=4096)] = 128
+    num_conv_pos_embedding_groups: Annotated[int, Field(ge=1, le=4096)] = 16
+    num_mel_bins: Annotated[int, Field(ge=8, le=512)] = 80
+    speech_decoder_prenet_layers: Annotated[int, Field(ge=1, le=16)] = 2
+    speech_decoder_prenet_units: Width = 256
+    speech_decoder_prenet_dropout: Probability = 0.5
+    speaker_embedding_dim: Width = 512
+    speech_decoder_postnet_layers: Annotated[int, Field(ge=1, le=16)] = 5
+    speech_decoder_postnet_units: Width = 256
+    speech_decoder_postnet_kernel: Annotated[int, Field(ge=1, le=63)] = 5
+    speech_decoder_postnet_dropout: Probability = 0.5
+    reduction_factor: Annotated[int, Field(ge=1, le=16)] = 2
+    max_speech_positions: Positions = 4000
+    max_text_positions: Positions = 450
+    encoder_max_relative_position: Annotated[int, Field(ge=1, le=10_000)] = 160
+    use_cache: bool = True
+    tie_word_embeddings: bool = True
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "SpeechT5Config":
+        for heads in (self.encoder_attention_heads, self.decoder_attention_heads):
+            if self.hidden_size % heads:
+                raise ValueError("hidden_size must be a multiple of the number of attention heads")
+        return self
+
+    def landmarks(self) -> dict[str, tuple[int, ...]]:
+        """What makes frames, and where texts and voices come in."""
+        voice = self.speaker_embedding_dim + self.hidden_size
+        return {
+            "speech_decoder_postnet.feat_out.weight": (
+                self.num_mel_bins * self.reduction_factor,
+                self.hidden_size,
+            ),
+            "speecht5.encoder.prenet.embed_tokens.weight": (self.vocab_size, self.hidden_size),
+            "speecht5.decoder.prenet.speaker_embeds_layer.weight": (self.hidden_size, voice),
+        }
+
+    @property
+    def width(self) -> int:
+        return self.hidden_size
+
+    @property
+    def n_layers(self) -> int:
+        return self.encoder_layers + self.decoder_layers

@@ -34,7 +34,7 @@ from qlora_studio.modelfiles.hub import HELD_ELSEWHERE
 from qlora_studio.modelfiles.names import is_wanted
 from qlora_studio.modelfiles.prepare import Placement, content_hash, prepare_folder, take_fingerprints
 from qlora_studio.modelfiles.roots import resolve_folder
-from qlora_studio.modelfiles.sound_configs import MusicgenConfig
+from qlora_studio.modelfiles.sound_configs import MusicgenConfig, SpeechT5Config
 from qlora_studio.storage import layout
 
 log = logging.getLogger(__name__)
@@ -126,6 +126,8 @@ def _frames_per_s(checked: CheckedModel) -> float:
     config = checked.config
     if isinstance(config, MusicgenConfig):
         return config.frame_rate
+    if isinstance(config, SpeechT5Config):
+        return 62.5 / config.reduction_factor  # frames of 16 ms, several a step
     if isinstance(config, WaveformConfig):
         return checked.processor.sample_rate / math.prod(config.conv_stride)
     if isinstance(config, SpectrogramConfig):  # patches: several, one above the other, at a time

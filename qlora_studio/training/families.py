@@ -105,6 +105,13 @@ GENERATORS = {
         frozen=("text_encoder", "audio_encoder"),
         trains_head=False,
     ),
+    "speecht5": Family(
+        "speecht5",
+        "SpeechT5ForTextToSpeech",
+        ("feat_out", "prob_out"),
+        _SPLIT_ATTENTION,
+        trains_head=False,
+    ),
 }
 
 

@@ -70,7 +70,7 @@ class FeatureStore:
     def labels(self, clip: ClipItem) -> list[int]:
         """Return a clip's label ids."""
         if clip.id not in self._labels:
-            self._labels[clip.id] = self._task.encode(self._task.target(clip))
+            self._labels[clip.id] = self._task.labels(clip)
         return self._labels[clip.id]
 
     def batch(self, clips: Sequence[ClipItem]) -> Batch:

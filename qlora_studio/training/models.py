@@ -21,6 +21,10 @@ def make_task(spec: WorkerSpec, family: Family, config: dict[str, Any]) -> Audio
         from qlora_studio.training.tasks.classification import ClassificationTask
 
         return ClassificationTask(spec.model_path, config, is_windowed=family.is_windowed)
+    if family.kind == "speecht5":
+        from qlora_studio.training.tasks.speecht5 import SpeechT5Task
+
+        return SpeechT5Task(spec.model_path, config)
     if family.kind == "musicgen":
         from qlora_studio.training.tasks.musicgen import MusicgenTask
 

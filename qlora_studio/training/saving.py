@@ -105,6 +105,7 @@ def save_adapter(
         # False: looking for changed embeddings would ask the Hub for the base model's config.
         model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
         _sort_targets(folder / "adapter_config.json")
+        task.save_beside(folder)
         quantisation = _quantisation(model)
         about = {
             "v": 1,

@@ -225,6 +225,34 @@ def musicgen_folder(folder: Path, **parts: Mapping[str, Any]) -> Path:
     return folder
 
 
+def speecht5_folder(folder: Path, **config: Any) -> Path:
+    """A whole, harmless SpeechT5 folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = {"hidden_size": 32, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 40}
+    more = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "speaker_embedding_dim": 16}
+    kind = {"model_type": "speecht5", "architectures": ["SpeechT5ForTextToSpeech"]}
+    write_json(folder / "config.json", kind | sizes | more | config)
+    extractor = {"feature_extractor_type": "SpeechT5FeatureExtractor", "sampling_rate": 16000, "fmin": 80}
+    write_json(folder / "preprocessor_config.json", extractor)
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "SpeechT5Tokenizer"})
+    (folder / "spm_char.model").write_bytes(b"letters")
+    shapes = {
+        "speech_decoder_postnet.feat_out.weight": (160, 32),
+        "speecht5.encoder.prenet.embed_tokens.weight": (40, 32),
+        "speecht5.decoder.prenet.speaker_embeds_layer.weight": (32, 48),
+        "speecht5.decoder.prenet.layers.0.weight": (256, 80),
+        "speech_decoder_postnet.layers.0.conv.weight": (256, 80, 5),
+        "speecht5.encoder.wrapped_encoder.embed_positions.pe_k.weight": (320, 16),
+    }
+    for part in ("encoder.wrapped_encoder", "decoder.wrapped_decoder"):
+        layer = f"speecht5.{part}.layers.0"
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            shapes[f"{layer}.attention.{name}.weight"] = (32, 32)
+    tensors = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
+    write_safetensors(folder / "model.safetensors", tensors)
+    return folder
+
+
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(data))
 

@@ -16,6 +16,7 @@ from tests.modelfiles.build import (
     ctc_tensors,
     moonshine_folder,
     musicgen_folder,
+    speecht5_folder,
     whisper_folder,
     whisper_tensors,
     write_json,
@@ -164,6 +165,26 @@ def test_a_musicgen_needs_its_tokenizer_and_cannot_tell_sounds_apart(tmp_path: P
     (folder / "tokenizer.json").rename(folder / "vocab.json")
     with pytest.raises(ModelRefused, match=r"needs tokenizer\.json"):
         check_folder(folder)
+
+
+def test_a_speecht5_is_understood_with_its_letters_and_voices(tmp_path: Path) -> None:
+    folder = speecht5_folder(tmp_path / "m")
+    checked = check_folder(folder)
+    assert (checked.task, checked.n_layers) == (Task.TEXT_TO_AUDIO, 2)
+    assert checked.layers.presets["attention"] == ["q_proj", "k_proj", "v_proj", "out_proj"]
+    assert not {"feat_out", "embed_tokens", "pe_k"} & set(checked.layers.targets)
+    assert [path.name for path in checked.processor.copied_files] == ["spm_char.model"]
+    assert checked.processor.json_files["preprocessor_config.json"]["fmin"] == 80
+    write_safetensors(folder / "speaker_embeddings.safetensors", {"ann": np.zeros(16, dtype=np.float32)})
+    assert len(check_folder(folder).processor.copied_files) == 2
+    (folder / "speaker_embeddings.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(ModelRefused, match=r"speaker_embeddings\.safetensors"):
+        check_folder(folder)
+    (folder / "spm_char.model").unlink()
+    with pytest.raises(ModelRefused, match=r"needs spm_char\.model"):
+        check_folder(folder)
+    with pytest.raises(ModelRefused, match="speaker_embeds_layer"):
+        check_folder(speecht5_folder(tmp_path / "n", speaker_embedding_dim=512))
 
 
 def test_a_headless_model_is_refused(tmp_path: Path) -> None:

@@ -173,3 +173,58 @@ def make_preference_spec(
     spec = make_spec(root, model_path, clips_path, training_type=TrainingType.PREFERENCE, **settings)
     train = spec.train.model_copy(update={"preference": PreferenceSpec(**(preference or {}))})
     return spec.model_copy(update={"train": train})
+
+
+def make_speecht5(folder: Path) -> Path:
+    """A small SpeechT5 with random weights that spells English letters."""
+    import sentencepiece
+    import torch
+    from transformers import (
+        SpeechT5Config,
+        SpeechT5FeatureExtractor,
+        SpeechT5ForTextToSpeech,
+        SpeechT5Processor,
+        SpeechT5Tokenizer,
+    )
+
+    folder.mkdir(parents=True, exist_ok=True)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["the quick brown fox jumps over the lazy dog"] * 20),
+        model_prefix=str(folder / "spm_char"),
+        model_type="char",
+        vocab_size=31,
+        bos_id=0,
+        pad_id=1,
+        eos_id=2,
+        unk_id=3,
+        minloglevel=2,
+    )
+    tokenizer = SpeechT5Tokenizer(str(folder / "spm_char.model"))
+    SpeechT5Processor(SpeechT5FeatureExtractor(), tokenizer).save_pretrained(folder)
+    (folder / "spm_char.vocab").unlink()
+    config = SpeechT5Config(
+        vocab_size=64,
+        hidden_size=64,
+        encoder_layers=1,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=64,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=64,
+        conv_dim=[8],
+        conv_stride=[5],
+        conv_kernel=[10],
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        speech_decoder_prenet_units=64,
+        speech_decoder_postnet_units=16,
+        speech_decoder_postnet_layers=2,
+        speaker_embedding_dim=64,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        positional_dropout=0.0,
+    )
+    torch.manual_seed(0)
+    SpeechT5ForTextToSpeech(config).save_pretrained(folder)
+    return folder

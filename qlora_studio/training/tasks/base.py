@@ -104,6 +104,10 @@ class AudioTask(ABC):
         """Read a target back from its label ids, None where that is not possible."""
         return None
 
+    def labels(self, clip: ClipItem) -> list[int]:
+        """Return the label ids of a clip."""
+        return self.encode(self.target(clip))
+
     @abstractmethod
     def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
         """Make one batch out of what `features` and `encode` gave for each clip."""
@@ -216,6 +220,9 @@ class AudioTask(ABC):
 
     def adopt(self, model: Any, metadata: dict[str, Any]) -> None:  # noqa: B027  # most tasks need nothing
         """Hear as the run did that wrote `metadata`; with none, as the base model does by itself."""
+
+    def save_beside(self, folder: Path) -> None:  # noqa: B027  # most adapters need nothing
+        """Write what inference needs besides `metadata` into the adapter's folder."""
 
     def metadata(self) -> dict[str, Any]:
         """What inference must know to hear as this run did; kept beside the adapter."""
