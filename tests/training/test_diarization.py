@@ -220,9 +220,13 @@ def test_turns_come_out_smoothed(tmp_path: Path, model_paths: dict[str, Path]) -
     activity[30:33, 0] = 0.2  # a gap too short to be one
     activity[80:84, 0] = 0.9  # a cough
     activity[50:100, 1] = 0.51
-    (output,) = [task._answer(activity)]
+    output = task._answer(activity)
     assert output.segments == [Turn(0.2, 1.0, "speaker_1"), Turn(1.0, 1.0, "speaker_2")]
     assert from_rttm(output.text) == output.segments
+    nobody = task._answer(np.zeros((100, 2), dtype=np.float32))
+    assert (nobody.text, nobody.segments) == ("", [])
+    assert task.is_broken(output.text, nobody)
+    assert not task.is_broken(output.text, output)
 
 
 def test_clips_without_segments_are_left_out_and_late_segments_cut(tmp_path: Path) -> None:

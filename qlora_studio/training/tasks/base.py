@@ -43,7 +43,8 @@ class Prediction(NamedTuple):
 class AudioTask(ABC):
     """What is learnt from a clip with one kind of model. One instance a run, without the model.
 
-    The target of a clip is what the model should make of it, as a string: a text or a label.
+    The target of a clip is what the model should make of it, as a string: a text, a label or
+    lines of RTTM.
     """
 
     max_clip_s: float

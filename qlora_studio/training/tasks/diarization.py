@@ -184,6 +184,10 @@ class DiarizationTask(AudioTask):
         """The diarization error rate of one recording."""
         return diarization_error.rates(_pairs([target], [output]))["der"]
 
+    def is_broken(self, target: str, output: Output) -> bool:
+        """Whether nobody is heard where somebody speaks."""
+        return not output.segments and bool(turns.from_rttm(target))
+
     def report(self, targets: Sequence[str], outputs: Sequence[Output]) -> dict[str, Any]:
         """`n_speakers`, and `baselines`: the error rates of "nobody speaks" and of "one does, always"."""
         everywhere = [
