@@ -16,7 +16,8 @@ from qlora_studio.state.confusion import NOTHING, Confusion
 from qlora_studio.state.dialogs import DialogState
 from qlora_studio.state.job_curves import Curves
 from qlora_studio.state.job_look import JobLook
-from qlora_studio.state.job_rows import JobPage, LogRow, SampleRow
+from qlora_studio.state.job_rows import JobPage, LogRow
+from qlora_studio.state.job_samples import SampleRow
 from qlora_studio.state.presence import is_connected
 from qlora_studio.state.range_test import RangeView
 

@@ -12,7 +12,8 @@ from qlora_studio.services import job_checks, job_reading, jobs
 from qlora_studio.services.job_schemas import JobView
 from qlora_studio.state.confusion import confusion_of
 from qlora_studio.state.job_curves import CurveFeed
-from qlora_studio.state.job_rows import JobPage, job_page, log_rows, sample_row
+from qlora_studio.state.job_rows import JobPage, job_page, log_rows
+from qlora_studio.state.job_samples import sample_row
 from qlora_studio.state.range_test import range_view
 
 ROW_EVERY_S = 0.4

@@ -1,23 +1,18 @@
 """A job as its pages show it: frozen rows with everything formatted."""
 
-import difflib
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, TERMINAL_STATUSES, ExitReason, JobStatus
 from qlora_studio.contracts.metrics import METRICS, Metric, first_of
 from qlora_studio.core.clock import utc_now
-from qlora_studio.db.models import Clip, Job, JobSample
+from qlora_studio.db.models import Job
 from qlora_studio.jobs import metrics
 from qlora_studio.jobs.logs import LogLine
 from qlora_studio.services.job_schemas import JobView, percent_of
-from qlora_studio.services.sample_sounds import Which, read_shape
 from qlora_studio.state import formats
 from qlora_studio.state.charts import sparkline_path
-from qlora_studio.state.dataset_rows import peaks_text
 from qlora_studio.state.job_checks import CheckRow, check_rows, probe_doubt
-from qlora_studio.state.timelines import NOTHING, Timeline, timeline_of
 from qlora_studio.storage import layout
 
 STALLED_AFTER_S = 30.0
@@ -104,55 +99,6 @@ class JobPage:
     stalled: str = ""
     checks: list[CheckRow] = field(default_factory=list)
     doubt: str = ""
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word of a transcript beside its reference: `same`, `wrong` or `missing`."""
-
-    text: str
-    kind: str
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """A class that a clip may be of, and how likely the model finds it."""
-
-    label: str
-    share: str
-    is_right: bool
-
-
-@dataclass(frozen=True)
-class SoundRow:
-    """A sound that the model made, as a player takes it."""
-
-    name: str
-    label: str
-    src: str
-    seconds: str
-    peaks: str
-
-
-@dataclass(frozen=True)
-class SampleRow:
-    """One clip of the fixed panel.
-
-    `classes` are the likeliest ones, `sounds` those made, `timeline` who speaks when, where there are any.
-    """
-
-    clip_id: str
-    duration_s: str
-    peaks: str
-    reference: str
-    base: list[Word]
-    has_base: bool
-    now: list[Word]
-    classes: list[ClassRow]
-    sounds: list[SoundRow]
-    verdict: str
-    is_right: bool
-    timeline: Timeline = NOTHING
 
 
 @dataclass(frozen=True)
@@ -285,95 +231,8 @@ def next_action(job: Job) -> NextAction:
     return by_reason.get(job.reason, resume) if job.reason else resume
 
 
-def sample_row(sample: JobSample, clip: Clip | None) -> SampleRow:
-    """Return one clip of the panel: its words compared, its likeliest classes, or who speaks when in it."""
-    timeline = timeline_of(
-        sample.reference, sample.base, sample.now, duration_s=clip.duration_s if clip else None
-    )
-    if timeline.speakers:
-        return _speakers_row(sample, clip, timeline)
-    classes = [_class_row(top, sample.reference) for top in sample.details.get("top", [])]
-    return SampleRow(
-        clip_id=sample.clip_id,
-        duration_s=f"{clip.duration_s:.3f}" if clip else "",
-        peaks=peaks_text(clip.peaks) if clip else "",
-        reference=sample.reference,
-        base=[Word(sample.base or "", "same")] if classes else compare(sample.reference, sample.base or ""),
-        has_base=sample.base is not None,
-        now=compare(sample.reference, sample.now),
-        classes=classes,
-        sounds=_sound_rows(sample),
-        verdict=_verdict(sample, has_classes=bool(classes)),
-        is_right=sample.now == sample.reference if classes else sample.error == 0,
-    )
-
-
-def _speakers_row(sample: JobSample, clip: Clip | None, timeline: Timeline) -> SampleRow:
-    return SampleRow(
-        clip_id=sample.clip_id,
-        duration_s=f"{clip.duration_s:.3f}" if clip else "",
-        peaks=peaks_text(clip.peaks) if clip else "",
-        reference=", ".join(speaker.name for speaker in timeline.speakers),
-        base=[],
-        has_base=sample.base is not None,
-        now=[],
-        classes=[],
-        sounds=[],
-        verdict="Exact" if sample.error == 0 else f"DER {formats.percent(sample.error, 0)}",
-        is_right=sample.error == 0,
-        timeline=timeline,
-    )
-
-
-def _class_row(top: dict[str, Any], reference: str) -> ClassRow:
-    label = str(top["label"])
-    return ClassRow(label, formats.percent(top["probability"], 0), label == reference)
-
-
-def _sound_rows(sample: JobSample) -> list[SoundRow]:
-    """What the base model made of the clip's text, and what the model makes of it now."""
-    rows = []
-    names: dict[Which, str] = {"base": "Base", "now": "Now"}
-    for which, name in names.items():
-        shape = read_shape(sample, which)
-        if shape is None or (which == "base" and sample.step == 0):  # then it is the same sound twice
-            continue
-        src = f"/api/v1/jobs/{sample.job_id}/samples/{sample.step}/{sample.clip_id}/sound?of={which}"
-        label = f"{name}: {sample.reference}"
-        rows.append(SoundRow(name, label, src, f"{shape.seconds:.3f}", peaks_text(shape.peaks)))
-    return rows
-
-
-def _verdict(sample: JobSample, *, has_classes: bool) -> str:
-    """How right an output is; of a class, how likely the model finds the right one."""
-    if "sound" in sample.details:
-        return "Not measured" if sample.error is None else f"{sample.error:.1f} dB from the recording"
-    if not has_classes:
-        return "Exact" if sample.error == 0 else f"{formats.percent(sample.error, 0)} wrong"
-    sure = formats.percent(None if sample.error is None else 1 - sample.error, 0)
-    return f"Right, {sure} sure" if sample.now == sample.reference else f"Wrong, {sure} for the right class"
-
-
-def compare(reference: str, text: str) -> list[Word]:
-    """The words of `text` beside those of `reference`, without regard to case and punctuation."""
-    wanted, said = reference.split(), text.split()
-    matcher = difflib.SequenceMatcher(None, [_plain(w) for w in wanted], [_plain(w) for w in said], False)
-    words: list[Word] = []
-    for kind, i1, i2, j1, j2 in matcher.get_opcodes():
-        if kind == "equal":
-            words += [Word(w, "same") for w in said[j1:j2]]
-        else:
-            words += [Word(w, "wrong") for w in said[j1:j2]]
-            words += [Word(w, "missing") for w in wanted[i1:i2]]
-    return words
-
-
 def log_rows(lines: list[LogLine]) -> list[LogRow]:
     return [LogRow(line.text, line.level) for line in lines]
-
-
-def _plain(word: str) -> str:
-    return "".join(c for c in word.casefold() if c.isalnum()) or word
 
 
 def _change(metric: Metric, before: float | None, now: float | None) -> tuple[str, bool]:

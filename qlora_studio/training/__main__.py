@@ -32,9 +32,9 @@ def _run(spec: WorkerSpec) -> int:
     def body(attempt: Attempt) -> ResultFile:
         # Heavy imports come after `started` and the first heartbeat, so that the job is seen to live.
         attempt.phase("imports", "Starting torch")
-        from qlora_studio.training import loop, models
+        from qlora_studio.training import models
 
-        loop.refuse_unknown_type(spec.train.training_type, spec.task)
+        models.refuse_unknown_type(spec.train.training_type, spec.task)
         return _run_of(spec)(attempt, models.choose_device(spec.device)).run()
 
     return run_attempt(spec, body, device=spec.device, versions=_versions())

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import traceback
-import warnings
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 import yaml
 
 from qlora_studio.contracts.certificate import Certificate
-from qlora_studio.contracts.enums import ExitReason, StopMode, Task, TrainingType
+from qlora_studio.contracts.enums import ExitReason, StopMode, TrainingType
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.storage import atomic
@@ -75,7 +74,7 @@ class TrainingRun:
     # Before the first step
 
     def _prepare(self) -> None:
-        _quieten()
+        models.quieten_libraries()
         self._set_up()
 
     def _set_up(self) -> None:
@@ -396,19 +395,3 @@ class TrainingRun:
             samples_per_s=self.state.samples_per_s,
             extra=extra,
         )
-
-
-def _quieten() -> None:
-    """Keep progress bars and advice on optional packages out of the job's log."""
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
-
-
-def refuse_unknown_type(training_type: TrainingType, task: Task) -> None:
-    """Raise `ModelNotUsable` for a way of training that this worker does not do."""
-    if training_type is TrainingType.PREFERENCE and task is not Task.TEXT_TO_AUDIO:
-        name = task.value.replace("-", " ")
-        raise ModelNotUsable(f"Preference tuning is for text-to-audio models; this is {name}.")

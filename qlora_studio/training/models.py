@@ -1,6 +1,7 @@
 """From a model folder and a spec to something the trainer can train."""
 
 import random
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -152,3 +153,19 @@ def base_name(spec: WorkerSpec) -> str:
     name = families.read_config(spec.model_path).get("_name_or_path")
     looks_like_id = isinstance(name, str) and name and not name.startswith(("/", ".", "~"))
     return str(name) if looks_like_id else spec.train.model_id
+
+
+def quieten_libraries() -> None:
+    """Keep progress bars and advice on optional packages out of the job's log."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
+
+
+def refuse_unknown_type(training_type: TrainingType, task: Task) -> None:
+    """Raise `ModelNotUsable` for a way of training that this worker does not do."""
+    if training_type is TrainingType.PREFERENCE and task is not Task.TEXT_TO_AUDIO:
+        name = task.value.replace("-", " ")
+        raise ModelNotUsable(f"Preference tuning is for text-to-audio models; this is {name}.")

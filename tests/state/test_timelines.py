@@ -2,7 +2,7 @@
 
 from qlora_studio.audio.turns import Turn, cut, file_id_of, from_rttm, match_speakers, to_rttm
 from qlora_studio.db.models import JobSample
-from qlora_studio.state.job_rows import sample_row
+from qlora_studio.state.job_samples import sample_row
 from qlora_studio.state.timelines import NO_ANSWER, NOTHING, answer_line, timeline_of
 
 REFERENCE = to_rttm("talk", [Turn(0, 4, "ann"), Turn(3, 5, "bob")])

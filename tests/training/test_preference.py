@@ -14,7 +14,7 @@ from transformers import BitsAndBytesConfig, MusicgenForConditionalGeneration
 from qlora_studio.contracts.enums import ExitReason, Task, TrainingType
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import WorkerSpec
-from qlora_studio.training import loop, pairs, quantize
+from qlora_studio.training import models, pairs, quantize
 from qlora_studio.training.attempt import Attempt, run_attempt
 from qlora_studio.training.failures import BadData, ModelNotUsable
 from qlora_studio.training.preference import PreferenceRun, for_trl
@@ -196,8 +196,8 @@ def test_only_models_that_make_sound_learn_from_preferences(
 ) -> None:
     for task in (Task.SPEECH_TO_TEXT, Task.AUDIO_CLASSIFICATION):
         with pytest.raises(ModelNotUsable, match="text-to-audio"):
-            loop.refuse_unknown_type(TrainingType.PREFERENCE, task)
-    loop.refuse_unknown_type(TrainingType.PREFERENCE, Task.TEXT_TO_AUDIO)
+            models.refuse_unknown_type(TrainingType.PREFERENCE, task)
+    models.refuse_unknown_type(TrainingType.PREFERENCE, Task.TEXT_TO_AUDIO)
     report = validate(melodies.make_preference_spec(tmp_path, model_path, pairs_path))
     assert report == {
         "ok": True,
