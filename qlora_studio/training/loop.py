@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import traceback
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -15,19 +14,16 @@ from qlora_studio.contracts.enums import ExitReason, StopMode, TrainingType
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.storage import atomic
-from qlora_studio.training import checkpoint, families, models, saving, state_files
+from qlora_studio.training import checkpoint, families, models, run_checks, saving, state_files
 from qlora_studio.training.attempt import Attempt
 from qlora_studio.training.batches import Indexed, LengthBuckets
 from qlora_studio.training.callbacks import Plan, StepReporter, describe
-from qlora_studio.training.certificate import Certifier
 from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.evaluation import Evaluator, Outcome
-from qlora_studio.training.failures import BadData, ModelNotUsable
+from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.feature_store import FeatureStore
-from qlora_studio.training.probe import Prober
 from qlora_studio.training.quantize import quantised_layers
 from qlora_studio.training.run_state import RunState, check_metric
-from qlora_studio.training.stopping import StopRequested
 from qlora_studio.training.tasks.base import Batch
 from qlora_studio.training.tasks.sounds import SoundTask
 from qlora_studio.training.tasks.whisper import WhisperTask
@@ -63,7 +59,7 @@ class TrainingRun:
         elif self.evaluator is not None and self._has_base():
             self._measure_base()
         if resume is None and self.train.evaluation.probe:
-            self._probe()
+            run_checks.probe(self)
         self.attempt.phase("training", "Training")
         if resume is None or resume.step < self.plan.total_steps:
             trainer.start(resume)
@@ -162,11 +158,12 @@ class TrainingRun:
         return {
             "batch_size": self.train.optimization.batch_size,
             "check": self.attempt.stop.raise_if_requested,
-            "autocast": self._autocast,
+            "autocast": self.autocast,
             "n_samples": self.train.evaluation.n_samples,
         }
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Half precision where the frozen layers are in it."""
         return (
             torch.autocast(self.device, dtype=torch.bfloat16)
             if models.is_half(self.spec)
@@ -224,34 +221,6 @@ class TrainingRun:
         self.reporter.report_evaluation(0, outcome, is_base=True)
         print(f"base model: {describe(outcome.values)}", flush=True)
 
-    def _probe(self) -> None:
-        """Try whether the job can learn at all, before time is spent on it.
-
-        Raises:
-            BadData: it cannot; or `ModelNotUsable`, where no gradient reaches anything.
-        """
-        optimization = self.train.optimization
-        self.attempt.phase("probe", "Trying whether one batch can be learnt")
-        prober = Prober(
-            self.task,
-            self.store,
-            self.clips.train,
-            batch_size=optimization.batch_size,
-            is_checkpointed=optimization.gradient_checkpointing,
-            reach=optimization.learning_rate * self.plan.total_steps,
-            check=self.attempt.stop.raise_if_requested,
-            autocast=self._autocast,
-        )
-        report = prober.probe(self.model, base_loss=self.state.base_values.get("loss"))
-        self.state.probe = report.model_dump(mode="json")
-        self.attempt.events.emit("probe", **self.state.probe)
-        print(f"sanity probe: {report.status}. {report.sentence}", flush=True)
-        if report.status == "failed":
-            is_unreached = report.gradient is not None and not report.gradient.n_reached
-            raise (ModelNotUsable if is_unreached else BadData)(report.sentence)
-        if report.status == "doubtful":
-            self.attempt.warn("probe", report.sentence)
-
     # After the last step
 
     def _finish(self, step: int) -> ResultFile:
@@ -264,7 +233,7 @@ class TrainingRun:
         else:
             used_step = self._go_back_to_best(step)
             self._measure_final(used_step, step)
-        self._certify(used_step, is_stopped=is_stopped)
+        run_checks.certify(self, used_step, is_stopped=is_stopped)
         self.attempt.events.emit("phase", name="saving", label="Saving the result")
         extra = self._save_result(used_step)
         if is_stopped:
@@ -303,45 +272,6 @@ class TrainingRun:
         self.reporter.kept[used_step] = outcome
         if used_step == step:
             self.reporter.report_evaluation(step, outcome, is_best=True)
-
-    def _certify(self, used_step: int, *, is_stopped: bool) -> None:
-        """Say what the adapter does to its base model. A run that was stopped has no time to measure it."""
-        if self.is_pretraining:
-            return
-        before = after = None
-        try:
-            if self.evaluator is not None and not is_stopped:
-                n_clips = len(self.evaluator.clips)
-                label = f"Comparing the adapter with its base on {n_clips} held-out clips"
-                self.attempt.phase("certificate", label)
-                after = self._outcome_of(used_step)
-                with self.model.disable_adapter():
-                    before = self._outcome_of(0)
-            self.certificate = self._certifier().certify(self.model, before, after, metric=self.metric)
-        except StopRequested:
-            self.certificate = self._certifier().certify(self.model, None, None, metric=self.metric)
-        except Exception as error:  # hours of training are not lost for a report on them
-            traceback.print_exc()
-            self.attempt.warn("certificate", f"The effect certificate failed ({type(error).__name__}).")
-            return
-        print(f"certificate: {self.certificate.verdict}. {self.certificate.sentence}", flush=True)
-
-    def _outcome_of(self, step: int) -> Outcome:
-        """What came out of all held-out clips at a step, measured with the model as it is if not kept."""
-        assert self.evaluator is not None
-        kept = self.reporter.kept.get(step)
-        if kept is not None and len(kept.outputs) == len(self.evaluator.clips):
-            return kept
-        return self.evaluator.measure(self.model, full=True)
-
-    def _certifier(self) -> Certifier:
-        return Certifier(
-            self.task,
-            self.store,
-            self.clips.validation,
-            check=self.attempt.stop.raise_if_requested,
-            autocast=self._autocast,
-        )
 
     def _save_result(self, step: int) -> dict[str, Any]:
         facts = self._facts(step)

@@ -12,7 +12,7 @@ import torch
 from qlora_studio.contracts.certificate import Certificate
 from qlora_studio.contracts.enums import ExitReason, Verdict
 from qlora_studio.contracts.spec import WorkerSpec
-from qlora_studio.training import loop
+from qlora_studio.training import loop, run_checks
 from qlora_studio.training.attempt import Attempt, run_attempt
 from qlora_studio.training.weight_moves import weight_moves
 from tests.training import tiny, tones
@@ -77,7 +77,7 @@ def _certify_changed(finished: loop.TrainingRun, change: Callable[[str, torch.Te
         assert finished.evaluator is not None
         after = finished.evaluator.measure(finished.model, full=True)
         before = finished.reporter.kept[0]
-        return finished._certifier().certify(finished.model, before, after, metric="accuracy")
+        return run_checks.make_certifier(finished).certify(finished.model, before, after, metric="accuracy")
     finally:
         with torch.no_grad():
             for name, parameter in trained.items():
