@@ -5,24 +5,26 @@ import base64
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from qlora_studio.api.security import CurrentUser
 from qlora_studio.contracts.enums import Task
-from qlora_studio.contracts.inference import EngineAnswer
+from qlora_studio.contracts.inference import EngineAnswer, Prompt, Seed, SoundSeconds, Strength
+from qlora_studio.contracts.spec import Strict
 from qlora_studio.core.errors import InvalidInput, TooLarge, Unavailable
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
 from qlora_studio.services import inference, trial_clips
 from qlora_studio.services.engine_host import Ticket
-from qlora_studio.services.inference import Classification, Diarization, Transcription
+from qlora_studio.services.inference import Classification, Diarization, MadeSound, Transcription
 from qlora_studio.services.trial_clips import TrialClip
 
 router = APIRouter(tags=["Inference"])
@@ -108,6 +110,47 @@ async def classify(request: Request, user: CurrentUser) -> Classification:
 async def diarize(request: Request, user: CurrentUser) -> Diarization:
     """Say who speaks when. A form with `file` (25 MB, ten minutes), `model_id`, `adapter_id`, `strength`."""
     return await _hear(request, user, Task.SPEAKER_DIARIZATION, inference.diarization)
+
+
+class SoundRequest(Strict):
+    """A text to make a sound of."""
+
+    model_id: Annotated[str, Field(min_length=1)]
+    prompt: Prompt
+    seconds: SoundSeconds = 8.0
+    seed: Seed = 0
+    adapter_id: str | None = None
+    strength: Strength = 1.0
+
+
+@router.post("/trial-sounds")
+async def make_sound(body: SoundRequest, request: Request, user: CurrentUser) -> MadeSound:
+    """Make a sound of a text, to hear what a model does. It is kept for an hour."""
+    ticket = await asyncio.to_thread(_prepare_sound, user, body)
+    inference.host.submit(ticket)
+    answer = await _answer(ticket, request)
+    about = body.model_dump(include={"model_id", "adapter_id", "strength"}) | {"duration_s": answer.heard_s}
+    return inference.made_sound(answer, ticket, **about)
+
+
+@router.head("/trial-sounds/{sound_id}", include_in_schema=False)
+@router.get("/trial-sounds/{sound_id}", response_class=FileResponse)
+def get_sound(sound_id: str, user: CurrentUser) -> FileResponse:
+    """Return a sound that was made; `Range` works."""
+    path = trial_clips.get_sound(sound_id, actor=user)
+    headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
+    return FileResponse(
+        path,
+        media_type="audio/wav",
+        filename=path.name,
+        content_disposition_type="attachment",
+        headers=headers,
+    )
+
+
+def _prepare_sound(user: User, body: SoundRequest) -> Ticket:
+    with db.read() as session:
+        return inference.prepare_sound(session, actor=user, **body.model_dump())
 
 
 async def _hear(request: Request, user: User, task: Task, put: Callable[..., Result]) -> Result:

@@ -1,4 +1,4 @@
-"""`qlora-studio transcribe` and `qlora-studio classify`: have a model hear a recording."""
+"""`qlora-studio transcribe`, `classify`, `diarize` and `generate`: have a model hear or make a sound."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +80,43 @@ def diarize(
         print_json(said)
     elif said.rttm:
         print_line(said.rttm)
+
+
+@command
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What the sound should be.")],
+    *,
+    model: ModelId,
+    output: Annotated[Path, typer.Option(help="The WAV file to write.")] = Path("sound.wav"),
+    seconds: Annotated[float, typer.Option(help="How long it becomes, 30 at most.")] = 8.0,
+    seed: Annotated[int, typer.Option(help="The same text and seed give the same sound.")] = 0,
+    adapter: AdapterId = "",
+    strength: Strength = 1.0,
+    user: UserName = "",
+) -> None:
+    """Make a sound of a text."""
+    actor = find_actor(user)
+    with db.read() as session:
+        ticket = inference.prepare_sound(
+            session,
+            actor=actor,
+            model_id=model,
+            prompt=prompt,
+            seconds=seconds,
+            seed=seed,
+            adapter_id=adapter or None,
+            strength=strength,
+        )
+    inference.host.submit(ticket)
+    made = _follow(ticket).heard[0].sound_path
+    assert made is not None
+    try:
+        output.write_bytes(made.read_bytes())
+    except OSError as error:
+        raise InvalidInput(f"{output} can't be written ({error.strerror}).") from error
+    finally:
+        made.unlink(missing_ok=True)
+    print_line(str(output))
 
 
 def _hear(file: Path, user: str, task: Task, put: Callable[..., Result], wish: dict[str, Any]) -> Result:

@@ -29,12 +29,31 @@ class Variant(BaseModel):
     strength: Strength = 1.0
 
 
+MAX_PROMPT = 1000  # characters
+MAX_SOUND_S = 30.0
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
+SoundSeconds = Annotated[float, Field(gt=0, le=MAX_SOUND_S, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class SoundWish(BaseModel):
+    """A sound to be made of a text, written to `path`; of later variants with `-1`, `-2` before `.wav`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Prompt
+    seconds: SoundSeconds
+    seed: Seed
+    path: Path
+
+
 class EngineRequest(BaseModel):
-    """One clip to be heard by one base model, in one or more variants, one after the other.
+    """One clip to be heard, or one sound to be made, by one base model in one or more variants in turn.
 
     Attributes:
         model_hash: the contents of the model's folder; another hash is another model.
         samples_path: the sound: raw little-endian 32-bit floats, one channel, at `sample_rate`.
+        sound: what to make; then there is nothing to hear.
         device: "cpu" leaves the GPU to a training job.
     """
 
@@ -44,8 +63,9 @@ class EngineRequest(BaseModel):
     task: Task
     model_path: Path
     model_hash: str = ""
-    samples_path: Path
-    sample_rate: Annotated[int, Field(ge=1000, le=768_000)]
+    samples_path: Path | None = None
+    sample_rate: Annotated[int, Field(ge=1000, le=768_000)] = 16_000
+    sound: SoundWish | None = None
     variants: Annotated[list[Variant], Field(min_length=1, max_length=4)]
     device: Literal["auto", "cpu"] = "auto"
 
@@ -59,7 +79,7 @@ class SpeakerSegment(BaseModel):
 
 
 class Heard(BaseModel):
-    """What one variant made of the clip: a transcript, every class with its probability, or who speaks when.
+    """What one variant made of it: a text, every class with its probability, who speaks when, or a sound.
 
     `run_s` is the time it took without loading, in seconds; `swap_s` what putting the adapter in place took.
     """
@@ -67,6 +87,7 @@ class Heard(BaseModel):
     text: str | None = None
     classes: list[ClassProbability] | None = None
     segments: list[SpeakerSegment] | None = None
+    sound_path: Path | None = None
     run_s: float
     swap_s: float = 0.0
 
@@ -77,7 +98,7 @@ class EngineAnswer(BaseModel):
     Attributes:
         load_s: seconds spent loading the base model; 0 when it was there already.
         device: where it ran, "cpu" or "cuda".
-        heard_s: seconds of the clip that were listened to, from its beginning.
+        heard_s: seconds of the clip that were listened to, from its beginning, or of the longest sound made.
     """
 
     heard: list[Heard]

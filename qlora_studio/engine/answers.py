@@ -1,4 +1,4 @@
-"""How each task answers about a clip. A new one is a function here and a line in `ANSWERS`."""
+"""How each task answers about a clip, or a text. A new one is a function here and a line in `ANSWERS`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,18 +7,19 @@ import numpy as np
 
 from qlora_studio.contracts.enums import Task
 from qlora_studio.contracts.events import ClassProbability
-from qlora_studio.contracts.inference import SpeakerSegment
+from qlora_studio.contracts.inference import SoundWish, SpeakerSegment
 from qlora_studio.engine.pieces import cut
 from qlora_studio.training.clips import MIN_CLIP_S
 from qlora_studio.training.tasks.base import AudioTask
 from qlora_studio.training.tasks.classification import ClassificationTask
 from qlora_studio.training.tasks.diarization import DiarizationTask
+from qlora_studio.training.tasks.sounds import SoundTask
 from qlora_studio.training.tasks.speech import SpeechTask
 
 Said = dict[str, Any]  # fields of `Heard`
 Report = Callable[[float], None]  # how far it is, 0 to 1; raises when nobody wants the answer any more
 ShouldStop = Callable[[], bool]
-Answer = Callable[[AudioTask, Any, np.ndarray, Report, ShouldStop], Said]
+Answer = Callable[[AudioTask, Any, Any, Report, ShouldStop], Said]  # the third: samples, or a `SoundWish`
 
 
 def transcribe(
@@ -61,6 +62,20 @@ def diarize(
     }
 
 
+def generate(task: AudioTask, model: Any, wish: SoundWish, report: Report, should_stop: ShouldStop) -> Said:
+    """Make a sound of a text: `sound`, float32 (n,)."""
+    assert isinstance(task, SoundTask)
+    report(0.0)
+    made = task.generate(
+        model,
+        [wish.prompt],
+        seconds=min(wish.seconds, task.max_clip_s),
+        seed=wish.seed,
+        on_step=lambda done, total: report(done / total),
+    )
+    return {"sound": made[0]}
+
+
 def _long_enough(samples: np.ndarray, task: AudioTask) -> np.ndarray:
     """Add silence to a clip that is shorter than any that is trained on."""
     missing = round(MIN_CLIP_S * task.sampling_rate) - len(samples)
@@ -71,5 +86,6 @@ ANSWERS: dict[Task, Answer] = {
     Task.SPEECH_TO_TEXT: transcribe,
     Task.AUDIO_CLASSIFICATION: classify,
     Task.SPEAKER_DIARIZATION: diarize,
+    Task.TEXT_TO_AUDIO: generate,
 }
 HEARS_BEGINNING = frozenset({Task.AUDIO_CLASSIFICATION})  # of at most `max_clip_s`

@@ -4,11 +4,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import soundfile as sf
 import soxr
 import torch
 import transformers
 
-from qlora_studio.contracts.inference import EngineAnswer, EngineRequest, Heard, Variant
+from qlora_studio.contracts.inference import EngineAnswer, EngineRequest, Heard, SoundWish, Variant
 from qlora_studio.engine import adapter_files, memory
 from qlora_studio.engine.adapter_files import AdapterFiles, BaseNeeds
 from qlora_studio.engine.answers import ANSWERS, HEARS_BEGINNING
@@ -40,12 +41,14 @@ class Desk:
         started = time.perf_counter()
         warm, is_new = self._ready(request, _common_needs(adapters), order)
         load_s = time.perf_counter() - started if is_new else 0.0
-        samples = _read_samples(request.samples_path, request.sample_rate, warm.task.sampling_rate)
+        given = _given(request, warm.task.sampling_rate)
         heard = []
         for index, (variant, adapter) in enumerate(zip(request.variants, adapters, strict=True)):
             share = (index / len(adapters), 1 / len(adapters))
-            heard.append(self._hear(warm, variant, adapter, samples, order=order, share=share))
-        length_s = len(samples) / warm.task.sampling_rate
+            heard.append(self._hear(warm, variant, adapter, given, order=order, share=share))
+            if request.sound is not None:
+                request.sound.path = _next_path(request.sound.path, index + 1)
+        length_s = request.sound.seconds if request.sound else len(given) / warm.task.sampling_rate
         if request.task in HEARS_BEGINNING:
             length_s = min(length_s, warm.task.max_clip_s)
         return EngineAnswer(heard=heard, load_s=load_s, device=warm.key.device, heard_s=length_s)
@@ -67,7 +70,7 @@ class Desk:
         warm: WarmModel,
         variant: Variant,
         adapter: AdapterFiles | None,
-        samples: np.ndarray,
+        given: np.ndarray | SoundWish,
         *,
         order: Order,
         share: tuple[float, float],
@@ -75,14 +78,18 @@ class Desk:
         before, part = share
 
         def report(done: float) -> None:
-            order.progress("Listening", round(100 * (before + part * done)))
+            what = "Making the sound" if isinstance(given, SoundWish) else "Listening"
+            order.progress(what, round(100 * (before + part * done)))
 
         order.check()
         started = time.perf_counter()
         with warm.using(adapter, variant.strength) as model, torch.inference_mode():
             swapped = time.perf_counter()
-            said = ANSWERS[warm.key.task](warm.task, model, samples, report, order.is_cancelled)
+            said = ANSWERS[warm.key.task](warm.task, model, given, report, order.is_cancelled)
             run_s = time.perf_counter() - swapped
+        if isinstance(given, SoundWish):
+            sf.write(given.path, said.pop("sound"), warm.task.sampling_rate, subtype="PCM_16")
+            said["sound_path"] = given.path
         return Heard(**said, run_s=run_s, swap_s=swapped - started)
 
 
@@ -96,6 +103,19 @@ def _common_needs(adapters: list[AdapterFiles | None]) -> BaseNeeds:
     if len(needs) > 1:
         raise Refused("These adapters were trained on different precisions of the base. Try them one by one.")
     return needs.pop() if needs else BaseNeeds()
+
+
+def _given(request: EngineRequest, rate: int) -> np.ndarray | SoundWish:
+    if request.sound is not None:
+        return request.sound
+    if request.samples_path is None:
+        raise Refused("There is nothing to hear. Choose a clip.")
+    return _read_samples(request.samples_path, request.sample_rate, rate)
+
+
+def _next_path(path: Path, number: int) -> Path:
+    stem = path.stem if number == 1 else path.stem.rpartition("-")[0]
+    return path.with_name(f"{stem}-{number}.wav")
 
 
 def _read_samples(path: Path, rate: int, wanted: int) -> np.ndarray:

@@ -65,7 +65,7 @@ class WarmModel:
         Raises:
             Refused: the adapter does not fit this model.
         """
-        metadata = {} if adapter is None else adapter.inference
+        metadata = {} if adapter is None else {**adapter.inference, "adapter_path": str(adapter.path)}
         if self.task.wants_other_head(metadata):
             self._take_all_off()
         self.task.adopt(self._base, metadata)

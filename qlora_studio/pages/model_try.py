@@ -4,11 +4,13 @@ import reflex as rx
 
 from qlora_studio.components.buttons import button
 from qlora_studio.components.details import copy_button
-from qlora_studio.components.forms import select_field, slider_field
+from qlora_studio.components.forms import number_field, select_field, slider_field, textarea_field
+from qlora_studio.components.player import made_player
 from qlora_studio.components.status import progress_bar
 from qlora_studio.components.surfaces import card, notice
 from qlora_studio.components.timelines import timeline_axis, timeline_line, timeline_speakers
 from qlora_studio.components.trial_clip import trial_clip
+from qlora_studio.contracts.inference import MAX_PROMPT
 from qlora_studio.state.model_try import ClassRow, ModelTryState, ResultView
 from qlora_studio.state.timelines import AnswerLine
 
@@ -19,7 +21,11 @@ def try_card() -> rx.Component:
     return card(
         rx.el.div(
             rx.el.div(
-                trial_clip(on_sent=state.take_clip, on_gone=state.let_clip_go),
+                rx.cond(
+                    state.makes_sound,
+                    _prompt(),
+                    trial_clip(on_sent=state.take_clip, on_gone=state.let_clip_go),
+                ),
                 _settings(),
                 _actions(),
                 class_name="min-w-0 flex flex-col gap-4",
@@ -31,10 +37,51 @@ def try_card() -> rx.Component:
         description=rx.match(
             state.task,
             ("audio-classification", "Let it hear something, and see what it takes it for."),
+            ("text-to-audio", "Describe a sound, and hear what it makes of that."),
             ("speaker-diarization", "Let it hear people talking, and see who speaks when."),
             "Let it hear something, and read what it made of it.",
         ),
         id="try",
+    )
+
+
+def _prompt() -> rx.Component:
+    state = ModelTryState
+    return rx.el.div(
+        textarea_field(
+            "Sound",
+            name="try-prompt",
+            rows=3,
+            max_length=MAX_PROMPT,
+            placeholder="A slow piano melody over soft rain",
+            default_value=state.prompt,
+            on_blur=state.set_prompt,
+            help="Describe what you want to hear.",
+        ),
+        slider_field(
+            "Length",
+            name="try-seconds",
+            unit="s",
+            min="1",
+            max="30",
+            step="1",
+            value=state.seconds,
+            on_change=state.set_seconds,
+            error="",
+        ),
+        rx.el.div(
+            number_field(
+                "Seed",
+                name="try-seed",
+                step="1",
+                min="0",
+                default_value=state.seed,
+                on_blur=state.set_seed,
+                help="The same text and seed give the same sound.",
+            ),
+            class_name="sm:w-1/2",
+        ),
+        class_name="flex flex-col gap-4",
     )
 
 
@@ -95,13 +142,14 @@ def _actions() -> rx.Component:
     again = rx.match(
         state.task,
         ("audio-classification", "Classify"),
+        ("text-to-audio", "Make the sound"),
         ("speaker-diarization", "Tell apart"),
         "Transcribe",
     )
     return rx.el.div(
         rx.cond(state.note != "", notice(state.note, icon="hourglass", tone="warning"), rx.fragment()),
         rx.cond(
-            state.clip_id != "",
+            (state.clip_id != "") | state.makes_sound,
             rx.el.div(
                 button(again, icon="ear", variant="primary", loading=state.is_busy, on_click=state.listen),
                 rx.cond(state.is_busy, button("Cancel", on_click=state.cancel), rx.fragment()),
@@ -137,7 +185,12 @@ def _outcome() -> rx.Component:
 def _nothing_yet() -> rx.Component:
     return rx.el.div(
         rx.icon("audio-lines", size=22, class_name="text-muted-foreground", aria_hidden="true"),
-        rx.el.p("What it hears is shown here.", class_name="text-[13px] text-muted-foreground"),
+        rx.el.p(
+            rx.cond(
+                ModelTryState.makes_sound, "What it makes is heard here.", "What it hears is shown here."
+            ),
+            class_name="text-[13px] text-muted-foreground",
+        ),
         class_name="h-full min-h-[120px] flex flex-col items-center justify-center gap-2 rounded-[10px] bg-muted",
     )
 
@@ -153,6 +206,11 @@ def _result(result: ResultView) -> rx.Component:
                 rx.fragment(),
             ),
             class_name="flex items-center gap-3 mb-1.5",
+        ),
+        rx.cond(
+            result.sound_url != "",
+            made_player(result.sound_url, duration_s=result.sound_s, peaks=result.peaks, label="the sound"),
+            rx.fragment(),
         ),
         rx.cond(
             result.classes.length() > 0,

@@ -14,16 +14,23 @@ from sqlmodel import Session, col, func, select
 from qlora_studio.audio.turns import Turn, to_rttm
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, ModelStatus, Task
 from qlora_studio.contracts.events import ClassProbability
-from qlora_studio.contracts.inference import MAX_STRENGTH, EngineAnswer, SpeakerSegment
+from qlora_studio.contracts.inference import (
+    MAX_PROMPT,
+    MAX_SOUND_S,
+    MAX_STRENGTH,
+    EngineAnswer,
+    SpeakerSegment,
+)
 from qlora_studio.core.errors import Conflict, InvalidInput, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, BaseAudioModel, Job, User
 from qlora_studio.modelfiles.refusal import ModelRefused
 from qlora_studio.modelfiles.weights import find_weights
-from qlora_studio.services import adapters, models
+from qlora_studio.services import adapters, models, trial_clips
 from qlora_studio.services.engine_host import EngineHost, Ticket
 from qlora_studio.services.trial_clips import RATE, TrialClip
 
+# Tasks that hear a clip; the one besides makes a sound of a text.
 HEARING_TASKS = (Task.SPEECH_TO_TEXT, Task.AUDIO_CLASSIFICATION, Task.SPEAKER_DIARIZATION)
 _DOES = {
     Task.SPEECH_TO_TEXT: "writes down speech",
@@ -81,6 +88,12 @@ class Classification(Answered):
     classes: list[ClassProbability]
 
 
+class MadeSound(Answered):
+    """A sound made of a text; `GET /trial-sounds/{sound_id}` has it for an hour."""
+
+    sound_id: str
+
+
 class Diarization(Answered):
     """Who speaks when in a clip, and the same as lines of RTTM."""
 
@@ -105,7 +118,7 @@ def get_options(session: Session, *, actor: User, model_id: str) -> Options:
     """
     model = models.get_model(session, actor=actor, model_id=model_id)
     views, _ = adapters.list_adapters(session, actor=actor, model_id=model_id, page_size=50)
-    is_ready = model.status == ModelStatus.READY and model.task in HEARING_TASKS
+    is_ready = model.status == ModelStatus.READY
     return Options(
         model.task,
         [view.adapter for view in views],
@@ -141,24 +154,76 @@ def prepare(
     model = models.get_model(session, actor=actor, model_id=model_id)
     if model.task not in HEARING_TASKS or task not in (None, model.task):
         _refuse("model_id", f"“{model.name}” {_DOES[model.task]}; choose another model for this.")
-    if not 0 <= strength <= MAX_STRENGTH:
+    what = {"samples_path": str(clip.path), "sample_rate": RATE}
+    return _ticket(session, actor, model, what, _Variants(adapter_id, strength, with_base=with_base))
+
+
+def prepare_sound(
+    session: Session,
+    *,
+    actor: User,
+    model_id: str,
+    prompt: str,
+    seconds: float,
+    seed: int = 0,
+    adapter_id: str | None = None,
+    strength: float = 1.0,
+    with_base: bool = False,
+) -> Ticket:
+    """Return the request that has a model make a sound of a text; see `prepare`.
+
+    Args:
+        seconds: how long it becomes, at most 30.
+        seed: the same text and seed give the same sound.
+
+    Raises:
+        NotFound: the model or the adapter isn't there, or isn't the actor's.
+        InvalidInput: a field is wrong, or they don't go together.
+        Conflict: the model isn't ready, or its files have changed.
+    """
+    model = models.get_model(session, actor=actor, model_id=model_id)
+    if model.task is not Task.TEXT_TO_AUDIO:
+        _refuse("model_id", f"“{model.name}” {_DOES[model.task]}; choose another model for this.")
+    if not 1 <= len(prompt.strip()) <= MAX_PROMPT:
+        _refuse("prompt", f"Describe the sound in 1 to {MAX_PROMPT:,} characters.")
+    if not 0 < seconds <= MAX_SOUND_S:
+        _refuse("seconds", f"A sound is at most {MAX_SOUND_S:g} s long.")
+    if not 0 <= seed < 2**31:
+        _refuse("seed", "The seed is a whole number from 0 to 2,147,483,647.")
+    path = trial_clips.new_sound_path(actor=actor)
+    wish = {"prompt": prompt.strip(), "seconds": seconds, "seed": seed, "path": str(path)}
+    return _ticket(
+        session, actor, model, {"sound": wish}, _Variants(adapter_id, strength, with_base=with_base)
+    )
+
+
+@dataclass(frozen=True)
+class _Variants:
+    adapter_id: str | None
+    strength: float
+    with_base: bool
+
+
+def _ticket(
+    session: Session, actor: User, model: BaseAudioModel, what: dict[str, object], wanted: _Variants
+) -> Ticket:
+    if not 0 <= wanted.strength <= MAX_STRENGTH:
         _refuse("strength", f"The strength goes from 0 to {MAX_STRENGTH:g}.")
     models.check_unchanged(model)
-    adapter = None if not adapter_id else _adapter_of(session, actor, model, adapter_id)
-    asked = [{"adapter_path": adapter.path, "strength": strength}] if adapter else []
-    if adapter is None or with_base:
+    adapter = None if not wanted.adapter_id else _adapter_of(session, actor, model, wanted.adapter_id)
+    asked = [{"adapter_path": adapter.path, "strength": wanted.strength}] if adapter else []
+    if adapter is None or wanted.with_base:
         if not _is_base_of_use(model):
-            what = "speakers" if model.task is Task.SPEAKER_DIARIZATION else "classes"
-            _refuse("adapter_id", f"This model has no {what} of its own. Choose one of its adapters.")
+            lacks = "speakers" if model.task is Task.SPEAKER_DIARIZATION else "classes"
+            _refuse("adapter_id", f"This model has no {lacks} of its own. Choose one of its adapters.")
         asked.append({})
     request = {
         "task": model.task,
         "model_path": model.path,
         "model_hash": model.content_hash,
-        "samples_path": str(clip.path),
-        "sample_rate": RATE,
         "variants": asked,
         "device": "cpu" if _is_training() else "auto",
+        **what,
     }
     return Ticket(owner_id=actor.id, request=request)
 
@@ -180,6 +245,13 @@ def diarization(answer: EngineAnswer, ticket: Ticket, **about: object) -> Diariz
     segments = answer.heard[0].segments or []
     rttm = to_rttm("recording", (Turn(s.start_s, s.duration_s, s.speaker) for s in segments))
     return Diarization(**_facts(answer, ticket), **about, segments=segments, rttm=rttm)
+
+
+def made_sound(answer: EngineAnswer, ticket: Ticket, **about: object) -> MadeSound:
+    """Say where a sound is that was made; `about` names what was asked."""
+    path = answer.heard[0].sound_path
+    assert path is not None
+    return MadeSound(**_facts(answer, ticket), **about, sound_id=path.stem)
 
 
 def _facts(answer: EngineAnswer, ticket: Ticket) -> dict[str, object]:
@@ -206,7 +278,7 @@ def _adapter_of(session: Session, actor: User, model: BaseAudioModel, adapter_id
 
 def _is_base_of_use(model: BaseAudioModel) -> bool:
     """Whether a base says something without an adapter: a classifier needs a head that was trained."""
-    if model.task is Task.SPEECH_TO_TEXT:
+    if model.task in (Task.SPEECH_TO_TEXT, Task.TEXT_TO_AUDIO):
         return True
     try:
         names = [name for header in find_weights(Path(model.path)) for name in header.tensors]

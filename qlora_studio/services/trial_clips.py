@@ -1,16 +1,19 @@
-"""Clips that somebody tries a model on: decoded at once, kept for an hour as plain samples, then gone.
+"""Clips that somebody tries a model on, and sounds made: kept for an hour, then gone.
 
+trials/<user id>/snd_….wav      a sound that a model made of a text
 trials/<user id>/trc_….f32      little-endian 32-bit floats, one channel, at `RATE`
 trials/<user id>/trc_….upload   bytes as they came, while they are being decoded
 """
 
 import os
+import re
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soundfile as sf
 
 from qlora_studio.audio.peaks import PeakMeter
 from qlora_studio.core.errors import InvalidInput, NotFound, StorageFull
@@ -25,8 +28,10 @@ COMMAND = (sys.executable, "-m", "qlora_studio.audio.sampler")
 RATE = 16_000  # what the models here listen at
 KEPT_S = 3600.0
 KEPT_EACH = 4
+KEPT_SOUNDS = 16
 _LONGEST_ANSWER_BYTES = 96 << 20  # ten minutes of floats, in base64, and some
 _N_BARS = 100
+_SOUND = re.compile(r"snd_[0-9a-z]{12}(-[1-9])?")
 _sampler = Renderer(COMMAND, limit_s=60.0, max_answer_bytes=_LONGEST_ANSWER_BYTES)
 
 
@@ -104,6 +109,42 @@ def get_clip(clip_id: str, *, actor: User) -> TrialClip:
     if not is_id(clip_id, "trc") or not path.is_file():
         raise NotFound("That clip isn't here any more. Choose it again.")
     return TrialClip(clip_id, path, path.stat().st_size / 4 / RATE)
+
+
+def new_sound_path(*, actor: User) -> Path:
+    """Return where a sound for the actor is to be written.
+
+    Raises:
+        StorageFull: the disk has no room for it.
+    """
+    sweep()
+    if staging.free_bytes() < get_settings().max_trial_bytes:
+        raise StorageFull("The disk is full. Free some space and try again.")
+    folder = layout.trials_path(actor.id)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in sorted(folder.glob("*.wav"), key=lambda path: path.stat().st_mtime)[:-KEPT_SOUNDS]:
+        path.unlink(missing_ok=True)
+    return folder / f"{new_id('snd')}.wav"
+
+
+def get_sound(sound_id: str, *, actor: User) -> Path:
+    """Return the WAV file of a sound that was made for the actor.
+
+    Raises:
+        NotFound: it isn't there any more, or isn't the actor's.
+    """
+    path = layout.trials_path(actor.id) / f"{sound_id}.wav"
+    if not is_id(sound_id.partition("-")[0], "snd") or not _SOUND.fullmatch(sound_id) or not path.is_file():
+        raise NotFound("That sound isn't here any more. Make it again.")
+    return path
+
+
+def measure_sound(path: Path) -> tuple[float, bytes]:
+    """Return the seconds and the waveform of a sound that was made here."""
+    samples, rate = sf.read(path, dtype="float32")
+    meter = PeakMeter(len(samples), _N_BARS)
+    meter.add(samples)
+    return len(samples) / rate, meter.to_bytes()
 
 
 def discard(clip_id: str, *, actor: User) -> None:

@@ -1,12 +1,14 @@
 """Trying a model on a clip: what is chosen, how far it is, and what came out."""
 
 import asyncio
+import base64
 from dataclasses import dataclass, field
 
 import reflex as rx
 
 from qlora_studio.audio.turns import Turn
-from qlora_studio.contracts.inference import MAX_STRENGTH, EngineAnswer, Heard
+from qlora_studio.contracts.enums import Task
+from qlora_studio.contracts.inference import MAX_PROMPT, MAX_SOUND_S, MAX_STRENGTH, EngineAnswer, Heard
 from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StudioError
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
@@ -41,6 +43,9 @@ class ResultView:
     is_silent: bool = False
     classes: list[ClassRow] = field(default_factory=list)
     timeline: AnswerLine = NO_ANSWER
+    sound_url: str = ""
+    sound_s: str = ""
+    peaks: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,9 @@ class Choice:
     adapter_id: str
     strength: float
     with_base: bool
+    prompt: str = ""
+    seconds: float = 0.0
+    seed: int = 0
 
 
 class ModelTryState(rx.State):
@@ -68,6 +76,10 @@ class ModelTryState(rx.State):
     strength: str = "1"
     with_base: bool = False
     clip_id: str = ""
+    makes_sound: bool = False
+    prompt: str = ""
+    seconds: str = "8"
+    seed: str = "0"
     is_busy: bool = False
     label: str = ""
     percent: int = 0
@@ -89,7 +101,8 @@ class ModelTryState(rx.State):
         except NotFound:
             return
         self.task, self.note, self.has_base = options.task.value, options.note, options.is_base_of_use
-        self.is_offered = options.task in inference.HEARING_TASKS
+        self.makes_sound = options.task is Task.TEXT_TO_AUDIO
+        self.is_offered = self.makes_sound or options.task in inference.HEARING_TASKS
         self.adapters = [(adapter.id, adapter.name) for adapter in options.adapters]
         wanted = self.router.url.query_parameters.get("adapter", "")
         known = [adapter_id for adapter_id, _ in self.adapters]
@@ -120,6 +133,32 @@ class ModelTryState(rx.State):
 
     @rx.event
     @authorized()
+    async def set_prompt(self, value: str):
+        """Take in what the sound should be."""
+        self.prompt = value[:MAX_PROMPT]
+
+    @rx.event
+    @authorized()
+    async def set_seconds(self, value: float | str):
+        """Choose how long the sound becomes."""
+        try:
+            number = float(value)
+        except ValueError:
+            return
+        self.seconds = f"{min(max(number, 1.0), MAX_SOUND_S):g}"
+
+    @rx.event
+    @authorized()
+    async def set_seed(self, value: float | str):
+        """Choose another sound of the same text."""
+        try:
+            number = int(float(value))
+        except (ValueError, OverflowError):
+            return
+        self.seed = str(min(max(number, 0), 2**31 - 1))
+
+    @rx.event
+    @authorized()
     async def take_clip(self, clip_id: str):
         """Hear a clip that has arrived."""
         self.clip_id, self.results, self.refusal = clip_id[:40], [], ""
@@ -137,7 +176,7 @@ class ModelTryState(rx.State):
     async def listen(self, actor: User):
         """Have the model hear the clip, once, however often it is asked for meanwhile."""
         async with self:
-            if self.is_busy or not self.clip_id:
+            if self.is_busy or not (self.prompt.strip() if self.makes_sound else self.clip_id):
                 return
             self.is_busy, self.label, self.percent = True, "Waiting", 0
             self._n_asked += 1
@@ -145,14 +184,21 @@ class ModelTryState(rx.State):
             self.results, self.refusal = [], ""
             names = dict(self.adapters)
             choice = Choice(
-                self.model_id, self.clip_id, self.adapter_id, float(self.strength), self.with_base
+                self.model_id,
+                self.clip_id,
+                self.adapter_id,
+                float(self.strength),
+                self.with_base,
+                self.prompt if self.makes_sound else "",
+                float(self.seconds),
+                int(self.seed),
             )
         results: list[ResultView] = []
         refusal = ""
         try:
             ticket = await asyncio.to_thread(_start, actor, choice)
             answer = await self._follow(ticket)
-            results = _views(answer, choice, names)
+            results = await asyncio.to_thread(_views, answer, choice, names)
         except Conflict as error:
             refusal = "" if error.message == "Cancelled." else error.message
         except StudioError as error:
@@ -194,6 +240,20 @@ def _options(actor: User, model_id: str) -> inference.Options:
 
 
 def _start(actor: User, choice: Choice) -> Ticket:
+    if choice.prompt:
+        with db.read() as session:
+            ticket = inference.prepare_sound(
+                session,
+                actor=actor,
+                model_id=choice.model_id,
+                prompt=choice.prompt,
+                seconds=choice.seconds,
+                seed=choice.seed,
+                adapter_id=choice.adapter_id or None,
+                strength=choice.strength,
+                with_base=choice.with_base,
+            )
+        return inference.start(ticket)
     clip = trial_clips.get_clip(choice.clip_id, actor=actor)
     with db.read() as session:
         ticket = inference.prepare(
@@ -243,6 +303,12 @@ def _view(heard: Heard, title: str, detail: str) -> ResultView:
         ClassRow(item.label, f"{100 * item.probability:.1f} %", round(100 * item.probability, 1))
         for item in (heard.classes or [])[:_MOST_CLASSES]
     ]
+    if heard.sound_path is not None:
+        seconds, peaks = trial_clips.measure_sound(heard.sound_path)
+        url = f"/api/v1/trial-sounds/{heard.sound_path.stem}"
+        return ResultView(
+            title, detail, sound_url=url, sound_s=f"{seconds:.2f}", peaks=base64.b64encode(peaks).decode()
+        )
     text = heard.text or ""
     if heard.segments is not None:
         turns = [Turn(s.start_s, s.duration_s, s.speaker) for s in heard.segments]

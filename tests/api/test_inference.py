@@ -203,3 +203,29 @@ def test_signed_out_no_byte_is_read(data_folder: Path) -> None:
     with TestClient(build_api(), base_url="http://127.0.0.1/api/v1") as client:
         for path in ("/trial-clips", "/transcriptions", "/classifications"):
             assert client.post(path, content=b"x").status_code == 401
+
+
+def test_a_sound_is_made_and_is_the_askers_alone(
+    api: FastAPI, client: TestClient, session: Session, model: BaseAudioModel, stranger: User
+) -> None:
+    asked = {"model_id": model.id, "prompt": "rain", "seconds": 2}
+    refused = client.post("/trial-sounds", json=asked)
+    assert refused.status_code == 422
+    assert "writes down speech" in refused.json()["detail"]
+    model.task = Task.TEXT_TO_AUDIO
+    session.add(model)
+    session.commit()
+    for wrong in ({"prompt": " "}, {"prompt": ""}, {"seconds": 31}, {"seed": -1}, {"strength": 3}, {"x": 1}):
+        assert client.post("/trial-sounds", json={**asked, **wrong}).status_code == 422, wrong
+    made = client.post("/trial-sounds", json=asked)
+    assert made.status_code == 200, made.text
+    url = f"/trial-sounds/{made.json()['sound_id']}"
+    sound = client.get(url, headers={"Range": "bytes=0-3"})
+    assert (sound.status_code, sound.content) == (206, b"RIFF")
+    assert sound.headers["x-content-type-options"] == "nosniff"
+    assert transcribe(client, model_id=model.id).status_code == 422
+    for odd in ("/trial-sounds/snd_0123456789ab", "/trial-sounds/..%2Fstudio.db", f"{url}-x"):
+        assert client.get(odd).status_code == 404
+    api.dependency_overrides[current_user] = lambda: stranger
+    assert client.get(url).status_code == 404
+    assert client.post("/trial-sounds", json=asked).status_code == 404

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlmodel import Session
 
+from qlora_studio.contracts.enums import ModelStatus, Task
+from qlora_studio.db.models import BaseAudioModel, User
 from qlora_studio.services import inference
 from qlora_studio.services.engine_host import EngineHost
 from tests.commands.conftest import Run, answer
@@ -35,3 +38,26 @@ def test_a_recording_is_written_down(run: Run, host: EngineHost, data_folder: Pa
     assert run("transcribe", str(clip), "--model", "mod_none", code=2).stderr
     (tmp_path / "b.wav").write_bytes(b"text")
     assert "Not audio" in run("transcribe", str(tmp_path / "b.wav"), "--model", model, code=2).stderr
+
+
+def test_speakers_and_sounds(
+    run: Run, host: EngineHost, session: Session, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference.models, "check_unchanged", lambda model: None)
+    monkeypatch.setattr(inference, "_is_base_of_use", lambda model: True)
+    ids = {}
+    for task in (Task.SPEAKER_DIARIZATION, Task.TEXT_TO_AUDIO):
+        model = BaseAudioModel(
+            owner_id=user.id, name="m", task=task, path="/models/cpu", status=ModelStatus.READY
+        )
+        session.add(model)
+        ids[task] = model.id
+    session.commit()
+    clip, made = tmp_path / "a.wav", tmp_path / "made.wav"
+    clip.write_bytes(sounds.wav(0.5))
+    said = run("diarize", str(clip), "--model", ids[Task.SPEAKER_DIARIZATION], "--user", "ada")
+    assert said.stdout.startswith("SPEAKER recording 1 0.100 0.300")
+    asked = ("generate", "rain", "--model", ids[Task.TEXT_TO_AUDIO], "--user", "ada", "--seconds", "1")
+    run(*asked, "--output", str(made))
+    assert made.read_bytes()[:4] == b"RIFF"
+    assert run(*asked, "--output", str(tmp_path / "no" / "made.wav"), code=2).stderr

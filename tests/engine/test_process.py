@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import soundfile
 
 from tests.engine import adapters
-from tests.training import tiny
+from tests.training import melodies, tiny
 
 pytestmark = [
     pytest.mark.slow,
@@ -117,6 +118,28 @@ def test_a_cancel_is_heeded_between_words(
     assert said == {"id": number, "is_cancelled": True}
     assert time.monotonic() - started < 10
     assert "answer" in engine.answer(request_for)
+
+
+def test_a_sound_is_made_at_a_seed_in_every_variant(engine: Engine, tmp_path: Path) -> None:
+    model = melodies.make_musicgen(tmp_path / "musicgen")
+    clips = melodies.write_melodies(tmp_path / "clips", n_train=2, n_validation=0)
+    adapters.make_adapter(melodies.make_spec(tmp_path, model, clips), tmp_path / "adapter")
+    sound = {"prompt": "a low tone", "seconds": 0.5, "seed": 3, "path": str(tmp_path / "snd.wav")}
+    request = {
+        "task": "text-to-audio",
+        "model_path": str(model),
+        "sound": sound,
+        "variants": [{"adapter_path": str(tmp_path / "adapter")}, {}],
+        "device": "cpu",
+    }
+    heard = engine.answer(request)["answer"]["heard"]
+    paths = [Path(variant["sound_path"]) for variant in heard]
+    assert [path.name for path in paths] == ["snd.wav", "snd-1.wav"]
+    made = [path.read_bytes() for path in paths]
+    assert made[0] != made[1]
+    assert soundfile.info(paths[0]).duration == pytest.approx(0.5, abs=0.05)
+    engine.answer(request)
+    assert [path.read_bytes() for path in paths] == made
 
 
 def test_it_ends_with_whoever_started_it(request_for: dict[str, Any]) -> None:

@@ -10,13 +10,14 @@ import torch
 
 from qlora_studio.audio.turns import Turn
 from qlora_studio.contracts.enums import Task
+from qlora_studio.contracts.inference import SoundWish
 from qlora_studio.engine import adapter_files
 from qlora_studio.engine.answers import ANSWERS
 from qlora_studio.engine.refusals import Refused
 from qlora_studio.engine.warm import KEPT_ADAPTERS, BaseKey, WarmModel
 from qlora_studio.training.failures import ModelNotUsable
 from tests.engine import adapters
-from tests.training import tiny, tones, voices
+from tests.training import melodies, tiny, tones, voices
 
 # The library deprecates a name that it uses itself; the engine's log may have it.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -195,3 +196,17 @@ def test_speakers_are_told_apart_by_adapters_for_as_many_as_each_knows(
             said = answer(warm.task, model, long, progress.append, lambda: False)["segments"]
         assert all(segment.start_s + segment.duration_s <= 31.0 for segment in said)
     assert progress == [0.0, 0.5] * 3
+
+
+@pytest.mark.slow
+def test_a_speaking_model_keeps_the_voice_of_its_adapter(tmp_path: Path) -> None:
+    model_path = melodies.make_speecht5(tmp_path / "model")
+    clips = melodies.write_melodies(tmp_path / "clips", n_train=4, n_validation=0)
+    spec = melodies.make_spec(tmp_path, model_path, clips)
+    task, model = adapters.make_adapter(spec, tmp_path / "adapter", seed=1)
+    warm = _warm(model_path, Task.TEXT_TO_AUDIO)
+    wish = SoundWish(prompt="abc", seconds=0.3, seed=2, path=tmp_path / "a.wav")
+    with warm.using(adapter_files.read(tmp_path / "adapter"), 1.0) as adapted:
+        said = ANSWERS[Task.TEXT_TO_AUDIO](warm.task, adapted, wish, lambda _: None, lambda: False)
+    expected = task.generate(model, ["abc"], seconds=0.3, seed=2)[0]
+    assert np.array_equal(said["sound"], expected)

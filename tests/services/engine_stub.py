@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+import wave
 
 
 def say(content: dict) -> None:
@@ -28,6 +29,14 @@ def answer(request: dict) -> None:
     said: dict = {"text": f"{os.getpid()}"}
     if request["task"] == "speaker-diarization":
         said = {"segments": [{"start_s": 0.1, "duration_s": 0.3, "speaker": "speaker_2"}]}
+    if request.get("sound"):
+        path = request["sound"]["path"]
+        with wave.open(path, "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(16_000)
+            file.writeframes(b"\0\1" * round(16_000 * request["sound"]["seconds"]))
+        said = {"sound_path": path}
     heard = [{**said, "run_s": 0.1} for _ in request["variants"]]
     say({"id": number, "answer": {"heard": heard, "device": what, "heard_s": 1.0}})
 

@@ -137,3 +137,25 @@ async def test_a_stranger_sees_nothing(
     assert state.results == []
     assert state.refusal
     assert host._n_asked == 0
+
+
+async def test_a_text_becomes_a_sound_to_play(
+    card: Callable[[str], Any], session: Session, host: EngineHost
+) -> None:
+    state = card("cpu")
+    model = session.get_one(BaseAudioModel, state.model_id)
+    model.task = Task.TEXT_TO_AUDIO
+    session.commit()
+    await call(state, "load")
+    assert state.makes_sound
+    await call(state, "listen")
+    assert host._n_asked == 0, "there is nothing to make yet"
+    await call(state, "set_prompt", value="rain")
+    await call(state, "set_seconds", value="99")
+    await call(state, "set_seconds", value=1.0)
+    await call(state, "set_seed", value="7")
+    assert (state.seconds, state.seed) == ("1", "7")
+    await call(state, "listen")
+    (result,) = state.results
+    assert result.sound_url.startswith("/api/v1/trial-sounds/snd_")
+    assert (result.sound_s, result.is_silent) == ("1.00", False)

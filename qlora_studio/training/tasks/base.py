@@ -220,7 +220,11 @@ class AudioTask(ABC):
         return False
 
     def adopt(self, model: Any, metadata: dict[str, Any]) -> None:  # noqa: B027  # most tasks need nothing
-        """Hear as the run did that wrote `metadata`; with none, as the base model does by itself."""
+        """Hear as the run did that wrote `metadata`; with none, as the base model does by itself.
+
+        Args:
+            metadata: what `metadata()` returned, and `adapter_path`, the folder it was kept in.
+        """
 
     def save_beside(self, folder: Path) -> None:  # noqa: B027  # most adapters need nothing
         """Write what inference needs besides `metadata` into the adapter's folder."""

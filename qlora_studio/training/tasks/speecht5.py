@@ -144,6 +144,19 @@ class SpeechT5Task(SoundTask):
         """Keep the voices, without which the adapter would sound otherwise."""
         voices.write(folder, self.voices)
 
+    def adopt(self, model: Any, metadata: dict[str, Any]) -> None:
+        """Speak with the run's voices, the usual one first; without a run, with those beside the model."""
+        kept = metadata.get("adapter_path")
+        found = voices.read(Path(kept), width=self._width) if kept else None
+        found = found or voices.read(self._model_path, width=self._width)
+        if found is None:
+            self.voices = voices.Voices(["default"], np.ones((1, self._width), dtype=np.float32))
+            return
+        order = [name for name in metadata.get("voices", []) if name in found.names]
+        names = [*order, *(name for name in found.names if name not in order)]
+        rows = [found.names.index(name) for name in names]
+        self.voices = voices.Voices(names, found.vectors[rows])
+
     def metadata(self) -> dict[str, Any]:
         return {**super().metadata(), "voices": self.voices.names}
 
