@@ -20,7 +20,6 @@ from qlora_studio.training.batches import Indexed, LengthBuckets
 from qlora_studio.training.callbacks import Plan, StepReporter, describe
 from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.evaluation import Evaluator, Outcome
-from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.feature_store import FeatureStore
 from qlora_studio.training.quantize import quantised_layers
 from qlora_studio.training.run_state import RunState, check_metric
