@@ -75,7 +75,18 @@ def quality_chart(**options: Any) -> rx.Component:
     job = JobState.job
     words_or_turns = rx.cond(job.has_speakers, _diarization_chart(**options), _error_rate_chart(**options))
     heard = rx.cond(job.has_classes, _accuracy_chart(**options), words_or_turns)
-    return rx.cond(job.has_sounds, _distance_chart(**options), heard)
+    made = rx.cond(job.has_sounds, _distance_chart(**options), heard)
+    return rx.cond(job.has_preferences, _preference_chart(**options), made)
+
+
+def _preference_chart(**options: Any) -> rx.Component:
+    return _chart(
+        "Held-out preferences met",
+        Trace("reward_accuracy", "Preferences met", "--chart-1", dots=True),
+        kind="percent",
+        base=JobState.job.base,
+        **options,
+    )
 
 
 def _diarization_chart(**options: Any) -> rx.Component:

@@ -244,7 +244,8 @@ def _shape(spec: TrainSpec, model: BaseAudioModel, clips: ClipStats) -> _Work:
         return _Work(frames, frames, frames, 0, spec.optimization.batch_size)
     longest = _LONGEST_SOUND_S if model.task is Task.TEXT_TO_AUDIO else _LONGEST_S
     frames, mean_frames = (rate * min(s, longest) for s in (clips.longest_s, clips.mean_s))
-    return _Work(frames, mean_frames, mean_frames, 0, spec.optimization.batch_size)
+    n_sounds = 2 if spec.training_type == TrainingType.PREFERENCE else 1
+    return _Work(frames, mean_frames, mean_frames, 0, n_sounds * spec.optimization.batch_size)
 
 
 def _memory(
@@ -269,8 +270,10 @@ def _memory(
 
 def weight_bytes(spec: TrainSpec, model: BaseAudioModel) -> float:
     """Bytes of the frozen base: linear layers in 4 bits, everything else in 32; or all in 16 or 32 bits."""
-    if spec.training_type != TrainingType.QLORA:
-        is_half = spec.training_type == TrainingType.LORA and spec.qlora.bits == 16
+    has_choice = spec.training_type in (TrainingType.LORA, TrainingType.PREFERENCE)
+    bits = spec.qlora.bits if has_choice else {TrainingType.QLORA: 4}.get(spec.training_type, 32)
+    if bits != 4 or spec.training_type == TrainingType.LORA:
+        is_half = bits == 16
         return model.n_parameters * (2 if is_half else 4)
     n_linear = int(_layers(model)["n_linear_parameters"])
     per_weight = _NF4_DOUBLE_BYTES if spec.qlora.double_quant else _NF4_BYTES
@@ -323,6 +326,8 @@ def _time(
 ) -> TimeForecast:
     flops_per_s = _CUDA_FLOPS if machine.device == "cuda" else _CORE_FLOPS * machine.n_cores
     forward_s, once_s = (flops / flops_per_s for flops in _sample_flops(model, work, work.mean_frames))
+    if spec.training_type == TrainingType.PREFERENCE:  # two sounds a pair, and the base model's look at both
+        forward_s *= 2 * 4 / 3
     look_s = _sample_flops(model, work, work.look_frames)[0] / flops_per_s * (1.5 if work.tokens else 1.0)
     per_step = spec.optimization.batch_size * spec.optimization.gradient_accumulation
     slowdown = 1.3 if spec.optimization.gradient_checkpointing else 1.0

@@ -115,6 +115,7 @@ def _check_type(check: JobCheck, spec: TrainSpec) -> None:
 
 
 def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Dataset) -> None:
+    _check_metric(check, spec, dataset)
     if spec.training_type is TrainingType.PREFERENCE:
         _check_pairs(check, session, dataset)
         return
@@ -133,6 +134,9 @@ def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Da
     if n_left_out:
         what = f"{n_left_out} clip is" if n_left_out == 1 else f"{n_left_out} clips are"
         check.warnings.append(f"{what} left out: without {_LACKING[dataset.task]}.")
+
+
+def _check_metric(check: JobCheck, spec: TrainSpec, dataset: Dataset) -> None:
     metrics = deciding(dataset.task, spec.training_type) or ("loss",)
     left_open = EvaluationSpec.model_fields["metric"].default  # then the worker takes the task's first
     if spec.evaluation.metric not in (*metrics, left_open):

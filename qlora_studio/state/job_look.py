@@ -18,7 +18,10 @@ from qlora_studio.state.range_test import range_view
 
 ROW_EVERY_S = 0.4
 LOG_LINES = 400
-OVERVIEW_CURVES = ("loss", "wer", "cer", "accuracy", "macro_f1", "mel_distance", "eval_loss")
+OVERVIEW_CURVES = tuple(
+    "loss wer cer accuracy macro_f1 der missed_speech false_alarm confusion "
+    "reward_accuracy mel_distance eval_loss".split()
+)
 
 
 class JobLook:

@@ -16,7 +16,13 @@ from qlora_studio.state.job_checks import CheckRow, check_rows, probe_doubt
 from qlora_studio.storage import layout
 
 STALLED_AFTER_S = 30.0
-_CHARTED = ("wer", "accuracy", "der", "mel_distance")  # the base model's value is a line in the chart
+_CHARTED = (
+    "wer",
+    "accuracy",
+    "der",
+    "reward_accuracy",
+    "mel_distance",
+)  # the base model's value is a line in the chart
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,7 @@ class JobPage:
     is_better: bool = False
     has_classes: bool = False
     has_sounds: bool = False
+    has_preferences: bool = False
     has_speakers: bool = False
     without_model: str = ""
     base: float = 0.0
@@ -165,6 +172,7 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         change=change,
         is_better=is_better,
         has_classes="accuracy" in (metric.key, *job.base_metrics, *job.last_metrics),
+        has_preferences="reward_accuracy" in (*job.base_metrics, *job.last_metrics),
         has_sounds="mel_distance" in (*job.base_metrics, *job.last_metrics),
         has_speakers="der" in (metric.key, *job.base_metrics, *job.last_metrics),
         without_model=_without_model(job),

@@ -18,6 +18,7 @@ from qlora_studio.training import checkpoint, families, models, run_checks, savi
 from qlora_studio.training.attempt import Attempt
 from qlora_studio.training.batches import Indexed, LengthBuckets
 from qlora_studio.training.callbacks import Plan, StepReporter, describe
+from qlora_studio.training.certificate import Certifier
 from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.evaluation import Evaluator, Outcome
 from qlora_studio.training.feature_store import FeatureStore
@@ -219,6 +220,14 @@ class TrainingRun:
         self.state.base_values = outcome.values
         self.reporter.report_evaluation(0, outcome, is_base=True)
         print(f"base model: {describe(outcome.values)}", flush=True)
+
+    def comparable_base_loss(self) -> float | None:
+        """The base model's held-out loss, where it is of the same kind as that of a training batch."""
+        return self.state.base_values.get("loss")
+
+    def make_certifier(self) -> Certifier:
+        """Return what compares the run's adapter with its base."""
+        return run_checks.make_certifier(self)
 
     # After the last step
 

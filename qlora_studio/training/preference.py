@@ -151,9 +151,14 @@ class PreferenceRun(TrainingRun):
             **self._evaluator_settings(),
         )
 
-    def _certifier(self) -> Certifier:
+    def comparable_base_loss(self) -> float | None:
+        """None: held-out losses are DPO's, those that the probe looks at are of the chosen sounds."""
+        return None
+
+    def make_certifier(self) -> Certifier:
+        """Return what compares preferences with those of the base."""
         assert isinstance(self.evaluator, PairEvaluator | None)
-        settings = {"check": self.attempt.stop.raise_if_requested, "autocast": self._autocast}
+        settings = {"check": self.attempt.stop.raise_if_requested, "autocast": self.autocast}
         return PairCertifier(
             self.task, self.store, self.clips.validation, evaluator=self.evaluator, **settings
         )

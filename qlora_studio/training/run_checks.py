@@ -31,7 +31,7 @@ def probe(run: "TrainingRun") -> None:
         check=run.attempt.stop.raise_if_requested,
         autocast=run.autocast,
     )
-    report = prober.probe(run.model, base_loss=run.state.base_values.get("loss"))
+    report = prober.probe(run.model, base_loss=run.comparable_base_loss())
     run.state.probe = report.model_dump(mode="json")
     run.attempt.events.emit("probe", **run.state.probe)
     print(f"sanity probe: {report.status}. {report.sentence}", flush=True)
@@ -55,9 +55,9 @@ def certify(run: "TrainingRun", used_step: int, *, is_stopped: bool) -> None:
             after = _outcome_of(run, used_step)
             with run.model.disable_adapter():
                 before = _outcome_of(run, 0)
-        run.certificate = make_certifier(run).certify(run.model, before, after, metric=run.metric)
+        run.certificate = run.make_certifier().certify(run.model, before, after, metric=run.metric)
     except StopRequested:
-        run.certificate = make_certifier(run).certify(run.model, None, None, metric=run.metric)
+        run.certificate = run.make_certifier().certify(run.model, None, None, metric=run.metric)
     except Exception as error:  # hours of training are not lost for a report on them
         traceback.print_exc()
         run.attempt.warn("certificate", f"The effect certificate failed ({type(error).__name__}).")

@@ -5,7 +5,7 @@ import json
 from sqlmodel import select
 
 from qlora_studio.contracts.enums import Split, Task, TrainingType
-from qlora_studio.contracts.spec import ClipItem, PairItem, TrainSpec
+from qlora_studio.contracts.spec import ClipItem, EvaluationSpec, PairItem, TrainSpec
 from qlora_studio.db.models import Clip
 from qlora_studio.services import jobs
 from qlora_studio.services.preference_pairs import pair_up
@@ -53,6 +53,10 @@ def test_a_job_gets_its_pairs_and_is_refused_without(session, user):
     spec = preference_job(session, user, labels=("1+", "1-", "2+", "2-", "3+", "3-"))
     check = jobs.validate(session, actor=user, spec=spec)
     assert check.ok, check.errors
+    assert check.forecast["memory"]["weights_bytes"] < 4 * 2_000_000, "the base is in 4 bits"
+    wrong = spec.model_copy(update={"evaluation": EvaluationSpec(metric="accuracy")})
+    errors = jobs.validate(session, actor=user, spec=wrong).errors
+    assert "reward_accuracy, loss" in errors["evaluation.metric"]
     job = jobs.submit(session, actor=user, spec=spec)
     lines = (layout.run_path(job.id) / "clips.jsonl").read_text().splitlines()
     pairs = [PairItem.model_validate(json.loads(line)) for line in lines]

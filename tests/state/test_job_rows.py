@@ -193,6 +193,14 @@ def test_a_sample_of_sound_has_players_for_base_and_now(data_folder):
     assert page(last_metrics={"mel_distance": 31.0}).has_sounds
 
 
+def test_preferences_are_the_headline_of_their_jobs():
+    values = {"reward_accuracy": 0.5, "reward_margin": 0.0, "eval_loss": 0.693}
+    shown = page(base_metrics=values, best_metrics={**values, "reward_accuracy": 1.0})
+    assert (shown.metric_name, shown.before, shown.now) == ("preferences met", "50.0 %", "100.0 %")
+    assert shown.has_preferences
+    assert shown.base == 0.5
+
+
 def test_a_sample_of_speech_says_how_many_words_are_wrong():
     values = {"job_id": "job_1", "step": 1, "clip_id": "c", "reference": "one two", "now": "one two"}
     assert sample_row(JobSample(**values, error=0.0), None).verdict == "Exact"

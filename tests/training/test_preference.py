@@ -56,7 +56,7 @@ def test_a_run_learns_what_is_preferred_and_leaves_the_reference_alone(
 ) -> None:
     settings: dict[str, Any] = {
         "optimization": {"max_steps": 20, "learning_rate": 1e-2, "warmup_ratio": 0.0},
-        "evaluation": {"every_steps": 10, "n_samples": 1},
+        "evaluation": {"every_steps": 10, "n_samples": 1, "probe": True},
     }
     spec = melodies.make_preference_spec(tmp_path, model_path, pairs_path, **settings)
     finished, result = _run(spec)
@@ -74,6 +74,7 @@ def test_a_run_learns_what_is_preferred_and_leaves_the_reference_alone(
     assert {sample["sound"] for sample in tiny.read_events(spec, "sample")} >= {"samples/base/0.flac"}
 
     assert result.extra["certificate"]["verdict"] == "improved"
+    assert not [w for w in tiny.read_events(spec, "warning") if w["code"] == "probe"]
     names = set(load_file(spec.run_path / "adapter" / "adapter_model.safetensors"))
     assert names
     assert not [name for name in names if ".ref." in name]
