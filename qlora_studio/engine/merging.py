@@ -141,8 +141,8 @@ def _adapted(request: MergeRequest, adapter: AdapterFiles, *, is_dequantised: bo
     task = models.make_task(spec, family, config)
     base = models.load_base(spec, family, "cpu").eval()
     if task.makes_sound:
-        task.prepare(base, ClipSets([], [], {}))
-    task.adopt(base, adapter.inference)
+        task.prepare(base, ClipSets(_clips(request), [], {}))
+    task.adopt(base, {**adapter.inference, "adapter_path": str(adapter.path)})
     if is_dequantised and adapter.needs.bits == 4:
         base = base.dequantize()
     elif is_dequantised:
@@ -179,6 +179,7 @@ def _write(merged: Any, task: AudioTask, folder: Path, request: MergeRequest) ->
     merged.config.name_or_path = ""
     merged.to(_DTYPES[request.bits]).save_pretrained(folder, safe_serialization=True)
     task.processor.save_pretrained(folder)
+    task.save_beside(folder)
     (folder / "README.md").write_text(_card(type(merged).__name__, request), encoding="utf-8")
 
 
@@ -231,10 +232,14 @@ def _synthetic(task: AudioTask) -> list[Batch]:
 
 
 def _outputs(model: Any, batches: Sequence[Batch]) -> list[torch.Tensor]:
-    with torch.no_grad():
-        found = [model(**batch) for batch in batches]
-    signals = [getattr(out, "logits", None) if hasattr(out, "logits") else out.spectrogram for out in found]
-    return [signal.float() for signal in signals if signal is not None]
+    found = []
+    for batch in batches:
+        torch.manual_seed(0)  # SpeechT5 drops out at all times
+        with torch.no_grad():
+            output = model(**batch)
+        signal = getattr(output, "logits", None)
+        found.append((output.spectrogram if signal is None else signal).float())
+    return found
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ class _Inference(BaseModel):
     classes: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=10_000)] | None = None
     language: Annotated[str, Field(max_length=40)] | None = None
     window: Literal["standard"] | None = None
+    n_speakers: Annotated[int, Field(ge=1, le=64)] | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def check_adapter(
     needs = _HeadNeeds(
         allowed=set(family.not_adapted) & _HEADS,
         is_new=task in family.new_heads,
-        n_classes=len(inference.get("classes") or ()),
+        n_classes=len(inference.get("classes") or ()) or int(inference.get("n_speakers", 0)),
     )
     _check_heads(heads, config, layer_shapes, needs)
     names = sorted(file.name for file in folder.iterdir())

@@ -13,7 +13,7 @@ from qlora_studio.engine import merging
 from qlora_studio.engine.refusals import Refused
 from qlora_studio.modelfiles.check import check_folder
 from tests.engine import adapters
-from tests.training import melodies, tiny, tones
+from tests.training import melodies, tiny, tones, voices
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,6 +28,12 @@ def _made(root: Path, family: str) -> Any:
     if family == "musicgen":
         clips = melodies.write_melodies(root / "clips")
         spec = melodies.make_spec(root, melodies.make_musicgen(root / "model"), clips)
+    elif family == "speecht5":
+        clips = melodies.write_melodies(root / "clips")
+        spec = melodies.make_spec(root, melodies.make_speecht5(root / "model"), clips)
+    elif family == "speakers":
+        model = tones.MAKERS["wav2vec2"](root / "model")
+        spec = voices.make_spec(root, model, voices.write_voices(root / "clips"))
     elif family in tones.MAKERS:
         clips = tones.write_tones(root / "clips")
         spec = tones.make_spec(root, tones.MAKERS[family](root / "model"), clips)
@@ -54,7 +60,16 @@ def _request(spec: Any, **values: Any) -> MergeRequest:
 
 @pytest.mark.parametrize(
     "family",
-    ["ctc", "whisper-text", "musicgen", "wav2vec2-conformer", "audio-spectrogram-transformer", "wavlm"],
+    [
+        "ctc",
+        "whisper-text",
+        "musicgen",
+        "speecht5",
+        "speakers",
+        "wav2vec2-conformer",
+        "audio-spectrogram-transformer",
+        "wavlm",
+    ],
 )
 def test_merged_weights_say_the_same_as_base_and_adapter(family: str, tmp_path: Path) -> None:
     spec = _made(tmp_path, family)
