@@ -78,8 +78,9 @@ def diarize(
     said = _hear(file, user, Task.SPEAKER_DIARIZATION, inference.diarization, wish)
     if as_json:
         print_json(said)
-    elif said.rttm:
-        print_line(said.rttm)
+        return
+    for line in said.rttm.splitlines():
+        print_line(line)
 
 
 @command

@@ -28,7 +28,7 @@ def answer(request: dict) -> None:
         return
     said: dict = {"text": f"{os.getpid()}"}
     if request["task"] == "speaker-diarization":
-        said = {"segments": [{"start_s": 0.1, "duration_s": 0.3, "speaker": "speaker_2"}]}
+        said = {"segments": [{"start_s": s, "duration_s": 0.3, "speaker": "speaker_2"} for s in (0.1, 0.6)]}
     if request.get("sound"):
         path = request["sound"]["path"]
         with wave.open(path, "wb") as file:
