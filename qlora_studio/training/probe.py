@@ -32,7 +32,7 @@ from qlora_studio.training.tasks.base import AudioTask, Batch
 MAX_BATCH = 4
 LEARNING_RATES = (2e-3, 1e-2, 5e-2)  # one that is right for a small layer may be nothing for a large one
 STEPS = 10
-CLEAR_FALL = 0.05  # of the loss of the batch, which has no noise: nothing in it is random
+CLEAR_FALL = 0.02  # of the loss of the batch, which has no noise: nothing in it is random
 MIN_STEPS = 4  # fewer say nothing
 READ_CLIPS = 20
 SLIP_CLIPS = 20

@@ -20,7 +20,7 @@ from qlora_studio.training import families, models
 from qlora_studio.training.feature_store import FeatureStore
 from qlora_studio.training.probe import Prober, gradient_reach
 from qlora_studio.training.probe_findings import judge
-from tests.training import melodies, tiny, tones
+from tests.training import melodies, tiny, tones, voices
 from tests.training.running import adapter_bytes, losses, run
 
 pytestmark = pytest.mark.filterwarnings(
@@ -73,11 +73,17 @@ def _prompts(folder: Path, *, slipped_by: int = 0, n_clips: int = 32) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", [*tones.MAKERS, "whisper-text", "ctc", "musicgen"])
+@pytest.mark.parametrize("family", [*tones.MAKERS, "whisper-text", "ctc", "musicgen", "speecht5", "speakers"])
 def test_a_good_job_of_every_family_passes(family: str, tmp_path: Path) -> None:
     if family == "musicgen":
         listing = melodies.write_melodies(tmp_path / "clips")
         spec = melodies.make_spec(tmp_path, melodies.make_musicgen(tmp_path / "model"), listing)
+    elif family == "speecht5":
+        listing = melodies.write_melodies(tmp_path / "clips")
+        spec = melodies.make_spec(tmp_path, melodies.make_speecht5(tmp_path / "model"), listing)
+    elif family == "speakers":
+        model_path = tones.MAKERS["wav2vec2"](tmp_path / "model")
+        spec = voices.make_spec(tmp_path, model_path, voices.write_voices(tmp_path / "clips"))
     elif family in tones.MAKERS:
         listing = tones.write_tones(tmp_path / "clips")
         spec = tones.make_spec(tmp_path, tones.MAKERS[family](tmp_path / "model"), listing)
