@@ -5,8 +5,8 @@
 Both sides run as processes of their own, one after the other in turns, with the same model, clips and seed.
 Without --model a Whisper with random weights is made (the work is the same, the words are not); without
 --clips the embedded example dataset is used. `--fast` adds our fast mode, with LoRA everywhere and in the
-decoder alone (its steps include the encoder's one run over each clip). Ends with 1 when the losses differ or a
-ratio is below its floor.
+decoder alone (its steps include the encoder's one run over each clip). Ends with 1 when the losses differ or
+a ratio is below its floor.
 """
 
 import argparse
