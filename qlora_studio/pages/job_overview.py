@@ -19,17 +19,22 @@ def overview_tab() -> rx.Component:
     """The result first, then how far it is, the two curves that matter, and the facts."""
     return rx.fragment(
         range_test_card(),
-        grid(_headline(), _progress(), columns="lg:grid-cols-2"),
+        grid(_if_measured(_headline()), _progress(), columns="lg:grid-cols-2"),
         checks_card(),
         grid(
             loss_chart(height=240),
-            quality_chart(height=240),
+            _if_measured(quality_chart(height=240)),
             columns="lg:grid-cols-2",
             class_name="mt-4",
         ),
         confusion_card(),
         card(_facts(), title="Details", class_name="mt-4"),
     )
+
+
+def _if_measured(part: rx.Component) -> rx.Component:
+    """A range test measures nothing on held-out clips."""
+    return rx.cond(JobState.range_test.path == "", part, rx.fragment())
 
 
 def _headline() -> rx.Component:
