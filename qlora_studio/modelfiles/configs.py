@@ -32,8 +32,10 @@ class FamilyConfig(BaseModel):
     architectures: Annotated[list[str], Field(max_length=4)] = []
     dtype: Dtype | None = None
     torch_dtype: Dtype | None = None
-    id2label: Annotated[dict[str, Annotated[str, Field(max_length=200)]], Field(max_length=10_000)] = {}
-    label2id: Annotated[dict[str, Small], Field(max_length=10_000)] = {}
+    id2label: Annotated[dict[str, Annotated[str, Field(max_length=200)]], Field(max_length=10_000)] | None = (
+        None
+    )
+    label2id: Annotated[dict[str, Small], Field(max_length=10_000)] | None = None
     classifier_proj_size: Width | None = None
     use_weighted_layer_sum: bool | None = None
     pad_token_id: TokenId | None = None

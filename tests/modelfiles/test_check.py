@@ -121,6 +121,11 @@ def test_positions_of_another_kind_are_refused(tmp_path: Path) -> None:
         check_folder(folder)
 
 
+def test_a_table_of_labels_may_be_empty_as_the_library_writes_it(tmp_path: Path) -> None:
+    folder = ast_folder(tmp_path / "m", id2label={"0": "bell", "1": "horn"}, label2id=None)
+    assert check_folder(folder).task is Task.AUDIO_CLASSIFICATION
+
+
 def test_a_musicgen_is_understood(tmp_path: Path) -> None:
     checked = check_folder(musicgen_folder(tmp_path / "m"))
     assert checked.task is Task.TEXT_TO_AUDIO
