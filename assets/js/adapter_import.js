@@ -1,4 +1,4 @@
-// <studio-adapter-import model-id="mod_…" label="name">: a zip with an adapter made elsewhere, dropped or chosen. It is sent
+// <studio-adapter-import model-id="mod_…" label-from="id of the field with its name">: a zip with an adapter made elsewhere, dropped or chosen. It is sent
 // at once for that base model; "Taken" with {id} when it was taken in. A refusal stands under the drop zone.
 const LOST = "The server can't be reached. Try again.";
 
@@ -85,7 +85,7 @@ class StudioAdapterImport extends HTMLElement {
     this.live.replaceChildren(element("span", "trial-name", file.name), bar, cancel);
     this.#show("live");
     const request = new XMLHttpRequest();
-    const about = new URLSearchParams({ model_id: model, name: this.getAttribute("label") || "", file_name: file.name.slice(0, 200) });
+    const about = new URLSearchParams({ model_id: model, name: document.getElementById(this.getAttribute("label-from"))?.value || "", file_name: file.name.slice(0, 200) });
     request.open("POST", `/api/v1/adapters?${about}`);
     request.setRequestHeader("Content-Type", "application/zip");
     request.upload.onprogress = (event) => {

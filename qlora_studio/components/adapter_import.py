@@ -20,13 +20,13 @@ class _StudioAdapterImport(CustomElement):
     on_taken: rx.EventHandler[_taken]
 
 
-def adapter_import(*, model_id: Any, name: Any, on_taken: Any) -> rx.Component:
+def adapter_import(*, model_id: Any, name_from: str, on_taken: Any) -> rx.Component:
     """A drop zone for one zip.
 
     Args:
         model_id: the base model it is for.
-        name: what it shall be called, or nothing.
+        name_from: id of the field with what it shall be called, read when the zip is sent.
         on_taken: called with the adapter's id once it was taken in.
     """
-    attributes = {"model-id": model_id, "label": name}
+    attributes = {"model-id": model_id, "label-from": name_from}
     return _StudioAdapterImport.create(custom_attrs=attributes, on_taken=on_taken)

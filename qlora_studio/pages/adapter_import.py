@@ -33,13 +33,11 @@ def import_dialog() -> rx.Component:
                 text_field(
                     "Name",
                     name="import-name",
-                    default_value=state.name,
-                    on_change=state.set_name.debounce(200),
                     optional=True,
                     auto_complete="off",
                     max_length=120,
                 ),
-                adapter_import(model_id=state.model_id, name=state.name, on_taken=state.open_taken),
+                adapter_import(model_id=state.model_id, name_from="import-name", on_taken=state.open_taken),
                 class_name="flex flex-col gap-4",
             ),
             empty_state(

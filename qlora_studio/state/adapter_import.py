@@ -14,12 +14,11 @@ _MAX_MODELS = 100
 
 
 class AdapterImportState(rx.State):
-    """Which base model, which name; the file goes to the server by itself."""
+    """Which base model; name and file go to the server by themselves."""
 
     is_open: bool = False
     models: list[list[str]] = []  # [id, name]
     model_id: str = ""
-    name: str = ""
 
     @rx.event
     @authorized(Role.TRAINER)
@@ -27,7 +26,7 @@ class AdapterImportState(rx.State):
         """Open the dialog with the base models that are ready."""
         self.models = await asyncio.to_thread(_ready_models, actor)
         self.model_id = self.models[0][0] if self.models else ""
-        self.name, self.is_open = "", True
+        self.is_open = True
 
     @rx.event
     @authorized()
@@ -41,12 +40,6 @@ class AdapterImportState(rx.State):
         """Choose the base model that the adapter was trained on."""
         if any(model_id == row[0] for row in self.models):
             self.model_id = model_id
-
-    @rx.event
-    @authorized()
-    async def set_name(self, name: str):
-        """Keep what the adapter shall be called."""
-        self.name = name[:120]
 
     @rx.event
     @authorized()

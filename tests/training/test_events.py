@@ -28,6 +28,7 @@ def test_every_type_reads_back_through_the_contract(tmp_path: Path) -> None:
         "metric": {"step": 1, "values": {"loss": 1.5}},
         "eval": {"step": 1, "values": {"wer": 0.5}, "base": True},
         "sample": {"step": 1, "clip_id": "c", "reference": "ä\n", "base": None, "now": '"', "error": 0.0},
+        "probe": {"status": "passed", "sentence": "Fine.", "took_s": 1.0},
         "checkpoint": {"step": 1, "name": "step-1", "size_bytes": 3},
         "heartbeat": {"step": 1, "cpu_percent": 3.0},
         "warning": {"code": "x", "message": "y"},

@@ -100,6 +100,25 @@ def test_layers_that_cannot_be_packed_stay_out_of_4_bits(
     assert all(layer.in_features % 64 == 0 and layer.out_features % 32 == 0 for layer in packed.values())
 
 
+def test_rows_of_whole_blocks_go_into_4_bits_and_others_only_where_there_are_none() -> None:
+    from transformers import MoonshineConfig, MoonshineForConditionalGeneration
+
+    def packed(width: int, ffn: int) -> set[str]:
+        config = MoonshineConfig(
+            vocab_size=64, hidden_size=width, intermediate_size=ffn, encoder_num_hidden_layers=1,
+            decoder_num_hidden_layers=1, encoder_num_attention_heads=2, decoder_num_attention_heads=2,
+        )  # fmt: skip
+        skipped = quantize.skipped_layers(MoonshineForConditionalGeneration, config, ["proj_out"])
+        with torch.device("meta"):
+            model = MoonshineForConditionalGeneration(config)
+        linear = {n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+        return {name.rsplit(".", 1)[-1] for name in linear - set(skipped) - {"proj_out"}}
+
+    assert packed(64, 128) == {"q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"}
+    assert packed(96, 128) == {"fc2"}, "what reads 96 values has no whole blocks"
+    assert packed(96, 160) == {"q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"}
+
+
 def test_what_is_not_4_bit_is_float32_and_checkpointing_is_off(
     tmp_path: Path, clips_path: Path, ctc_path: Path
 ) -> None:
