@@ -117,7 +117,7 @@ def _page() -> rx.Component:
         certificate_card(),
         grid(
             card(
-                _metrics(),
+                rx.cond(AdapterState.metrics.length() > 0, _metrics(), _not_measured()),
                 title="Before and after",
                 description="The base model and the adapter on the same held-out clips.",
             ),
@@ -159,6 +159,13 @@ def _metrics() -> rx.Component:
     )
 
 
+def _not_measured() -> rx.Component:
+    return rx.el.p(
+        "Not measured here. Try it on a clip of your own on its base model's page.",
+        class_name="text-[13px] text-muted-foreground",
+    )
+
+
 def _metric(row: Any) -> rx.Component:
     cell = "py-2 pl-4 text-right tabular whitespace-nowrap"
     return rx.el.tr(
@@ -182,13 +189,17 @@ def _origin() -> rx.Component:
     return key_values(
         ("Stage", stage),
         ("Base model", text_link(shown.model, href=shown.model_href)),
-        ("Dataset", text_link(shown.dataset, href=shown.dataset_href)),
-        ("Job", text_link(shown.job, href=shown.job_href)),
+        ("Dataset", _link_or_none(shown.dataset, shown.dataset_href)),
+        ("Job", _link_or_none(shown.job, shown.job_href)),
         ("Size", shown.size),
         ("Made", shown.created),
         ("Base model's hash", shown.base_hash),
         ("Made elsewhere", shown.origin),
     )
+
+
+def _link_or_none(label: Any, href: Any) -> rx.Component:
+    return rx.cond(href != "", text_link(label, href=href), label)
 
 
 def _dialogs() -> rx.Component:
