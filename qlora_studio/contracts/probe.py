@@ -83,7 +83,7 @@ class ProbeReport(BaseModel):
         if self.overfit is not None:
             parts.append(
                 f"one batch goes from {self.overfit.before:.2f} to {self.overfit.after:.2f} "
-                f"in {self.overfit.steps} steps"
+                f"in {self.overfit.steps} step{'' if self.overfit.steps == 1 else 's'}"
             )
         if self.gradient is not None:
             parts.append(f"gradients reach all {self.gradient.n_layers} trained layers")

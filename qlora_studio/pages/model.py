@@ -188,7 +188,7 @@ def _layers() -> rx.Component:
             class_name="grid grid-cols-1 lg:grid-cols-[3fr_2fr] gap-6",
         ),
         title="LoRA targets",
-        description="These layers are stored in 4 bits and can carry an adapter; everything else stays as it is.",
+        description="These layers can carry an adapter; they are stored in 4 bits where their rows are whole blocks of 64. Everything else stays as it is.",
     )
 
 
