@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from scripts.running import Server, chromium, sign_in, sign_up, start_server
 
 _numbers = itertools.count(1)
+_BEEPING_MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 expect.set_options(timeout=20_000)  # the machine may be training beside the tests
 
 
@@ -30,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    with chromium() as opened:
+    with chromium(*_BEEPING_MICROPHONE) as opened:
         yield opened
 
 

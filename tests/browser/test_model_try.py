@@ -11,21 +11,13 @@ from sqlmodel import Session, select
 from qlora_studio.db.engine import make_engine
 from qlora_studio.db.models import Adapter, BaseAudioModel, User
 from qlora_studio.examples import catalog
-from scripts.running import Server, axe_violations, chromium, sign_in, sign_up, watch_console
+from scripts.running import Server, axe_violations, sign_in, sign_up, watch_console
 from tests.engine import adapters
 from tests.ingest import sounds
 from tests.training import tiny
 
 pytestmark = pytest.mark.browser
 CLIPS = Path(catalog.starter_model_path()).parent / "prompts-en" / "clips"
-
-
-@pytest.fixture(scope="module")
-def listening_browser() -> Iterator[Browser]:
-    """A Chromium whose microphone hears a beep, and which asks nobody."""
-    flags = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-    with chromium(*flags) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +46,8 @@ def model_id(server: Server, owner: str, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def page(listening_browser: Browser, server: Server, owner: str, model_id: str) -> Iterator[Page]:
-    context = listening_browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+def page(browser: Browser, server: Server, owner: str, model_id: str) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     context.set_default_timeout(60_000)
     context.grant_permissions(["microphone"], origin=server.base)
     sign_in(context, server, owner)
@@ -76,7 +68,9 @@ def test_a_chosen_clip_is_written_down_with_and_without_the_adapter(page: Page) 
     page.get_by_label("With").select_option("Random")
     page.get_by_role("slider", name="Strength").fill("0.5")
     expect(page.locator("#try-strength")).to_have_value("0.5")
-    page.get_by_label("Compare with the base model").check()
+    compare = page.get_by_label("Compare with the base model")
+    compare.click()
+    expect(compare).to_be_checked()  # once the server has said so
     transcribe = page.get_by_role("button", name="Transcribe")
     transcribe.dblclick()
     expect(results).to_have_count(2, timeout=60_000)
