@@ -65,9 +65,12 @@ def wait(dataset_id: str, timeout_s: float) -> bool:
 
 
 def _watch(dataset_id: str, process: subprocess.Popen[bytes]) -> None:
-    """A process that ended without saying how it went leaves an error instead of an endless wait."""
+    """A process that ended without saying how it went leaves an error instead of an endless wait.
+
+    One after which another was started says nothing any more: that one goes on.
+    """
     code = process.wait()
-    if code == 0:
+    if code == 0 or _processes.get(dataset_id) is not process:
         return
     how = f"it was ended by signal {-code}" if code < 0 else f"exit code {code}"
     _log.error("taking in dataset %s: %s", dataset_id, how)

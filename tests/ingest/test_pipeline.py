@@ -211,6 +211,19 @@ def test_a_server_folder_is_read_without_following_links_out(dataset, tmp_path, 
     assert (root / "set" / "a.wav").exists(), "the original stays"
 
 
+def test_a_process_says_nothing_of_the_one_started_after_it(dataset, monkeypatch):
+    class Failed:
+        def wait(self) -> int:
+            return 1
+
+    older, newer = Failed(), Failed()
+    monkeypatch.setitem(launching._processes, dataset.id, newer)
+    launching._watch(dataset.id, older)
+    assert _load(dataset.id).status is DatasetStatus.PROCESSING
+    launching._watch(dataset.id, newer)
+    assert _load(dataset.id).status is DatasetStatus.ERROR
+
+
 def test_a_process_that_is_killed_leaves_an_error_and_can_be_started_again(dataset, monkeypatch):
     stage(dataset.id, {"a.wav": sounds.wav()})
     with pipeline._exclusive(dataset.id):  # the process waits for the lock, so it can be killed in time
