@@ -6,7 +6,7 @@ _FAR = 1.5  # times the loss it should have …
 _ABOVE = 0.5  # … and as many nats above it: wrong beyond doubt
 _BELOW = 0.75  # of the expected loss
 _HEAD_NOISE = 3.0  # times the expected loss: what a head drawn at random may add where its inputs are large
-_TRAIN_APART = 2.0  # times the base model's loss on held-out clips
+_TRAIN_APART = 4.0  # times the loss on held-out clips; a batch that happens to be hard is at two or three
 _TOO_SHORT = 0.02  # of what the probe had to move weights to see an effect
 
 
