@@ -80,24 +80,20 @@ def quality_chart(**options: Any) -> rx.Component:
 
 
 def _preference_chart(**options: Any) -> rx.Component:
-    return _chart(
+    return _share_chart(
         "Held-out preferences met",
         Trace("reward_accuracy", "Preferences met", "--chart-1", dots=True),
-        kind="percent",
-        base=JobState.job.base,
         **options,
     )
 
 
 def _diarization_chart(**options: Any) -> rx.Component:
-    return _chart(
+    return _share_chart(
         "Diarization error on held-out recordings",
         Trace("der", "Error rate", "--chart-1", dots=True),
         Trace("missed_speech", "Missed", "--chart-2", dots=True),
         Trace("false_alarm", "False alarm", "--chart-3", dots=True),
         Trace("confusion", "Confusion", "--chart-4", dots=True),
-        kind="percent",
-        base=JobState.job.base,
         **options,
     )
 
@@ -115,25 +111,26 @@ def _distance_chart(**options: Any) -> rx.Component:
 
 
 def _accuracy_chart(**options: Any) -> rx.Component:
-    return _chart(
+    return _share_chart(
         "Accuracy on held-out clips",
         Trace("accuracy", "Accuracy", "--chart-1", dots=True),
         Trace("macro_f1", "Macro F1", "--chart-2", dots=True),
-        kind="percent",
-        base=JobState.job.base,
         **options,
     )
 
 
 def _error_rate_chart(**options: Any) -> rx.Component:
-    return _chart(
+    return _share_chart(
         "Error rate on held-out clips",
         Trace("wer", "Words", "--chart-1", dots=True),
         Trace("cer", "Characters", "--chart-2", dots=True),
-        kind="percent",
-        base=JobState.job.base,
         **options,
     )
+
+
+def _share_chart(title: str, *traces: Trace, **options: Any) -> rx.Component:
+    """Shares in percent, with the base model's as a line."""
+    return _chart(title, *traces, kind="percent", base=JobState.job.base, **options)
 
 
 def _chart(title: str, *traces: Trace, label: str = "", height: int = 230, **options: Any) -> rx.Component:
