@@ -90,8 +90,8 @@ def list_files(model_id: str, user: CurrentUser) -> dict[str, Any]:
 async def receive_file(model_id: str, filename: str, request: Request, user: CurrentTrainer) -> Response:
     """Take a file's raw bytes. With `Content-Range: bytes a-b/n` go on where `received` says it stopped.
 
-    JSON, safetensors, merges.txt and README.md are taken; 422 says why another is not. Answers 201
-    `{"received": n}` once the bytes are on disk. Then ask for the check.
+    JSON, safetensors, merges.txt, spm_char.model and README.md are taken; 422 says why another is not.
+    Answers 201 `{"received": n}` once the bytes are on disk. Then ask for the check.
     """
     room = await asyncio.to_thread(_check_room, user, model_id)
     name = model_uploads.check_name(filename)

@@ -19,16 +19,17 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from pydantic import TypeAdapter
 
 from qlora_studio.audio.resample import load_mono
 from qlora_studio.contracts.enums import Split, TrainingType
 from qlora_studio.contracts.merging import REPORT, MergeLine, MergeReport, MergeRequest
-from qlora_studio.contracts.spec import ClipItem, QLoraSpec, TrainSpec, WorkerSpec
-from qlora_studio.engine import adapter_files
+from qlora_studio.contracts.spec import ClipItem, PairItem, QLoraSpec, TrainSpec, WorkerSpec
+from qlora_studio.engine import adapter_files, memory
 from qlora_studio.engine.adapter_files import AdapterFiles
 from qlora_studio.engine.refusals import Refused, sentence
 from qlora_studio.storage import atomic
-from qlora_studio.training import families, models
+from qlora_studio.training import families, models, pairs
 from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.saving import replace_folder
 from qlora_studio.training.tasks.base import AudioTask, Batch
@@ -37,11 +38,13 @@ N_CLIPS = 8
 _TOLERANCES = {16: 2e-2, 32: 1e-3}
 _DTYPES = {16: torch.float16, 32: torch.float32}
 _SYNTHETIC_S = 1.5
+_LINE: TypeAdapter[ClipItem | PairItem] = TypeAdapter(ClipItem | PairItem)
 
 
 def main() -> int:
     """Do what the request file says; 0 when there is a merged model."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    memory.bound()
     request = MergeRequest.model_validate_json(Path(sys.argv[1]).read_text())
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -74,9 +77,10 @@ def merge(request: MergeRequest) -> MergeReport:
     """Merge, compare, and put the merged folder in place.
 
     Raises:
-        Refused: the adapter does not fit, or the merged model says something else.
+        Refused: the adapter does not fit, the memory is short, or the merged model says something else.
         ModelNotUsable: the base cannot be loaded.
     """
+    memory.refuse_what_does_not_fit(request.model_path)
     adapter = adapter_files.read(request.adapter_path)
     _say(MergeLine(progress="Hearing base and adapter"))
     task, model = _adapted(request, adapter, is_dequantised=False)
@@ -204,11 +208,12 @@ model = {model_class}.from_pretrained("path/to/this/folder", dtype="float32")
 
 
 def _clips(request: MergeRequest) -> list[ClipItem]:
-    """A few held-out clips of the run, as far as they are still on the disk."""
+    """A few held-out clips of the run, as far as they are still on the disk; of pairs, the chosen sounds."""
     if request.clips_path is None or not request.clips_path.is_file():
         return []
     lines = request.clips_path.read_text(encoding="utf-8").splitlines()
-    clips = [ClipItem.model_validate_json(line) for line in lines if line.strip()]
+    items = [_LINE.validate_json(line) for line in lines if line.strip()]
+    clips = [pairs.chosen_clip(item) if isinstance(item, PairItem) else item for item in items]
     held_out = [c for c in clips if c.split is Split.VALIDATION and Path(c.path).is_file()]
     return sorted(held_out, key=lambda clip: (clip.duration_s, clip.id))[:N_CLIPS]
 

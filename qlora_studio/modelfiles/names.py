@@ -5,13 +5,13 @@ import re
 from qlora_studio.modelfiles.weights import CODE_CARRYING
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")
-_ENDINGS = (".json", ".safetensors")
-_NAMES = ("merges.txt", "spm_char.model", "README.md")
+ENDINGS = (".json", ".safetensors")
+NAMES = ("merges.txt", "spm_char.model", "README.md")
 
 
 def is_wanted(name: str) -> bool:
     """Whether a file of this name is taken. Only plain names, without folders, are."""
-    return bool(_PLAIN.fullmatch(name)) and (name.endswith(_ENDINGS) or name in _NAMES)
+    return bool(_PLAIN.fullmatch(name)) and (name.endswith(ENDINGS) or name in NAMES)
 
 
 def why_unwanted(name: str) -> str:
@@ -21,4 +21,4 @@ def why_unwanted(name: str) -> str:
         return f"“{shown}” is in a format that can run code when it is opened. Weights must be safetensors."
     if "/" in name:
         return f"“{shown}” is in a folder. A model's files lie side by side."
-    return f"“{shown}” isn't part of a model: JSON, safetensors, merges.txt and README.md are."
+    return f"“{shown}” isn't part of a model: JSON, safetensors, {', '.join(NAMES[:-1])} and {NAMES[-1]} are."

@@ -86,6 +86,13 @@ def test_merged_weights_say_the_same_as_base_and_adapter(family: str, tmp_path: 
     assert not any("lora" in name for name in stored)
 
 
+def test_an_adapter_of_preference_tuning_is_compared_on_the_preferred_sounds(tmp_path: Path) -> None:
+    report = merging.merge(
+        _request(_made(tmp_path, "musicgen"), clips_path=melodies.write_pairs(tmp_path / "pairs"))
+    )
+    assert (report.is_synthetic, report.n_clips > 0) == (False, True)
+
+
 def test_without_clips_made_up_ones_are_compared(tmp_path: Path) -> None:
     report = merging.merge(_request(_made(tmp_path, "ctc"), clips_path=None))
     assert report.is_synthetic
