@@ -13,6 +13,7 @@ from qlora_studio.contracts.spec import WorkerSpec
 from qlora_studio.training import families, lora, quantize
 from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.families import Family
+from qlora_studio.training.tasks import waves
 from qlora_studio.training.tasks.base import AudioTask
 
 
@@ -142,7 +143,9 @@ def make_trainable(model: Any, spec: WorkerSpec, family: Family) -> Any:
     if spec.train.training_type is TrainingType.PRETRAINING:
         return model
     settings = spec.train.qlora.model_copy(update={"bits": bits_of(spec)})
-    return lora.add_adapter(model, settings, family, model_name=base_name(spec))
+    adapted = lora.add_adapter(model, settings, family, model_name=base_name(spec))
+    waves.leave_ear_alone(adapted)
+    return adapted
 
 
 def base_name(spec: WorkerSpec) -> str:

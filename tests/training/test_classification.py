@@ -77,7 +77,8 @@ def test_a_family_learns_leaves_its_base_alone_and_reloads_in_plain_peft(
     packed = quantize.quantised_layers(finished.model)
     assert packed
     assert not [name for name in packed if "classifier" in name or "projector" in name]
-    batch = finished.store.batch(finished.clips.validation[:4])
+    task, _ = prepared(spec)  # hears clips as plain transformers does, whatever made the run fast
+    batch = FeatureStore(task).batch(finished.clips.validation[:4])
     finished.model.eval()
     with torch.no_grad():
         expected, found = finished.model(**batch).logits, _reload(spec, family)(**batch).logits
@@ -248,7 +249,7 @@ def test_a_long_clip_is_heard_from_its_beginning(
     task, _ = prepared(spec)
     sound = torch.randn(5 * tiny.RATE, generator=torch.Generator().manual_seed(0)).numpy()
     whole, start = task.features(sound), task.features(sound[: 2 * tiny.RATE])
-    assert (whole["input_features"] == start["input_features"]).all()
+    assert (whole["mel"] == start["mel"]).all()
 
 
 def test_the_best_step_follows_the_direction_of_the_metric() -> None:

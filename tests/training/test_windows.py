@@ -1,17 +1,20 @@
-"""Whisper's short windows: what they hold, when they are used, and that the standard one stays what it is."""
+"""Short windows of Whisper and AST: what they hold, when they are used, and that the standard one stays."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import WhisperForConditionalGeneration
+import transformers
+from transformers import ASTForAudioClassification, WhisperForConditionalGeneration
 
 from qlora_studio.training import families
+from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.feature_store import FeatureStore
 from qlora_studio.training.tasks import windows
+from qlora_studio.training.tasks.classification import ClassificationTask
 from qlora_studio.training.tasks.whisper import WhisperTask
-from tests.training import tiny
+from tests.training import tiny, tones
 
 
 @pytest.fixture
@@ -89,3 +92,53 @@ def test_a_reused_encoder_has_heard_the_standard_window(task, model, clips_path,
     short = store.training_batch(clips)["encoder_outputs"].last_hidden_state
     assert short.shape[1] < 200
     assert torch.equal(short, whole[:, : short.shape[1]])
+
+
+@pytest.fixture
+def ast(tmp_path: Path) -> ASTForAudioClassification:
+    return ASTForAudioClassification.from_pretrained(tones.make_ast(tmp_path / "ast")).eval()
+
+
+def test_short_patches_have_the_positions_of_their_time_and_the_standard_ones_are_untouched(ast):
+    embeddings = ast.audio_spectrogram_transformer.embeddings
+    sound = torch.randn(2, 64, 32)
+    whole = embeddings(sound)
+    windows.take_short_patches(embeddings)
+    assert torch.equal(embeddings(sound), whole)
+    n_bands, n_times = embeddings.get_shape(ast.config)
+    short = embeddings(sound[:, :44])
+    n = (44 - ast.config.patch_size) // ast.config.time_stride + 1
+    assert short.shape[1] == 2 + n_bands * n
+    patches = whole[:, 2:].unflatten(1, (n_bands, n_times))[:, :, :n].flatten(1, 2)
+    assert torch.allclose(short, torch.cat((whole[:, :2], patches), dim=1), atol=1e-6)
+    short.sum().backward()
+    assert embeddings.position_embeddings.grad.abs().sum() > 0  # also when all of the model is trained
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("make", [tones.make_ast, tones.make_whisper])
+def test_a_classifier_trains_in_short_windows_and_is_measured_in_the_standard_one(
+    make, tmp_path, monkeypatch
+):
+    path = make(tmp_path / "model")
+    config = families.read_config(path)
+    known = families.CLASSIFIERS[config["model_type"]]
+    model = getattr(transformers, known.model_class).from_pretrained(path).eval()
+    task = ClassificationTask(path, config, is_windowed=True)
+    clips = task.read_clips(tones.write_tones(tmp_path / "tones", n_train=4, n_validation=2)).train
+    task.prepare(model, ClipSets(clips, [], {}))
+    store = FeatureStore(task)
+    standard = store.batch(clips)
+    expected = model(**standard).logits
+    assert torch.equal(store.training_batch(clips)["labels"], standard["labels"])
+    assert not task.speed_up(model)
+    monkeypatch.setattr(windows, "_MARGIN_FRAMES", 0)
+    monkeypatch.setattr(windows, "_ROUND_FRAMES", 10)
+    monkeypatch.setattr(windows, "is_standard", lambda labels: False)
+    name = task.feature_extractor.model_input_names[0]
+    short = store.training_batch(clips)
+    time = 1 if name == "input_values" else 2
+    assert short[name].shape[time] < standard[name].shape[time]
+    assert torch.isfinite(model(**short).logits).all()
+    assert torch.equal(store.batch(clips)[name], standard[name])
+    assert torch.equal(model(**standard).logits, expected)

@@ -12,8 +12,16 @@ from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.training import metrics
 from qlora_studio.training.clips import ClipSets, classes_of, label_of, read_labelled_clips
 from qlora_studio.training.failures import ModelNotUsable
-from qlora_studio.training.tasks import heads, waves
-from qlora_studio.training.tasks.base import AudioTask, Batch, Features, Output, Prediction, Values
+from qlora_studio.training.tasks import heads, waves, windows
+from qlora_studio.training.tasks.base import (
+    AudioTask,
+    Batch,
+    Features,
+    Output,
+    Prediction,
+    Values,
+    without_adapter_wrapper,
+)
 
 WAVE_S = 30.0
 _AST_FRAME_S = 0.01
@@ -40,6 +48,8 @@ class ClassificationTask(AudioTask):
         self._has_new_head = True
         self._own_classes: list[str] = []
         self._own_head: Any = None
+        self._has_short_windows = False
+        self._ear: waves.Ear | None = None
 
     def _load_processor(self, model_path: Path) -> Any:
         from transformers import AutoFeatureExtractor
@@ -72,13 +82,15 @@ class ClassificationTask(AudioTask):
         """The beginning of a clip, as long as the model takes it.
 
         Returns:
-            A whole window (AST: (frames, bins), Whisper: (bins, frames)), or an unpadded clip (`waves`).
+            A trimmed window (`windows`), or an unpadded clip (`waves`).
         """
         samples = samples[: round(self.max_clip_s * self.sampling_rate)]
         if not self._is_windowed:
-            return waves.extract(self.processor, samples)
+            clip = waves.extract(self.processor, samples)
+            return self._ear.hear(clip) if self._ear else clip
         extracted = self.processor(samples, sampling_rate=self.sampling_rate, return_tensors="np")
-        return {self._input_name: np.asarray(extracted[self._input_name][0], dtype=np.float32)}
+        window = np.asarray(extracted[self._input_name][0], dtype=np.float32)
+        return windows.trim(window.T if self._frames_first else window)
 
     def encode(self, target: str) -> list[int]:
         return [self._ids[target]]
@@ -87,13 +99,41 @@ class ClassificationTask(AudioTask):
         return self.classes[ids[0]]
 
     def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
-        """Windows or padded clips, and `labels` (batch,)."""
-        name = self._input_name
+        """Standard windows (AST: (batch, frames, bins), Whisper: (batch, bins, frames)) or padded clips.
+
+        `labels` are (batch,).
+        """
         if self._is_windowed:
-            batch: Batch = {name: torch.from_numpy(np.stack([item[name] for item in features]))}
-        else:
-            batch = waves.pad(features, name=name, with_mask=waves.uses_mask(self.config))
-        return {**batch, "labels": torch.tensor([ids[0] for ids in labels], dtype=torch.long)}
+            return self._collate_windows(features, labels, self._n_frames)
+        batch = waves.pad(features, name=self._input_name, with_mask=waves.uses_mask(self.config))
+        return {**batch, "labels": _tensor(labels)}
+
+    def collate_for_training(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
+        """The same in a short window, for most batches of fast mode."""
+        if not self._has_short_windows or windows.is_standard(labels):
+            return self.collate(features, labels)
+        n_frames = [item["mel"].shape[1] for item in features]
+        shortest = windows.short_frames(n_frames, longest=self._n_frames)
+        return self._collate_windows(features, labels, shortest)
+
+    def _collate_windows(
+        self, features: Sequence[Features], labels: Sequence[list[int]], n_frames: int
+    ) -> Batch:
+        mels, fills = [item["mel"] for item in features], [item["fill"] for item in features]
+        window = torch.from_numpy(windows.fill_window(mels, fills, n_frames))
+        return {
+            self._input_name: window.transpose(1, 2).contiguous() if self._frames_first else window,
+            "labels": _tensor(labels),
+        }
+
+    @property
+    def _n_frames(self) -> int:
+        """Frames of the standard window, of Whisper's extractor or AST's."""
+        return int(getattr(self.processor, "nb_max_frames", None) or self.processor.max_length)
+
+    @property
+    def _frames_first(self) -> bool:
+        return self._input_name == "input_values"  # AST
 
     def predict(self, model: Any, batch: Batch) -> Prediction:
         output = model(**batch)
@@ -152,6 +192,19 @@ class ClassificationTask(AudioTask):
             )
         ]
 
+    def speed_up(self, model: Any) -> bool:
+        """Train mostly in short windows; or hear each clip once, where the convolutions are frozen."""
+        if not self._is_windowed:
+            self._ear = waves.Ear.of(model)
+            return self._ear is not None
+        base = without_adapter_wrapper(model)
+        if self._frames_first:
+            windows.take_short_patches(base.get_submodule(f"{base.base_model_prefix}.embeddings"))
+        else:
+            windows.take_short_windows(base.encoder)
+        self._has_short_windows = self.gains_from_buckets = True
+        return False
+
     def expected_first_loss(self) -> float | None:
         """The natural logarithm of the number of classes, for a new head."""
         return math.log(len(self.classes)) if self._has_new_head else None
@@ -182,6 +235,10 @@ class ClassificationTask(AudioTask):
 
     def metadata(self) -> dict[str, Any]:
         return {**super().metadata(), "classes": self.classes, "max_clip_s": self.max_clip_s}
+
+
+def _tensor(labels: Sequence[list[int]]) -> torch.Tensor:
+    return torch.tensor([ids[0] for ids in labels], dtype=torch.long)
 
 
 def _window_s(extractor: Any) -> float:

@@ -24,6 +24,7 @@ class CtcTask(SpeechTask):
     def __init__(self, model_path: Path, config: dict[str, Any]) -> None:
         super().__init__(model_path, config)
         self._tokenizer = self.processor.tokenizer
+        self._ear: waves.Ear | None = None
         self._blank: int = self._tokenizer.pad_token_id
         vocabulary = set(self._tokenizer.get_vocab())
         letters = {token for token in vocabulary if len(token) == 1}
@@ -42,7 +43,8 @@ class CtcTask(SpeechTask):
             raise ModelNotUsable("The model's tokenizer or feature extractor cannot be loaded.") from error
 
     def features(self, samples: np.ndarray) -> Features:
-        return waves.extract(self.feature_extractor, samples)
+        clip = waves.extract(self.feature_extractor, samples)
+        return self._ear.hear(clip) if self._ear else clip
 
     def fit_text(self, text: str) -> str:
         """Lower or upper case as the alphabet has it; letters it does not have are left out."""
@@ -104,6 +106,11 @@ class CtcTask(SpeechTask):
             raise ModelNotUsable("The model's head is smaller than its tokenizer's alphabet.")
         config.pad_token_id = self._blank
         return [("text", warning) for warning in self._alphabet_warnings([*clips.train, *clips.validation])]
+
+    def speed_up(self, model: Any) -> bool:
+        """Hear each clip once, where the convolutions are frozen."""
+        self._ear = waves.Ear.of(model)
+        return self._ear is not None
 
     def _alphabet_warnings(self, clips: Sequence[ClipItem]) -> list[str]:
         texts = "".join(clip.text or "" for clip in clips)

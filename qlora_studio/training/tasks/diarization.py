@@ -48,6 +48,7 @@ class DiarizationTask(AudioTask):
         self._own_outputs = heads.outputs_on_disk(model_path)
         self._own_head: Any = None
         self._dropped: list[tuple[str, str]] = []
+        self._ear: waves.Ear | None = None
 
     def _load_processor(self, model_path: Path) -> Any:
         from transformers import AutoFeatureExtractor
@@ -80,7 +81,8 @@ class DiarizationTask(AudioTask):
 
     def features(self, samples: np.ndarray) -> Features:
         """A clip, unpadded, at most one window of it (`waves`)."""
-        return waves.extract(self.processor, samples[: round(self.max_clip_s * self.sampling_rate)])
+        clip = waves.extract(self.processor, samples[: round(self.max_clip_s * self.sampling_rate)])
+        return self._ear.hear(clip) if self._ear else clip
 
     def encode(self, target: str) -> list[int]:
         """Speaker's number, start and end in milliseconds of each turn, one after the other.
@@ -102,7 +104,7 @@ class DiarizationTask(AudioTask):
     def collate(self, features: Sequence[Features], labels: Sequence[list[int]]) -> Batch:
         """Padded clips and `labels` (batch, frames, speakers), see `permutation_free_loss`."""
         name = self.processor.model_input_names[0]
-        lengths = [self._count_frames(len(item[name])) for item in features]
+        lengths = [self._count_frames(waves.length(item, name=name)) for item in features]
         frames = np.full((len(features), max(lengths), self.n_speakers), PADDING, dtype=np.float32)
         for row, length, ids in zip(frames, lengths, labels, strict=True):
             row[:length] = 0.0
@@ -210,6 +212,11 @@ class DiarizationTask(AudioTask):
             heads.replace_head(model, _names(self.n_speakers))
         heads.make_steady(model.config, shortest_s=min(clip.duration_s for clip in clips.train))
         return self._dropped
+
+    def speed_up(self, model: Any) -> bool:
+        """Hear each clip once, where the convolutions are frozen."""
+        self._ear = waves.Ear.of(model)
+        return self._ear is not None
 
     def wants_other_head(self, metadata: dict[str, Any]) -> bool:
         return self._own_head is not None and self._wanted(metadata) != self.n_speakers

@@ -59,13 +59,10 @@ class WhisperTask(SpeechTask):
         window = self.processor.feature_extractor(
             samples, sampling_rate=self.sampling_rate, return_tensors="np"
         )["input_features"][0]
-        fill = window[:, -1:]
-        differs = np.flatnonzero((window != fill).any(axis=0))
-        n_frames = int(differs[-1]) + 1 if differs.size else 1
-        mel = np.ascontiguousarray(window[:, :n_frames], dtype=np.float32)
-        features = {"mel": mel, "fill": fill[:, 0].copy()}
+        features = windows.trim(window)
         if self._encoder is None:
             return features
+        n_frames = features["mel"].shape[1]
         return {"encoded": self._encode_window(features), "n_frames": np.asarray(n_frames)}
 
     def _encode_window(self, features: Features) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Whisper's windows: the standard 30 s, and short ones that hold little more than the clips.
+"""Windows of fixed length: the standard one, and short ones that hold little more than the clips.
 
-Nearly all of a 30 s window is silence when clips are short, and a step costs what its window costs. A model
-that never saw a short window falls apart in one, and one that is trained in short windows alone is worse in
-the standard one, where it is used. So most training batches are short and some are standard; evaluation is
-always standard. `docs/training.md` has the figures.
+Whisper hears 30 s, AST mostly 10. Nearly all of that is silence when clips are short, and a step costs what
+its window costs. A model that never saw a short window falls apart in one, and one that is trained in short
+windows alone is worse in the standard one, where it is used. So most training batches are short and some are
+standard; evaluation is always standard. `docs/training.md` has the figures.
 """
 
 import zlib
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from qlora_studio.training.tasks.base import Features
 
 STANDARD_SHARE = 0.15  # of the training batches
 _FRAME_S = 0.01
@@ -33,6 +35,19 @@ def is_standard(labels: Sequence[list[int]], *, share: float = STANDARD_SHARE) -
     return zlib.crc32(repr(list(labels)).encode()) < share * 2**32
 
 
+def trim(window: np.ndarray) -> Features:
+    """Keep a window (bins, frames) without the constant silence that fills it up.
+
+    Returns:
+        `mel` (bins, frames), at least one frame, and `fill` (bins,), the value of every later frame.
+    """
+    fill = window[:, -1:]
+    differs = np.flatnonzero((window != fill).any(axis=0))
+    n_frames = int(differs[-1]) + 1 if differs.size else 1
+    mel = np.ascontiguousarray(window[:, :n_frames], dtype=np.float32)
+    return {"mel": mel, "fill": fill[:, 0].copy()}
+
+
 def fill_window(mels: Sequence[np.ndarray], fills: Sequence[np.ndarray], n_frames: int) -> np.ndarray:
     """Return windows (batch, bins, n_frames) of log-mels (bins, frames), filled with each clip's silence."""
     window = np.empty((len(mels), mels[0].shape[0], n_frames), dtype=np.float32)
@@ -41,6 +56,29 @@ def fill_window(mels: Sequence[np.ndarray], fills: Sequence[np.ndarray], n_frame
         row[:, :n] = mel[:, :n]
         row[:, n:] = fill[:, None]
     return window
+
+
+def take_short_patches(embeddings: Any) -> None:
+    """Let AST hear windows shorter than its own: with the positions of the frames that are there.
+
+    Args:
+        embeddings: the model's `ASTEmbeddings`. At full length its forward is the stock one.
+    """
+    whole, config = embeddings.forward, embeddings.config
+    n_bands, n_times = embeddings.get_shape(config)
+
+    def forward(input_values: torch.Tensor) -> torch.Tensor:
+        n = (input_values.shape[1] - config.patch_size) // config.time_stride + 1
+        if n == n_times:
+            return whole(input_values)
+        patches = embeddings.patch_embeddings(input_values)
+        tokens = torch.cat((embeddings.cls_token, embeddings.distillation_token), dim=1)
+        of_tokens, of_patches = embeddings.position_embeddings.split([2, n_bands * n_times], dim=1)
+        of_patches = of_patches.unflatten(1, (n_bands, n_times))[:, :, :n].flatten(1, 2)
+        seen = torch.cat(((tokens + of_tokens).expand(len(patches), -1, -1), patches + of_patches), dim=1)
+        return embeddings.dropout(seen)
+
+    embeddings.forward = forward
 
 
 def take_short_windows(encoder: Any) -> None:
