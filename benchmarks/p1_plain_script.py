@@ -27,7 +27,9 @@ from transformers import (
 )
 
 
-class _Clock(TrainerCallback):
+class Clock(TrainerCallback):
+    """Notes when each step ended, and its loss."""
+
     def __init__(self) -> None:
         self.ends: list[float] = []
         self.losses: list[float] = []
@@ -86,7 +88,7 @@ def main() -> None:
             target_modules=["q_proj", "v_proj"],
         ),
     )
-    clock = _Clock()
+    clock = Clock()
     Trainer(
         model=model,
         args=TrainingArguments(

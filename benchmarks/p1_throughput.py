@@ -65,7 +65,8 @@ class Figures:
         self.losses = losses
 
 
-def _ours(spec: WorkerSpec) -> Figures:
+def run_ours(spec: WorkerSpec) -> Figures:
+    """Run a job of ours."""
     path = tiny.write_spec(spec)
     (spec.attempt_path / "events.jsonl").unlink(missing_ok=True)
     subprocess.run(
@@ -76,9 +77,10 @@ def _ours(spec: WorkerSpec) -> Figures:
     return Figures([event["ts"] for event in metrics], losses, spec.train.optimization.batch_size)
 
 
-def _theirs(spec: WorkerSpec) -> Figures:
+def run_script(spec: WorkerSpec, script: str = "p1_plain_script") -> Figures:
+    """Run a competitor's script of this folder."""
     path = tiny.write_spec(spec)
-    command = [sys.executable, "-m", "benchmarks.p1_plain_script", str(path)]
+    command = [sys.executable, "-m", f"benchmarks.{script}", str(path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     printed = json.loads(done.stdout.splitlines()[-1])
     return Figures(printed["ends"], printed["losses"], spec.train.optimization.batch_size)
@@ -126,12 +128,12 @@ def _compare(arguments: argparse.Namespace, root: Path) -> int:
         return spec.model_copy(update={"threads": arguments.threads})
 
     sides = {
-        "ours": lambda: _ours(spec_of("ours", "exact")),
-        "plain": lambda: _theirs(spec_of("plain", "exact")),
+        "ours": lambda: run_ours(spec_of("ours", "exact")),
+        "plain": lambda: run_script(spec_of("plain", "exact")),
     }
     if arguments.fast:
-        sides["fast"] = lambda: _ours(spec_of("fast", "fast"))
-        sides["decoder"] = lambda: _ours(spec_of("decoder", "fast", "decoder"))
+        sides["fast"] = lambda: run_ours(spec_of("fast", "fast"))
+        sides["decoder"] = lambda: run_ours(spec_of("decoder", "fast", "decoder"))
     found: dict[str, list[Figures]] = {side: [] for side in sides}
     print(f"samples/s, batch 8, {arguments.steps} steps ({arguments.fast_steps} fast), the first left out")
     print(f"{'repeat':>6} " + " ".join(f"{side:>9}" for side in sides))

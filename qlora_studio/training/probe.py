@@ -39,6 +39,7 @@ SLIP_CLIPS = 20
 _OVERFIT_S, _SLIP_S = 30.0, 15.0
 _SLIP_P, _SLIP_FALL = 0.01, 0.1
 _N_NAMED = 10
+_MASK = "masked_spec_embed"
 
 
 class Prober:
@@ -194,11 +195,11 @@ def gradient_reach(model: Any) -> GradientReach:
     """Which trained layers have a gradient that is neither missing nor zero nor no number.
 
     A fresh LoRA has B = 0, so that A's gradient is zero by itself: a layer counts if any of its parameters is
-    reached.
+    reached. What stands for masked frames is left out: it is reached only by the steps that mask.
     """
     reached: dict[str, bool] = {}
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
+        if not parameter.requires_grad or name.endswith(_MASK):
             continue
         layer = _layer_name(name)
         grad = parameter.grad

@@ -13,7 +13,7 @@ import soundfile
 import torch
 
 from qlora_studio import examples
-from qlora_studio.contracts.enums import ExitReason, Split
+from qlora_studio.contracts.enums import ExitReason, Split, TrainingType
 from qlora_studio.contracts.probe import GradientReach, OverfitTry, ProbeReport
 from qlora_studio.contracts.spec import ClipItem, WorkerSpec
 from qlora_studio.training import families, models
@@ -146,6 +146,18 @@ def test_frozen_out_targets_are_named(tmp_path: Path) -> None:
     assert found.gradient.n_missed == 4  # two in each of two layers
     assert all(name.endswith(("q_proj", "v_proj")) for name in found.gradient.missed)
     assert "Leave them out" in found.sentence
+
+
+def test_what_stands_for_masked_frames_needs_no_gradient(
+    tmp_path: Path, clips_path: Path, ctc_path: Path
+) -> None:
+    spec = tiny.make_spec(tmp_path, ctc_path, clips_path, training_type=TrainingType.PRETRAINING)
+    task, model, clips = _prepared(spec)
+    model.config.mask_time_prob = 0.05
+    model.wav2vec2_bert.masked_spec_embed = torch.nn.Parameter(torch.rand(model.config.hidden_size))
+    found = _probe(task, model, clips)
+    assert found.gradient is not None
+    assert found.gradient.n_missed == 0
 
 
 @pytest.mark.slow
