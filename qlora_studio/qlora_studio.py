@@ -20,7 +20,7 @@ from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db import migrations
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import datasets, model_intake
+from qlora_studio.services import adapters, datasets, model_intake
 from qlora_studio.state.auth import Guard
 
 set_up_logging(get_settings().log_level)
@@ -42,6 +42,7 @@ async def _work_beside() -> AsyncIterator[None]:
         with db.write() as session:
             datasets.recover(session)
         model_intake.recover()
+        adapters.sweep_leftovers()
         supervisor.start()
 
     await asyncio.to_thread(take_up)

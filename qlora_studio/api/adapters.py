@@ -13,9 +13,10 @@ from qlora_studio.api.jobs import zip_response
 from qlora_studio.api.lists import Filter, Page
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import AdapterStage
-from qlora_studio.core.errors import TooLarge, Unavailable
+from qlora_studio.core.errors import Unavailable
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
+from qlora_studio.ingest import staging
 from qlora_studio.services import adapter_imports, adapters
 from qlora_studio.services.adapter_imports import AdapterImport
 from qlora_studio.services.adapters import AdapterPublic, AdapterUpdate
@@ -55,7 +56,7 @@ async def import_adapter(
 ) -> AdapterPublic:
     """Take in a LoRA made elsewhere: the raw bytes of a zip of the folder that PEFT saved.
 
-    422 says why it is refused, 413 that it is too large.
+    422 says why it is refused, 413 that it is too large, 507 that the disk has no room for it.
     """
     await asyncio.to_thread(_require_target, user, form)
     with adapter_imports.receiving() as path:
@@ -64,18 +65,16 @@ async def import_adapter(
 
 
 async def _receive(request: Request, path: Path) -> None:
-    limit, n_bytes = adapter_imports.max_bytes(), 0
-    too_large = TooLarge(f"An adapter has at most {limit / 2**20:,.0f} MB.")
+    n_bytes, free = 0, await asyncio.to_thread(staging.free_bytes)
     announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > limit:
-        raise too_large
+    if announced.isdigit():
+        adapter_imports.check_size(int(announced), free_bytes=free)
     try:
         with path.open("wb") as file:
             async with asyncio.timeout(_BODY_LIMIT_S):
                 async for piece in request.stream():
                     n_bytes += len(piece)
-                    if n_bytes > limit:
-                        raise too_large
+                    adapter_imports.check_size(n_bytes, free_bytes=free)
                     await asyncio.to_thread(file.write, piece)
     except (TimeoutError, ClientDisconnect) as error:
         raise Unavailable("The adapter did not arrive. Send it again.") from error

@@ -42,14 +42,9 @@ def create_once(
     """
     digest = _digest(request, body)
     with db.write() as session:
-        if key:
-            seen = session.get(IdempotencyKey, (user.id, key))
-            if seen is not None:
-                if seen.request_hash != digest:
-                    raise Conflict("This Idempotency-Key was used for a different request.")
-                return JSONResponse(
-                    seen.body, status_code=seen.status_code, headers={"Idempotent-Replay": "true"}
-                )
+        known = _find(session, user, key, digest)
+        if known is not None:
+            return known
         answer = jsonable_encoder(create(session))
         if key:
             session.add(
@@ -58,6 +53,25 @@ def create_once(
                 )
             )
     return JSONResponse(answer, status_code=status_code)
+
+
+def find_answer(*, user: User, key: str | None, request: Request, body: Any) -> JSONResponse | None:
+    """Return the answer that a key got before, for what takes too long to do inside `create_once`.
+
+    Raises:
+        Conflict: the key was used with a different request.
+    """
+    with db.read() as session:
+        return _find(session, user, key, _digest(request, body))
+
+
+def _find(session: Session, user: User, key: str | None, digest: str) -> JSONResponse | None:
+    seen = session.get(IdempotencyKey, (user.id, key)) if key else None
+    if seen is None:
+        return None
+    if seen.request_hash != digest:
+        raise Conflict("This Idempotency-Key was used for a different request.")
+    return JSONResponse(seen.body, status_code=seen.status_code, headers={"Idempotent-Replay": "true"})
 
 
 def _digest(request: Request, body: Any) -> str:

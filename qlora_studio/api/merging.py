@@ -2,15 +2,17 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
+from sqlmodel import Session
 
+from qlora_studio.api.idempotency import IdempotencyHeader, create_once, find_answer
 from qlora_studio.api.jobs import zip_response
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db import engine as db
-from qlora_studio.services import merging
+from qlora_studio.services import merging, models
 from qlora_studio.services.merging import MergeStatus
 from qlora_studio.services.model_schemas import ModelPublic
 
@@ -31,9 +33,8 @@ class MergedModelForm(Strict):
 
 @router.post("/adapters/{adapter_id}/merge", status_code=202)
 def merge_adapter(adapter_id: str, body: MergeForm, user: CurrentTrainer) -> MergeStatus:
-    """Begin to merge an adapter into its base model. 409 while another merge runs, 507 without room."""
-    with db.write() as session:
-        return merging.start(session, actor=user, adapter_id=adapter_id, bits=body.bits)
+    """Begin to merge an adapter into its base model. 409 while another merge runs, 413, 507: no room."""
+    return merging.start(actor=user, adapter_id=adapter_id, bits=body.bits)
 
 
 @router.get("/adapters/{adapter_id}/merge")
@@ -59,9 +60,21 @@ def download_merged(adapter_id: str, user: CurrentUser) -> StreamingResponse:
     return zip_response(name, pieces)
 
 
-@router.post("/adapters/{adapter_id}/merge/model", status_code=201)
-def register_merged(adapter_id: str, body: MergedModelForm, user: CurrentTrainer) -> ModelPublic:
-    """Add the merged model as a base model."""
-    with db.write() as session:
-        model = merging.register(session, actor=user, adapter_id=adapter_id, name=body.name)
-        return ModelPublic.of(model)
+@router.post("/adapters/{adapter_id}/merge/model", status_code=201, response_model=ModelPublic)
+def register_merged(
+    adapter_id: str,
+    body: MergedModelForm,
+    user: CurrentTrainer,
+    request: Request,
+    key: IdempotencyHeader = None,
+) -> JSONResponse:
+    """Add the merged model as a base model: a copy that counts as yours. 413 or 507 without room."""
+    known = find_answer(user=user, key=key, request=request, body=body)
+    if known is not None:
+        return known
+    with merging.copied(actor=user, adapter_id=adapter_id, name=body.name) as model:
+
+        def create(session: Session) -> ModelPublic:
+            return ModelPublic.of(models.store(session, user, model))
+
+        return create_once(user=user, key=key, request=request, body=body, create=create)

@@ -111,8 +111,7 @@ def merge(
 ) -> None:
     """Merge an adapter into its base model, and compare their outputs."""
     actor = find_actor(user)
-    with db.write() as session:
-        merging.start(session, actor=actor, adapter_id=adapter_id, bits=bits)
+    merging.start(actor=actor, adapter_id=adapter_id, bits=bits)
     try:
         merging.wait(adapter_id)
     except KeyboardInterrupt:
@@ -124,10 +123,7 @@ def merge(
     if status.report is None or status.message:
         say(f"error: {status.message or 'It was cancelled.'}")
         end(FAILED)
-    model = None
-    if register:
-        with db.write() as session:
-            model = merging.register(session, actor=actor, adapter_id=adapter_id, name=name)
+    model = merging.register(actor=actor, adapter_id=adapter_id, name=name) if register else None
     if as_json:
         print_json({"merge": status.model_dump(), "model_id": model.id if model else None})
     else:

@@ -70,9 +70,14 @@ class LocalLauncher:
         atomic.write_text(attempt_path / "launch.json", json.dumps(launch), mode=0o600)
 
 
+def plain_environment() -> dict[str, str]:
+    """The server's environment without what looks like a secret."""
+    return {name: value for name, value in os.environ.items() if not _SECRET_NAME.search(name)}
+
+
 def worker_environment() -> dict[str, str]:
-    """The server's environment without what looks like a secret; the worker needs none and is offline."""
-    env = {name: value for name, value in os.environ.items() if not _SECRET_NAME.search(name)}
+    """What a process with a model in it is given: it needs no secret and is offline."""
+    env = plain_environment()
     path = [str(_PACKAGE.parent), *filter(None, [env.get("PYTHONPATH")])]
     return env | {
         "PYTHONPATH": os.pathsep.join(path),

@@ -1,5 +1,6 @@
 """Adapters made elsewhere: taken in as a zip or a folder, checked, rewritten, registered like any other."""
 
+import errno
 import json
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ from qlora_studio.core.ids import new_id
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, BaseAudioModel, User
-from qlora_studio.ingest import archives
+from qlora_studio.ingest import archives, quota, staging
 from qlora_studio.modelfiles.adapters import ABOUT, CONFIG, WEIGHTS, CheckedAdapter, check_adapter
 from qlora_studio.modelfiles.families import FAMILIES
 from qlora_studio.modelfiles.safetensors_header import hash_weights
@@ -28,6 +29,7 @@ from qlora_studio.storage import atomic, layout
 
 MAX_BYTES = 2 * 2**30
 _MAX_FILES = 200
+_FULL = "The disk is full. Free some space and try again."
 
 
 class AdapterImport(Strict):
@@ -57,13 +59,40 @@ def max_bytes() -> int:
     return min(MAX_BYTES, get_settings().max_upload_bytes)
 
 
+def check_size(n_bytes: int, *, free_bytes: int) -> None:
+    """Make sure that a zip of so many bytes may come.
+
+    Raises:
+        TooLarge: it is more than an adapter can be.
+        StorageFull: there is no room.
+    """
+    if n_bytes > max_bytes():
+        raise TooLarge(f"An adapter has at most {max_bytes() / 2**20:,.0f} MB.")
+    if n_bytes > free_bytes:
+        raise StorageFull(_FULL)
+
+
 @contextmanager
 def receiving() -> Iterator[Path]:
-    """A place for a zip that is being received; it is gone afterwards."""
+    """A place for a zip that is being received; it is gone afterwards.
+
+    Raises:
+        StorageFull: writing to it has filled the disk.
+    """
     root = layout.data_path() / "adapters"
     root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".receiving-", dir=root) as folder:
+    with _full_disk_named(), tempfile.TemporaryDirectory(prefix=".receiving-", dir=root) as folder:
         yield Path(folder) / "adapter.zip"
+
+
+@contextmanager
+def _full_disk_named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(_FULL) from error
+        raise
 
 
 def take_in(*, actor: User, source: Path, form: AdapterImport) -> AdapterView:
@@ -72,15 +101,17 @@ def take_in(*, actor: User, source: Path, form: AdapterImport) -> AdapterView:
     Raises:
         ModelRefused: it is no plain LoRA of this base model, or could run code.
         InvalidInput: it isn't a zip, or a dangerous one.
-        TooLarge: it is more than an adapter can be.
+        TooLarge: it is more than an adapter can be, or than the account's quota has room for.
         StorageFull: there is no room.
     """
+    adapters.sweep_leftovers()
     with db.read() as session:
         model = require_target(session, actor=actor, form=form)
     adapter_id = new_id("ada")
     target = layout.imported_path(adapter_id)
-    with _opened(source) as folder:
+    with _full_disk_named(), _opened(source) as folder:
         checked = _check(folder, model)
+        _require_room(actor, checked.header.path.stat().st_size)
         sha256 = hash_weights(checked.header)
         _write(checked, target)
     adapter = _row(adapter_id, actor, model, checked, form)
@@ -91,6 +122,12 @@ def take_in(*, actor: User, source: Path, form: AdapterImport) -> AdapterView:
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
+
+
+def _require_room(actor: User, n_bytes: int) -> None:
+    with db.read() as session:
+        quota.require_room(session, actor.id, n_bytes)
+    check_size(n_bytes, free_bytes=staging.free_bytes())
 
 
 def _row(
@@ -148,8 +185,7 @@ def _opened(source: Path) -> Iterator[Path]:
     if source.is_dir():
         yield _find_root(source)
         return
-    if source.stat().st_size > max_bytes():
-        raise TooLarge(f"An adapter has at most {max_bytes() / 2**20:,.0f} MB.")
+    check_size(source.stat().st_size, free_bytes=staging.free_bytes())  # it comes out at least as large
     if archives.kind_of(source) != "zip":
         raise InvalidInput("That is no zip file. Pack the adapter's folder as a zip.")
     limits = archives.ArchiveLimits(max_bytes(), max_bytes(), _MAX_FILES)
@@ -164,14 +200,10 @@ def _opened(source: Path) -> Iterator[Path]:
                 source,
                 lambda entry: folder / (entry if "/" not in entry else f".deeper-{next(numbers)}"),
                 limits=limits,
-                free_bytes=shutil.disk_usage(root).free,
+                free_bytes=staging.free_bytes(),
             )
         except archives.ArchiveRefused as error:
             raise InvalidInput(f"The zip is refused: {error}") from error
-        except OSError as error:
-            if error.errno == 28:
-                raise StorageFull("The disk is full. Free some space and try again.") from error
-            raise
         yield _find_root(folder)
 
 
@@ -186,17 +218,15 @@ def _find_root(folder: Path) -> Path:
 def _write(checked: CheckedAdapter, target: Path) -> None:
     """Write the adapter's own folder, whole or not at all."""
     partial = target.with_name(f".{target.name}.partial")
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir(parents=True)
         shutil.copyfile(checked.header.path, partial / WEIGHTS, follow_symlinks=False)
         _write_json(partial / CONFIG, checked.config)
         _write_json(partial / ABOUT, checked.about)
         partial.rename(target)
         atomic.sync_folder(target.parent)
-    except OSError as error:
+    except OSError:
         shutil.rmtree(partial, ignore_errors=True)
-        if error.errno == 28:
-            raise StorageFull("The disk is full. Free some space and try again.") from error
         raise
 
 

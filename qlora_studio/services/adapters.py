@@ -15,12 +15,13 @@ from sqlmodel import Session, col, or_, select
 from qlora_studio.contracts.enums import AdapterStage, Role
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, Job, User
 from qlora_studio.services import audit
 from qlora_studio.services.datasets import order_by
 from qlora_studio.services.job_reading import write_log, write_metrics_csv
 from qlora_studio.services.jobs import get_job
-from qlora_studio.storage import layout
+from qlora_studio.storage import layout, orphans
 from qlora_studio.storage.exports import Entry, folder_entries, stream_zip
 
 _SORTS: dict[str, Any] = {
@@ -163,6 +164,14 @@ def delete(session: Session, *, actor: User, adapter_id: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
     event.listen(session, "after_commit", remove, once=True)
+
+
+def sweep_leftovers() -> None:
+    """Remove what killed processes have left of adapters that were being merged or taken in."""
+    with db.read() as session:
+        known = set(session.exec(select(Adapter.id)))
+    for place in ("merged", "adapters"):
+        orphans.sweep(layout.data_path() / place, known.__contains__)
 
 
 def stream_adapter(session: Session, *, actor: User, adapter_id: str) -> tuple[str, Iterator[bytes]]:

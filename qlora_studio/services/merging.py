@@ -5,17 +5,17 @@ a time: it holds the whole model in memory, twice for a moment.
 """
 
 import logging
-import os
 import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
-from sqlalchemy import event
 from sqlmodel import Session
 
 from qlora_studio.contracts.merging import REPORT, MergeLine, MergeReport, MergeRequest
@@ -23,13 +23,13 @@ from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StorageFu
 from qlora_studio.core.ids import new_id
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, BaseAudioModel, User
+from qlora_studio.ingest import quota, staging
+from qlora_studio.launchers.local import worker_environment
 from qlora_studio.services import adapters, audit, model_intake, models
 from qlora_studio.storage import layout
 from qlora_studio.storage.exports import Entry, folder_entries, stream_zip
 
 COMMAND = (sys.executable, "-m", "qlora_studio.engine.merging")
-_SPARE_BYTES = 64 * 2**20
-_SECRET_ENVIRONMENT = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "HF_TOKEN_PATH")
 _log = logging.getLogger(__name__)
 
 
@@ -75,8 +75,8 @@ def get_status(session: Session, *, actor: User, adapter_id: str) -> MergeStatus
     return MergeStatus(state="ready" if report else "none", report=report)
 
 
-def start(session: Session, *, actor: User, adapter_id: str, bits: int = 16) -> MergeStatus:
-    """Begin to merge an adapter, after the commit.
+def start(*, actor: User, adapter_id: str, bits: int = 16) -> MergeStatus:
+    """Begin to merge an adapter. Opens sessions of its own: the process starts when what is noted is on disk.
 
     Args:
         bits: of the merged weights, 16 or 32.
@@ -85,12 +85,40 @@ def start(session: Session, *, actor: User, adapter_id: str, bits: int = 16) -> 
         NotFound: the adapter isn't the actor's.
         InvalidInput: there is no such width.
         Conflict: another merge runs, or the base model or the adapter's files are not what they were.
-        StorageFull: there is no room for the merged model.
+        TooLarge: the account's quota has no room for the merged model.
+        StorageFull: the disk has none.
     """
     adapters.require_trainer(actor)
     if bits not in (16, 32):
         message = "Merged weights have 16 or 32 bits."
         raise InvalidInput(message, fields={"bits": message})
+    with db.read() as session:
+        adapter, request = _prepare(session, actor, adapter_id, bits)
+    merge = _Merge(request)
+    with _lock:
+        if any(not other.is_over for other in _merges.values()):
+            raise Conflict("A merge is running already. Wait for it, or cancel it.")
+        _merges[adapter_id] = merge
+    try:
+        with db.write() as session:
+            audit.record(
+                session,
+                actor=actor,
+                action="adapter.merge",
+                object_type="adapter",
+                object_id=adapter.id,
+                object_name=adapter.name,
+                details={"bits": bits},
+            )
+        merge.thread = threading.Thread(target=_run, args=(adapter_id, merge), name="merge", daemon=True)
+        merge.thread.start()
+    except BaseException:
+        merge.is_over = True
+        raise
+    return MergeStatus(state="running", progress=merge.progress)
+
+
+def _prepare(session: Session, actor: User, adapter_id: str, bits: int) -> tuple[Adapter, MergeRequest]:
     adapter = adapters.get_view(session, actor=actor, adapter_id=adapter_id).adapter
     model = session.get(BaseAudioModel, adapter.base_model_id)
     if model is None:
@@ -98,25 +126,8 @@ def start(session: Session, *, actor: User, adapter_id: str, bits: int = 16) -> 
     models.check_unchanged(model)
     if not (Path(adapter.path) / "adapter_model.safetensors").is_file():
         raise Conflict("The adapter's files are no longer on the disk.")
-    _require_free(model.n_parameters * bits // 8)
-    merge = _Merge(_request(adapter, model, bits))
-    with _lock:
-        if any(not other.is_over for other in _merges.values()):
-            raise Conflict("A merge is running already. Wait for it, or cancel it.")
-        _merges[adapter_id] = merge
-    audit.record(
-        session,
-        actor=actor,
-        action="adapter.merge",
-        object_type="adapter",
-        object_id=adapter.id,
-        object_name=adapter.name,
-        details={"bits": bits},
-    )
-    merge.thread = threading.Thread(target=_run, args=(adapter_id, merge), name="merge", daemon=True)
-    event.listen(session, "after_commit", lambda _: merge.thread.start(), once=True)  # type: ignore[union-attr]
-    event.listen(session, "after_rollback", lambda _: _give_up(merge), once=True)
-    return MergeStatus(state="running", progress=merge.progress)
+    _require_room(session, actor, model.n_parameters * bits // 8)
+    return adapter, _request(adapter, model, bits)
 
 
 def wait(adapter_id: str, timeout_s: float | None = None) -> None:
@@ -167,20 +178,44 @@ def stream_merged(session: Session, *, actor: User, adapter_id: str) -> tuple[st
     return f"{adapters.file_name(adapter.name)}-merged.zip", stream_zip(entries)
 
 
-def register(session: Session, *, actor: User, adapter_id: str, name: str = "") -> BaseAudioModel:
-    """Add the merged model as a base model, after the checks that every model passes.
+def register(*, actor: User, adapter_id: str, name: str = "") -> BaseAudioModel:
+    """Add the merged model as a base model; see `copied` for what it takes, and what it may raise."""
+    with copied(actor=actor, adapter_id=adapter_id, name=name) as model, db.write() as session:
+        return models.store(session, actor, model)
+
+
+@contextmanager
+def copied(*, actor: User, adapter_id: str, name: str = "") -> Iterator[BaseAudioModel]:
+    """A copy of a merged model that has passed the checks of every model, and its row, to be stored.
+
+    Copying and hashing gigabytes takes long, so no session is open meanwhile. The copy goes if its row isn't
+    stored in the block.
 
     Raises:
         NotFound: the adapter isn't the actor's, or was not merged.
         ModelRefused: it can't be trained again.
-        StorageFull: there is no room for a copy.
+        TooLarge: the account's quota has no room for a copy.
+        StorageFull: the disk has none.
     """
     adapters.require_trainer(actor)
-    adapter, folder = get_folder(session, actor=actor, adapter_id=adapter_id)
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    _require_free(size)
-    base = session.get_one(BaseAudioModel, adapter.base_model_id)
-    model = BaseAudioModel(
+    with db.read() as session:
+        adapter, folder = get_folder(session, actor=actor, adapter_id=adapter_id)
+        base = session.get_one(BaseAudioModel, adapter.base_model_id)
+        _require_room(session, actor, sum(path.stat().st_size for path in folder.iterdir()))
+    model = _row(actor, adapter, base, name)
+    intake = model_intake.take_in(folder, model.id, placement="copy", task=base.task)
+    model_intake.fill_in(model, intake)
+    try:
+        yield model
+    finally:
+        with db.read() as session:
+            is_stored = session.get(BaseAudioModel, model.id) is not None
+        if not is_stored:
+            model_intake.remove_files(model.id)
+
+
+def _row(actor: User, adapter: Adapter, base: BaseAudioModel, name: str) -> BaseAudioModel:
+    return BaseAudioModel(
         id=new_id("mod"),
         owner_id=actor.id,
         name=" ".join(name.split())[:120] or f"{adapter.name}, merged"[:120],
@@ -188,9 +223,6 @@ def register(session: Session, *, actor: User, adapter_id: str, name: str = "") 
         task=base.task,
         source={"kind": "merged", "adapter_id": adapter.id},
     )
-    intake = model_intake.take_in(folder, model.id, placement="copy", task=base.task)
-    model_intake.fill_in(model, intake)
-    return models.store(session, actor, model)
 
 
 def _request(adapter: Adapter, model: BaseAudioModel, bits: int) -> MergeRequest:
@@ -206,42 +238,55 @@ def _request(adapter: Adapter, model: BaseAudioModel, bits: int) -> MergeRequest
     )
 
 
-def _require_free(n_bytes: int) -> None:
-    layout.data_path().mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(layout.data_path()).free
-    if n_bytes + _SPARE_BYTES > free:
+def _require_room(session: Session, actor: User, n_bytes: int) -> None:
+    quota.require_room(session, actor.id, n_bytes)
+    free = staging.free_bytes()
+    if n_bytes > free:
         raise StorageFull(
-            f"The model needs {(n_bytes + _SPARE_BYTES) // 2**20} MB and {free // 2**20} MB are free. "
+            f"The model needs {n_bytes // 2**20} MB and {free // 2**20} MB are free. "
             "Make space and try again."
         )
 
 
 def _run(adapter_id: str, merge: _Merge) -> None:
     try:
-        merge.message = _watch(adapter_id, merge)
+        try:
+            adapters.sweep_leftovers()
+            merge.message = _watch(merge)
+        finally:
+            _clear_up(adapter_id, merge.request.target_path)
     except Exception:
         _log.exception("merging %s failed", adapter_id)
         merge.message = "Merging failed unexpectedly. The server's log has the details."
     finally:
-        target = merge.request.target_path
-        shutil.rmtree(target.with_name(f".{target.name}.partial"), ignore_errors=True)
-        with db.read() as session:
-            if session.get(Adapter, adapter_id) is None:  # deleted in the meantime
-                shutil.rmtree(target, ignore_errors=True)
-        merge.is_over = True
+        merge.is_over = True  # whatever happens: until then no other merge may begin
 
 
-def _watch(adapter_id: str, merge: _Merge) -> str:
+def _clear_up(adapter_id: str, target: Path) -> None:
+    shutil.rmtree(target.with_name(f".{target.name}.partial"), ignore_errors=True)
+    with db.read() as session:
+        if session.get(Adapter, adapter_id) is None:  # deleted in the meantime
+            shutil.rmtree(target, ignore_errors=True)
+
+
+def _watch(merge: _Merge) -> str:
     """Run the process to its end; returns why there is no merged model, or nothing."""
     target = merge.request.target_path
     target.parent.mkdir(parents=True, exist_ok=True)
     asked, log = target.with_name(f"{target.name}.json"), target.with_name(f"{target.name}.log")
-    asked.write_text(merge.request.model_dump_json())
-    environment = {k: v for k, v in os.environ.items() if k not in _SECRET_ENVIRONMENT}
+    try:
+        asked.write_text(merge.request.model_dump_json())
+        return _follow(merge, asked, log)
+    finally:
+        asked.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
+
+
+def _follow(merge: _Merge, asked: Path, log: Path) -> str:
     with log.open("wb") as errors:
         merge.process = subprocess.Popen(
             [*COMMAND, str(asked)],
-            env=environment | {"HF_HUB_OFFLINE": "1"},
+            env=worker_environment(),
             stdin=subprocess.PIPE,  # closed when this server ends, and so does the process
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -258,10 +303,8 @@ def _watch(adapter_id: str, merge: _Merge) -> str:
     if merge.is_cancelled:
         return ""
     if last.report is None:
-        _log.warning("merging %s failed: %s", adapter_id, log.read_text(errors="replace")[-2000:])
+        _log.warning("merging %s failed: %s", log.stem, log.read_text(errors="replace")[-2000:])
         return last.refused or "The process that merges ended unexpectedly; memory may have run out."
-    for path in (asked, log):
-        path.unlink(missing_ok=True)
     return ""
 
 
@@ -270,12 +313,6 @@ def _parse(line: str) -> MergeLine | None:
         return MergeLine.model_validate_json(line)
     except ValidationError:
         return None  # a library's own print
-
-
-def _give_up(merge: _Merge) -> None:
-    """It will not be started: what asked for it was taken back."""
-    if merge.thread is not None and merge.thread.ident is None:
-        merge.is_over = True
 
 
 def _read_report(adapter_id: str) -> MergeReport | None:

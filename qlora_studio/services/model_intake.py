@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models.model import BaseAudioModel
 from qlora_studio.ingest import staging
 from qlora_studio.ingest.names import staged_name
+from qlora_studio.launchers.local import plain_environment
 from qlora_studio.modelfiles.check import CheckedModel, check_folder
 from qlora_studio.modelfiles.configs import SpectrogramConfig, WaveformConfig
 from qlora_studio.modelfiles.hub import HELD_ELSEWHERE
@@ -35,12 +35,10 @@ from qlora_studio.modelfiles.names import is_wanted
 from qlora_studio.modelfiles.prepare import Placement, content_hash, prepare_folder, take_fingerprints
 from qlora_studio.modelfiles.roots import resolve_folder
 from qlora_studio.modelfiles.sound_configs import MusicgenConfig, SpeechT5Config
-from qlora_studio.storage import layout
+from qlora_studio.storage import layout, orphans
 
 log = logging.getLogger(__name__)
 _POLL_S = 0.5
-_ORPHAN_AFTER_S = 3600  # another process may be making a model's folder before its row
-_SECRET_ENVIRONMENT = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "HF_TOKEN_PATH")
 _threads: dict[str, threading.Thread] = {}
 
 
@@ -168,11 +166,9 @@ def recover() -> list[str]:
             col(BaseAudioModel.status).in_([ModelStatus.DOWNLOADING, ModelStatus.CHECKING])
         )
         ids = list(session.exec(under_way))
-    root = layout.data_path() / "models"
-    for folder in root.iterdir() if root.is_dir() else ():
-        is_known = folder.name.lstrip(".").removesuffix(".partial") in known
-        if folder.is_dir() and not is_known and time.time() - folder.stat().st_mtime > _ORPHAN_AFTER_S:
-            shutil.rmtree(folder, ignore_errors=True)
+    orphans.sweep(
+        layout.data_path() / "models", lambda name: name.lstrip(".").removesuffix(".partial") in known
+    )
     for model_id in ids:
         start(model_id)
     return ids
@@ -208,13 +204,12 @@ def _download(model: BaseAudioModel) -> Intake | None:
     folder = layout.staging_path(model.id)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "outcome.json").unlink(missing_ok=True)
-    environment = {k: v for k, v in os.environ.items() if k not in _SECRET_ENVIRONMENT}
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "qlora_studio.modelfiles.hub"),
             *(str(model.source["repo_id"]), str(model.source.get("revision", "main")), str(folder)),
         ],
-        env=environment | {"HF_HOME": str(folder / "cache")},
+        env=plain_environment() | {"HF_HOME": str(folder / "cache")},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -75,7 +75,7 @@ class MergingState(rx.State):
     @authorized(Role.TRAINER)
     async def start(self, actor: User):
         """Begin to merge."""
-        await asyncio.to_thread(_start, actor, self._shown_id(), int(self.bits))
+        await asyncio.to_thread(merging.start, actor=actor, adapter_id=self._shown_id(), bits=int(self.bits))
         self.merge = await asyncio.to_thread(_look, actor, self._shown_id())
         return MergingState.watch
 
@@ -93,11 +93,11 @@ class MergingState(rx.State):
         self.is_adding = True
         yield
         try:
-            model_id = await asyncio.to_thread(_register, actor, self._shown_id())
+            model = await asyncio.to_thread(merging.register, actor=actor, adapter_id=self._shown_id())
         finally:
             self.is_adding = False
         yield rx.toast.success("Base model added")
-        yield rx.redirect(f"/models/{model_id}")
+        yield rx.redirect(f"/models/{model.id}")
 
     def _shown_id(self) -> str:
         return str(getattr(self, "adapter_id", "") or "")
@@ -121,17 +121,7 @@ def _look(actor: User, adapter_id: str) -> MergeView:
         return merge_view(merging.get_status(session, actor=actor, adapter_id=adapter_id), adapter_id)
 
 
-def _start(actor: User, adapter_id: str, bits: int) -> None:
-    with db.write() as session:
-        merging.start(session, actor=actor, adapter_id=adapter_id, bits=bits)
-
-
 def _remove(actor: User, adapter_id: str) -> None:
     with db.write() as session:
         merging.remove(session, actor=actor, adapter_id=adapter_id)
     merging.wait(adapter_id, 5.0)
-
-
-def _register(actor: User, adapter_id: str) -> str:
-    with db.write() as session:
-        return merging.register(session, actor=actor, adapter_id=adapter_id).id

@@ -1,5 +1,6 @@
 """Adapters made elsewhere: plain LoRAs are taken in, everything else is refused with its reason."""
 
+import errno
 import json
 import pickle
 import struct
@@ -14,9 +15,11 @@ from safetensors.numpy import load_file, save_file
 from sqlmodel import Session
 
 from qlora_studio.contracts.enums import Role
-from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound
+from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound, StorageFull, TooLarge
+from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import Adapter, BaseAudioModel, User
 from qlora_studio.engine import adapter_files
+from qlora_studio.ingest import quota, staging
 from qlora_studio.modelfiles.refusal import ModelRefused
 from qlora_studio.services import adapter_imports, adapters, models
 from qlora_studio.services.adapter_imports import AdapterImport
@@ -243,6 +246,32 @@ def test_dangerous_zips_are_refused(
             _take_in(user, model, source)
     assert not (tmp_path / "escaped.json").exists()
     _check_nothing_left(session, user)
+
+
+def test_a_full_disk_and_a_full_account_are_told(
+    session: Session,
+    user: User,
+    model: BaseAudioModel,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(StorageFull), adapter_imports.receiving():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as full:
+        full.setattr(staging, "RESERVE_BYTES", 2**60)
+        for source in (folder, _zip(folder, tmp_path / "a.zip")):
+            with pytest.raises(StorageFull):
+                _take_in(user, model, source)
+    held = quota.held_bytes(session, user.id)
+    with monkeypatch.context() as small:
+        small.setattr(get_settings(), "max_bytes_per_user", held + 10)
+        with pytest.raises(TooLarge, match="Delete"):
+            _take_in(user, model, folder)
+    _check_nothing_left(session, user)
+    adapter = _take_in(user, model, folder)
+    session.rollback()
+    assert quota.held_bytes(session, user.id) == held + adapter.size_bytes
 
 
 def test_only_trainers_and_only_for_their_own_models(
