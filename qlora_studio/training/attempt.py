@@ -10,6 +10,7 @@ from qlora_studio.contracts.enums import ExitReason
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import PROTOCOL_VERSION, WorkerSpec
 from qlora_studio.storage import atomic
+from qlora_studio.training import checkpoint
 from qlora_studio.training.events import EventWriter
 from qlora_studio.training.failures import BadData, TrainingFailure, diagnose
 from qlora_studio.training.heartbeat import Heartbeat
@@ -97,8 +98,7 @@ def _outcome(attempt: Attempt, body: Callable[[Attempt], ResultFile]) -> ResultF
     try:
         return body(attempt)
     except StopRequested:
-        message = "Stopped before the first step; there is no adapter yet."
-        return ResultFile(reason=ExitReason.USER_STOP, message=message, step=attempt.heartbeat.step)
+        return _stopped_early(attempt)
     except Exception as error:
         if not isinstance(error, TrainingFailure) or error.__cause__ is not None:
             traceback.print_exc()
@@ -106,6 +106,16 @@ def _outcome(attempt: Attempt, body: Callable[[Attempt], ResultFile]) -> ResultF
         print(f"error: {message}", file=sys.stderr, flush=True)
         attempt.events.emit("error", reason=reason, message=message)
         return ResultFile(reason=reason, message=message, step=attempt.heartbeat.step)
+
+
+def _stopped_early(attempt: Attempt) -> ResultFile:
+    """The result of an attempt that was stopped before it made a step."""
+    message, step = "Stopped before the first step; there is no adapter yet.", 0
+    kept = checkpoint.list_steps(attempt.checkpoints_path)
+    if kept:
+        step = kept[-1][0]
+        message = f"Stopped before it went on; what was reached by step {step} is kept. Resume to go on."
+    return ResultFile(reason=ExitReason.USER_STOP, message=message, step=step)
 
 
 def _record(spec: WorkerSpec, events: EventWriter, result: ResultFile) -> None:

@@ -72,7 +72,7 @@ class StepReporter:
         is_best = False
         try:
             if self._evaluator is not None and (step % plan.eval_every == 0 or step == plan.total_steps):
-                is_best = self._evaluate(step)
+                is_best = self.evaluate(step)
         except StopRequested:
             return True
         if is_best or step % plan.save_every == 0 or step == plan.total_steps:
@@ -97,7 +97,12 @@ class StepReporter:
         steps = checkpoint.list_steps(self._attempt.checkpoints_path)
         return steps[-1][0] if steps else None
 
-    def _evaluate(self, step: int) -> bool:
+    def evaluate(self, step: int) -> bool:
+        """Measure the model as it is now; returns whether it is the best so far.
+
+        Raises:
+            StopRequested: somebody doesn't want to wait for it.
+        """
         assert self._evaluator is not None
         assert self.trainer is not None
         started = time.perf_counter()

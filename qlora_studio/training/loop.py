@@ -24,6 +24,7 @@ from qlora_studio.training.evaluation import Evaluator, Outcome
 from qlora_studio.training.feature_store import FeatureStore
 from qlora_studio.training.quantize import quantised_layers
 from qlora_studio.training.run_state import RunState, check_metric
+from qlora_studio.training.stopping import StopRequested
 from qlora_studio.training.tasks.base import Batch
 from qlora_studio.training.tasks.sounds import SoundTask
 from qlora_studio.training.tasks.whisper import WhisperTask
@@ -232,21 +233,39 @@ class TrainingRun:
     # After the last step
 
     def _finish(self, step: int) -> ResultFile:
-        is_stopped = self.attempt.stop.is_requested() and step < self.plan.total_steps
-        if is_stopped and self.attempt.stop.mode is StopMode.KILL:
-            return self._result(ExitReason.USER_STOP, "Stopped without saving.", step, None)
-        used_step = step
-        if is_stopped:
-            saving.save_checkpoint(self.attempt, self.reporter.trainer, self.state, step)  # type: ignore[arg-type]
-        else:
+        total = self.plan.total_steps
+        if self.attempt.stop.is_requested() and (step < total or self._is_unmeasured(step)):
+            self._save_where_it_stopped(step)
+            told = f"Stopped at step {step} of {total}; the result up to there is kept."
+            return self._keep(step, step, stopped=told)
+        used_step, told = step, ""
+        try:
+            if self._is_unmeasured(step):  # of a resumed run that was stopped when only this was left
+                self.reporter.evaluate(step)
             used_step = self._go_back_to_best(step)
             self._measure_final(used_step, step)
-        run_checks.certify(self, used_step, is_stopped=is_stopped)
+        except StopRequested:
+            told = "Stopped while the result was measured; it is kept. Resume to measure it in full."
+        return self._keep(used_step, step, stopped=told)
+
+    def _is_unmeasured(self, step: int) -> bool:
+        """Whether the step a run ends with was not looked at, as the last one always is."""
+        return self.evaluator is not None and self.state.last_eval_step != step
+
+    def _save_where_it_stopped(self, step: int) -> None:
+        is_there = checkpoint.find_step(self.attempt.checkpoints_path, step) is not None
+        if self.attempt.stop.mode is not StopMode.KILL and not is_there:
+            saving.save_checkpoint(self.attempt, self.reporter.trainer, self.state, step)  # type: ignore[arg-type]
+
+    def _keep(self, used_step: int, step: int, *, stopped: str) -> ResultFile:
+        """Save the model as it is; `stopped` tells how somebody ended the run before its time, if so."""
+        if stopped and self.attempt.stop.mode is StopMode.KILL:
+            return self._result(ExitReason.USER_STOP, "Stopped without saving.", step, None)
+        run_checks.certify(self, used_step, is_stopped=bool(stopped))
         self.attempt.events.emit("phase", name="saving", label="Saving the result")
         extra = self._save_result(used_step)
-        if is_stopped:
-            message = f"Stopped at step {step} of {self.plan.total_steps}; the result up to there is kept."
-            return self._result(ExitReason.USER_STOP, message, step, extra)
+        if stopped:
+            return self._result(ExitReason.USER_STOP, stopped, step, extra)
         message = (
             "Finished." if used_step == step else f"Finished. Step {used_step} was the best and is kept."
         )

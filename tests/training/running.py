@@ -93,6 +93,22 @@ def stop_at(step: int) -> Callable[[Attempt], None]:
     return install
 
 
+def stop_in(phase: str, mode: str = "save") -> Callable[[Attempt], None]:
+    """Ask for a stop, through the file, when a phase has begun."""
+
+    def install(attempt: Attempt) -> None:
+        emit = attempt.events.emit
+
+        def tell(type_: str, **fields: Any) -> None:
+            emit(type_, **fields)
+            if type_ == "phase" and fields["name"] == phase:
+                (attempt.spec.attempt_path / "stop.json").write_text(json.dumps({"mode": mode}))
+
+        attempt.events.emit = tell  # type: ignore[method-assign]
+
+    return install
+
+
 def losses(spec: WorkerSpec) -> list[float]:
     return [event["values"]["loss"] for event in tiny.read_events(spec, "metric")]
 

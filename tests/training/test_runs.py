@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from qlora_studio.contracts.enums import ExitReason, TrainingType
-from qlora_studio.training import checkpoint, families, models, quantize, state_files
+from qlora_studio.training import checkpoint, evaluation, families, models, quantize, state_files
 from qlora_studio.training.evaluation import Evaluator
 from qlora_studio.training.feature_store import FeatureStore
 from tests.training import tiny
@@ -28,6 +28,7 @@ from tests.training.running import (
     poison_loss,
     run,
     stop_at,
+    stop_in,
 )
 
 
@@ -141,6 +142,53 @@ def test_stop_keeps_a_usable_adapter_and_resume_ends_as_if_never_stopped(
     assert [event["step"] for event in tiny.read_events(resumed, "metric")] == [6, 7, 8]
     assert losses(halted) + losses(resumed) == losses(whole)
     assert adapter_bytes(resumed) == adapter_bytes(whole)
+
+
+@pytest.mark.slow
+def test_a_stop_at_the_last_step_keeps_it_and_resume_measures_it(
+    tmp_path: Path, clips_path: Path, ctc_path: Path
+) -> None:
+    settings: dict[str, Any] = {
+        "optimization": {"max_steps": 2},
+        "evaluation": {"every_steps": 9, "n_samples": 0},
+    }
+    halted = tiny.make_spec(tmp_path, ctc_path, clips_path, **settings)
+    result = run(halted, on_attempt=stop_at(2))
+    assert (result.reason, result.step) == (ExitReason.USER_STOP, 2)
+    assert "Stopped at step 2 of 2" in result.message
+    kept = adapter_bytes(halted)
+
+    resumed = tiny.make_spec(tmp_path, ctc_path, clips_path, attempt=2, resume=True, **settings)
+    result = run(resumed)
+    assert (result.reason, result.step, result.best_step) == (ExitReason.OK, 2, 2)
+    assert result.metrics["loss"]
+    assert adapter_bytes(resumed) == kept
+
+
+@pytest.mark.parametrize("mode", ["save", pytest.param("kill", marks=pytest.mark.slow)])
+def test_a_stop_in_the_final_measurement_keeps_the_adapter_unless_told_otherwise(
+    mode: str, tmp_path: Path, clips_path: Path, ctc_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "INTERIM_CAP", 2)
+    settings: dict[str, Any] = {"optimization": {"max_steps": 1}, "evaluation": {"n_samples": 0}}
+    spec = tiny.make_spec(tmp_path, ctc_path, clips_path, **settings)
+    result = run(spec, on_attempt=stop_in("final", mode))
+    assert (result.reason, result.step) == (ExitReason.USER_STOP, 1)
+    assert (result.adapter_path is not None) == (mode == "save")
+    assert (spec.run_path / "adapter").exists() == (mode == "save")
+    assert result.metrics["loss"]  # on the clips of the last evaluation
+
+
+def test_a_resumed_run_that_is_stopped_at_once_says_what_there_is(
+    tmp_path: Path, clips_path: Path, ctc_path: Path
+) -> None:
+    (tmp_path / "checkpoints" / "step-00000004").mkdir(parents=True)
+    spec = tiny.make_spec(tmp_path, ctc_path, clips_path, attempt=2, resume=True)
+    spec.attempt_path.mkdir()
+    (spec.attempt_path / "stop.json").write_text('{"mode": "save"}')
+    result = run(spec)
+    assert (result.reason, result.step) == (ExitReason.USER_STOP, 4)
+    assert "step 4 is kept" in result.message
 
 
 def test_not_a_number_ends_the_run_at_once(
