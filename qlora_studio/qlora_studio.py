@@ -5,7 +5,7 @@ import importlib
 import os
 import pkgutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import reflex as rx
 from starlette.types import ASGIApp
@@ -20,7 +20,7 @@ from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db import migrations
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import adapters, datasets, model_intake
+from qlora_studio.services import adapters, datasets, model_intake, trial_clips
 from qlora_studio.state.auth import Guard
 
 set_up_logging(get_settings().log_level)
@@ -45,8 +45,16 @@ async def _work_beside() -> AsyncIterator[None]:
         adapters.sweep_leftovers()
         supervisor.start()
 
+    async def sweep() -> None:
+        while True:
+            with suppress(OSError):
+                await asyncio.to_thread(trial_clips.sweep)
+            await asyncio.sleep(trial_clips.SWEEP_EVERY_S)
+
     await asyncio.to_thread(take_up)
+    sweeping = asyncio.create_task(sweep())
     yield
+    sweeping.cancel()
     await asyncio.to_thread(supervisor.stop)
 
 

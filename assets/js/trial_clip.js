@@ -3,8 +3,6 @@
 import { Microphone } from "./microphone.js";
 import "./player.js";
 
-const MOST_BYTES = 25 * 2 ** 20;
-const MOST_S = 600;
 const LOST = "The server can't be reached. Try again.";
 const clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`;
 
@@ -24,6 +22,7 @@ function action(label, run, options = {}) {
 }
 
 class StudioTrialClip extends HTMLElement {
+  static observedAttributes = ["most-bytes", "most-seconds"]; // the server's limits, which a setting changes
   #microphone = null;
   #request = null;
   #turn = 0; // a newer clip has taken over when it differs
@@ -37,6 +36,23 @@ class StudioTrialClip extends HTMLElement {
     this.replaceChildren();
   }
 
+  attributeChangedCallback() {
+    if (this.hint) this.hint.textContent = this.#hint();
+  }
+
+  #most(what) {
+    return Number(this.getAttribute(`most-${what}`)) || Infinity;
+  }
+
+  get #megabytes() {
+    return `${Math.round(this.#most("bytes") / 2 ** 20)} MB`;
+  }
+
+  #hint() {
+    const seconds = this.#most("seconds");
+    return `WAV, FLAC, Ogg or MP3, up to ${this.#megabytes} and ${seconds < 120 ? `${seconds} seconds` : `${Math.floor(seconds / 60)} minutes`}. Or say something.`;
+  }
+
   #build() {
     this.file = element("input");
     this.file.type = "file";
@@ -48,9 +64,10 @@ class StudioTrialClip extends HTMLElement {
       this.file.value = "";
     });
     this.zone = element("div", "up-zone trial-zone");
+    this.hint = element("p", "", this.#hint());
     const buttons = element("div", "up-buttons");
     buttons.append(action("Choose a file", () => this.file.click()), action("Record", () => this.#record(), { "data-record": "" }));
-    this.zone.append(element("strong", "", "Drop a clip here"), element("p", "", "WAV, FLAC, Ogg or MP3, up to 25 MB and 10 minutes. Or say something."), buttons);
+    this.zone.append(element("strong", "", "Drop a clip here"), this.hint, buttons);
     this.live = element("div", "trial-live");
     this.note = element("p", "up-note");
     this.note.setAttribute("role", "alert");
@@ -92,7 +109,7 @@ class StudioTrialClip extends HTMLElement {
     const onLevel = (level) => {
       meter.firstChild.style.width = `${100 * level}%`;
       time.textContent = clock(this.#microphone?.seconds ?? 0);
-      if (this.#microphone?.seconds >= MOST_S) this.#stop();
+      if (this.#microphone?.seconds >= this.#most("seconds")) this.#stop();
     };
     try {
       const opened = await Microphone.open(onLevel);
@@ -125,7 +142,7 @@ class StudioTrialClip extends HTMLElement {
 
   #send(blob, name) {
     this.#letGo();
-    if (blob.size > MOST_BYTES) return this.#show("zone", `${name} is larger than 25 MB. Choose a shorter clip.`);
+    if (blob.size > this.#most("bytes")) return this.#show("zone", `${name} is larger than ${this.#megabytes}. Choose a shorter clip.`);
     const turn = ++this.#turn;
     const bar = element("div", "up-bar trial-meter");
     bar.append(element("i"));

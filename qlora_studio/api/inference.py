@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import functools
 import shutil
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any, TypeVar
 
@@ -30,6 +32,8 @@ from qlora_studio.services.trial_clips import TrialClip
 router = APIRouter(tags=["Inference"])
 
 BODY_LIMIT_S = 120.0
+_LOOK_EVERY_S = 0.5  # whether whoever asked is still there
+_decoders = ThreadPoolExecutor(trial_clips.MOST_DECODED, thread_name_prefix="trial-clip")
 _FORM_BYTES = 64 << 10  # what a form holds besides its file
 _FIELDS = {"model_id", "adapter_id", "strength"}
 _FORM = {
@@ -78,10 +82,9 @@ async def take_in_clip(request: Request, user: CurrentUser) -> TrialClipPublic:
             with upload.open("wb") as file:
                 async for piece in _capped(request, limit).stream():
                     await asyncio.to_thread(file.write, piece)
-    except BaseException:
+        clip = await _decoded(inference.take_clip, upload, user)
+    finally:
         upload.unlink(missing_ok=True)
-        raise
-    clip = await asyncio.to_thread(trial_clips.take_in, upload, actor=user)
     return TrialClipPublic(
         id=clip.id, duration_s=clip.duration_s, peaks=base64.b64encode(clip.peaks).decode()
     )
@@ -157,7 +160,7 @@ async def _hear(request: Request, user: User, task: Task, put: Callable[..., Res
     limit = get_settings().max_trial_bytes + _FORM_BYTES
     async with _patience(), _capped(request, limit).form(max_files=1, max_fields=8) as form:
         file, fields = _read_form(form)
-        clip = await asyncio.to_thread(_decode, file, user)
+        clip = await _decoded(_decode, file, user)
     try:
         ticket = await asyncio.to_thread(_prepare, user, clip, task, fields)
         inference.host.submit(ticket)
@@ -187,15 +190,22 @@ def _read_form(form: FormData) -> tuple[UploadFile, dict[str, Any]]:
     return file, {"model_id": model_id, "adapter_id": adapter_id and str(adapter_id), "strength": strength}
 
 
-def _decode(file: UploadFile, user: User) -> TrialClip:
-    upload = trial_clips.make_upload(actor=user)
+async def _decoded(decode: Callable[..., TrialClip], received: Any, user: User) -> TrialClip:
+    """Decode apart from the threads that answer the pages: it may take a minute."""
+    with trial_clips.turn(actor=user):
+        run = functools.partial(decode, received, actor=user)
+        return await asyncio.get_running_loop().run_in_executor(_decoders, run)
+
+
+def _decode(file: UploadFile, *, actor: User) -> TrialClip:
+    upload = trial_clips.make_upload(actor=actor)
     try:
         with upload.open("wb") as target:
             shutil.copyfileobj(file.file, target)
     except BaseException:
         upload.unlink(missing_ok=True)
         raise
-    return trial_clips.take_in(upload, actor=user)
+    return inference.take_clip(upload, actor=actor)
 
 
 def _prepare(user: User, clip: TrialClip, task: Task, fields: dict[str, Any]) -> Ticket:
@@ -204,13 +214,17 @@ def _prepare(user: User, clip: TrialClip, task: Task, fields: dict[str, Any]) ->
 
 
 async def _answer(ticket: Ticket, request: Request) -> EngineAnswer:
-    """Wait for the answer; call the request off when whoever asked has gone."""
+    """Wait for the answer, without a thread; call the request off when whoever asked has gone."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    ticket.when_ended(lambda: loop.call_soon_threadsafe(ended.set))
     try:
-        while True:
+        while not ended.is_set():
             with suppress(TimeoutError):
-                return await asyncio.to_thread(ticket.result, 0.5)
+                await asyncio.wait_for(ended.wait(), _LOOK_EVERY_S)
+                break
             if await request.is_disconnected():
                 raise Unavailable("Nobody waits for the answer any more.")
+        return ticket.result(0)
     finally:
         ticket.cancel()
 

@@ -21,11 +21,14 @@ class _StudioTrialClip(CustomElement):
     on_gone: rx.EventHandler[rx.event.no_args_event_spec]
 
 
-def trial_clip(*, on_sent: Any, on_gone: Any, **props: Any) -> rx.Component:
+def trial_clip(*, most_bytes: Any, most_s: Any, on_sent: Any, on_gone: Any) -> rx.Component:
     """Where a clip is dropped, chosen or recorded.
 
     Args:
+        most_bytes: how large a clip may be.
+        most_s: how long, in seconds.
         on_sent: called with the clip's id once the server has it.
         on_gone: called when the clip is taken away.
     """
-    return _StudioTrialClip.create(on_sent=on_sent, on_gone=on_gone, **props)
+    limits = {"most-bytes": most_bytes, "most-seconds": most_s}
+    return _StudioTrialClip.create(custom_attrs=limits, on_sent=on_sent, on_gone=on_gone)

@@ -24,7 +24,12 @@ def try_card() -> rx.Component:
                 rx.cond(
                     state.makes_sound,
                     _prompt(),
-                    trial_clip(on_sent=state.take_clip, on_gone=state.let_clip_go),
+                    trial_clip(
+                        most_bytes=state.most_bytes,
+                        most_s=state.most_s,
+                        on_sent=state.take_clip,
+                        on_gone=state.let_clip_go,
+                    ),
                 ),
                 _settings(),
                 _actions(),

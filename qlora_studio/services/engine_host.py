@@ -7,12 +7,12 @@ off. A process that crashes or hangs costs the request that did it; the next one
 import contextlib
 import json
 import logging
-import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from qlora_studio.contracts.inference import EngineAnswer, EngineRequest
@@ -56,10 +56,31 @@ class Ticket:
     error: StudioError | None = None
     is_cancelled: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _told: list[Callable[[], object]] = field(default_factory=list, repr=False)
+
+    def begin(self) -> bool:
+        """Say that its turn has come; False if it was called off before."""
+        with self._lock:
+            if self.ended.is_set():
+                return False
+            self.status = "running"
+            return True
 
     def cancel(self) -> None:
-        """Ask for it to end; it soon does."""
-        self.is_cancelled = True
+        """Ask for it to end: at once if it waits, else soon."""
+        with self._lock:
+            self.is_cancelled = True
+            if self.status == "waiting":
+                self.end(error=Conflict(_CALLED_OFF))
+
+    def when_ended(self, tell: Callable[[], object]) -> None:
+        """Have a function called once it has ended, by whichever thread ends it; now if it has."""
+        with self._lock:
+            if not self.ended.is_set():
+                self._told.append(tell)
+                return
+        tell()
 
     def result(self, timeout_s: float | None = None) -> EngineAnswer:
         """Wait for the answer.
@@ -76,8 +97,13 @@ class Ticket:
         return self.answer
 
     def end(self, *, answer: EngineAnswer | None = None, error: StudioError | None = None) -> None:
-        self.answer, self.error, self.status = answer, error, "done"
-        self.ended.set()
+        with self._lock:
+            if self.ended.is_set():
+                return
+            self.answer, self.error, self.status = answer, error, "done"
+            self.ended.set()
+        for tell in self._told:
+            tell()
 
 
 class EngineHost:
@@ -86,7 +112,8 @@ class EngineHost:
     Args:
         command: the process's command line.
         idle_s: end the process when nothing was asked for so long; by default as the settings say.
-        must_leave_gpu: asked every second of idleness while the process holds a GPU; True ends it.
+        must_leave_gpu: whether a training wants the GPU: asked before each request, and every second of
+            idleness while the process may hold one. True ends such a process; the next one runs on the CPU.
     """
 
     def __init__(
@@ -97,13 +124,13 @@ class EngineHost:
         must_leave_gpu: Callable[[], bool] = lambda: False,
     ) -> None:
         self._command, self._idle_s, self._must_leave_gpu = list(command), idle_s, must_leave_gpu
-        self._waiting: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
-        self._open: dict[str, Ticket] = {}
-        self._lock = threading.Lock()
+        self._open: list[Ticket] = []  # the one that runs, and those that wait
+        self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._child: Child | None = None
         self._n_asked = 0
-        self._is_on_gpu = False
+        self._may_hold_gpu = False  # once asked to use one, a process has it until it ends
+        self._has_machine_gpu = True  # until an answer shows that it has none
 
     @property
     def is_warm(self) -> bool:
@@ -116,51 +143,79 @@ class EngineHost:
         Raises:
             TooManyTries: too many wait, of this account or of all.
         """
-        with self._lock:
-            mine = sum(other.owner_id == ticket.owner_id for other in self._open.values())
+        with self._changed:
+            self._forget_ended()
+            mine = sum(other.owner_id == ticket.owner_id for other in self._open)
             if len(self._open) >= MAX_WAITING or mine >= MAX_WAITING_EACH:
                 raise TooManyTries(_BUSY, retry_after_s=5)
-            self._open[ticket.id] = ticket
-            self._waiting.put(ticket)
+            self._open.append(ticket)
+            self._changed.notify()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
                 self._thread.start()
 
+    def is_asked_about(self, path: Path) -> bool:
+        """Whether a request that waits or runs is about a file of samples."""
+        with self._changed:
+            self._forget_ended()
+            return any(ticket.request.get("samples_path") == str(path) for ticket in self._open)
+
+    def _forget_ended(self) -> None:
+        self._open = [ticket for ticket in self._open if not ticket.ended.is_set()]
+
     def _work(self) -> None:
         idle_since = time.monotonic()
         while True:
-            try:
-                ticket = self._waiting.get(timeout=min(1.0, self._limit_of_idleness()))
-            except queue.Empty:
-                if not self._is_over(time.monotonic() - idle_since):
-                    continue
-                with self._lock:
-                    if not self._waiting.empty():
+            with self._changed:
+                self._changed.wait_for(self._has_work, timeout=min(1.0, self._limit_of_idleness()))
+                ticket = self._open[0] if self._has_work() else None
+            if ticket is not None:
+                self._try_to_serve(ticket)
+                idle_since = time.monotonic()
+            elif self._is_over(time.monotonic() - idle_since):
+                with self._changed:
+                    if self._has_work():
                         continue
                     self._end_child()
                     self._thread = None
                 return
-            try:
-                self._serve(ticket)
-            except Exception:
-                _log.exception("inference: request %s", ticket.id)
-                self._end_child()
-                ticket.end(error=Unavailable("The model could not answer. Try again in a moment."))
-            with self._lock:
-                del self._open[ticket.id]
-            idle_since = time.monotonic()
+
+    def _has_work(self) -> bool:
+        self._forget_ended()
+        return bool(self._open)
 
     def _limit_of_idleness(self) -> float:
         return get_settings().engine_idle_s if self._idle_s is None else self._idle_s
 
     def _is_over(self, idle_s: float) -> bool:
-        return idle_s >= self._limit_of_idleness() or (self._is_on_gpu and self._must_leave_gpu())
+        if idle_s >= self._limit_of_idleness():
+            return True
+        return self._may_hold_gpu and self._has_machine_gpu and self._is_gpu_wanted()
+
+    def _is_gpu_wanted(self) -> bool:
+        try:
+            return self._must_leave_gpu()
+        except Exception as error:  # the database is busy, say: look again in a second
+            _log.warning("inference: whether a training wants the GPU can't be told (%s)", error)
+            return False
+
+    def _try_to_serve(self, ticket: Ticket) -> None:
+        try:
+            self._serve(ticket)
+        except Exception:
+            _log.exception("inference: request %s", ticket.id)
+            self._end_child()
+            ticket.end(error=Unavailable("The model could not answer. Try again in a moment."))
+        with self._changed:
+            self._open = [other for other in self._open if other is not ticket]
 
     def _serve(self, ticket: Ticket) -> None:
-        if ticket.is_cancelled:
-            ticket.end(error=Conflict(_CALLED_OFF))
+        if not ticket.begin():
             return
-        ticket.status = "running"
+        if self._is_gpu_wanted():
+            ticket.request = {**ticket.request, "device": "cpu"}
+            if self._may_hold_gpu and self._has_machine_gpu:
+                self._end_child()
         try:
             child = self._ready()
         except OSError:
@@ -168,6 +223,7 @@ class EngineHost:
             return
         self._n_asked += 1
         request = EngineRequest.model_validate({**ticket.request, "id": self._n_asked})
+        self._may_hold_gpu = self._may_hold_gpu or request.device == "auto"
         try:
             child.ask(request.model_dump(mode="json"))
             self._follow(ticket, child, self._n_asked)
@@ -224,7 +280,8 @@ class EngineHost:
             return False
         if "answer" in said:
             answer = EngineAnswer.model_validate(said["answer"])
-            self._is_on_gpu = answer.device == "cuda"
+            if ticket.request.get("device", "auto") == "auto":
+                self._has_machine_gpu = answer.device == "cuda"
             ticket.end(answer=answer)
         elif "refusal" in said:
             ticket.end(error=InvalidInput(str(said["refusal"])))
@@ -235,4 +292,4 @@ class EngineHost:
     def _end_child(self) -> None:
         if self._child is not None:
             self._child.end()
-        self._child, self._is_on_gpu = None, False
+        self._child, self._may_hold_gpu = None, False

@@ -110,6 +110,11 @@ def _is_training() -> bool:
 host = EngineHost(must_leave_gpu=_is_training)
 
 
+def take_clip(upload: Path, *, actor: User) -> TrialClip:
+    """Decode received bytes; see `trial_clips.take_in`. Clips that a request waits with are kept."""
+    return trial_clips.take_in(upload, actor=actor, is_in_use=host.is_asked_about)
+
+
 def get_options(session: Session, *, actor: User, model_id: str) -> Options:
     """Return what a model can be tried with.
 

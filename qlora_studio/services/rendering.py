@@ -11,7 +11,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ class Renderer:
         idle_s: end the child when nothing was asked for so long.
         limit_s: the longest one answer may take.
         max_waiting: refuse when so many requests wait.
-        max_answer_bytes: a longer answer is taken for nonsense.
+        max_answer_bytes: says how long an answer may be; a longer one is taken for nonsense.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Renderer:
         idle_s: float = 60.0,
         limit_s: float = 15.0,
         max_waiting: int = 8,
-        max_answer_bytes: int = 4 << 20,
+        max_answer_bytes: Callable[[], int] = lambda: 4 << 20,
     ) -> None:
         self._max_answer_bytes = max_answer_bytes
         self._command, self._idle_s, self._limit_s = command, idle_s, limit_s
@@ -92,7 +92,7 @@ class Renderer:
                 break
             try:
                 if child is None or not child.is_there():
-                    child = Child(self._command, max_answer_bytes=self._max_answer_bytes).wait()
+                    child = Child(self._command, max_answer_bytes=self._max_answer_bytes()).wait()
             except (OSError, ValueError):
                 child = None
                 result.set_exception(StudioError("Recordings can't be read now. Try again in a moment."))

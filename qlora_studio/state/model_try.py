@@ -10,6 +10,7 @@ from qlora_studio.audio.turns import Turn
 from qlora_studio.contracts.enums import Task
 from qlora_studio.contracts.inference import MAX_PROMPT, MAX_SOUND_S, MAX_STRENGTH, EngineAnswer, Heard
 from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StudioError
+from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
 from qlora_studio.services import inference, trial_clips
@@ -76,6 +77,8 @@ class ModelTryState(rx.State):
     strength: str = "1"
     with_base: bool = False
     clip_id: str = ""
+    most_bytes: int = 0
+    most_s: float = 0.0
     makes_sound: bool = False
     prompt: str = ""
     seconds: str = "8"
@@ -96,6 +99,8 @@ class ModelTryState(rx.State):
         n_asked = self._n_asked
         self.reset()
         self._n_asked = n_asked + 1
+        settings = get_settings()
+        self.most_bytes, self.most_s = settings.max_trial_bytes, settings.max_trial_s
         try:
             options = await asyncio.to_thread(_options, actor, self.model_id)
         except NotFound:
@@ -174,7 +179,10 @@ class ModelTryState(rx.State):
     @rx.event(background=True)
     @authorized()
     async def listen(self, actor: User):
-        """Have the model hear the clip, once, however often it is asked for meanwhile."""
+        """Have the model hear the clip, once, however often it is asked for meanwhile.
+
+        A clip that comes while another one is being heard, or called off, is heard after that.
+        """
         async with self:
             if self.is_busy or not (self.prompt.strip() if self.makes_sound else self.clip_id):
                 return
@@ -209,6 +217,8 @@ class ModelTryState(rx.State):
                     self.is_busy, self._ticket_id = False, ""
                 if self._n_asked == n_asked and self.clip_id == choice.clip_id:
                     self.results, self.refusal = results, refusal
+                is_next = self._n_asked == n_asked and self.clip_id not in ("", choice.clip_id)
+        return ModelTryState.listen if is_next else None
 
     async def _follow(self, ticket: Ticket) -> EngineAnswer:
         """Show how far it is until the answer is there; a tab that has gone calls it off."""

@@ -1,8 +1,12 @@
 """Clips to try models on, and answers about them: the real decoder, a stand-in for the engine."""
 
+import asyncio
 import base64
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +15,14 @@ from fastapi.testclient import TestClient
 from sqlmodel import Session
 
 from qlora_studio.api import build_api
+from qlora_studio.api.inference import _answer
 from qlora_studio.api.security import current_user
 from qlora_studio.contracts.enums import Task
+from qlora_studio.contracts.inference import EngineAnswer
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import Adapter, BaseAudioModel, User
 from qlora_studio.services import inference, model_intake, trial_clips
-from qlora_studio.services.engine_host import EngineHost
+from qlora_studio.services.engine_host import EngineHost, Ticket
 from qlora_studio.storage import layout
 from tests.ingest import sounds
 from tests.modelfiles.build import ctc_folder, ctc_tensors, whisper_folder, write_safetensors
@@ -197,6 +203,30 @@ def test_clips_are_few_and_short_lived(client: TestClient, monkeypatch: pytest.M
     monkeypatch.setattr(trial_clips, "KEPT_S", -1.0)
     trial_clips.sweep()
     assert left_files() == []
+
+
+async def test_requests_that_wait_hold_no_thread() -> None:
+    class Counting(ThreadPoolExecutor):
+        n_used = 0
+
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            self.n_used += 1
+            return super().submit(*args, **kwargs)
+
+    class Waiting:
+        async def is_disconnected(self) -> bool:
+            return False
+
+    pool = Counting(1)
+    asyncio.get_running_loop().set_default_executor(pool)
+    tickets = [Ticket(owner_id="usr_ada", request={}) for _ in range(3)]
+    answers = [asyncio.create_task(_answer(ticket, Waiting())) for ticket in tickets]  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    said = EngineAnswer(heard=[], device="cpu", heard_s=1.0)
+    for ticket in tickets:
+        threading.Thread(target=ticket.end, kwargs={"answer": said}).start()
+    assert await asyncio.gather(*answers) == [said] * 3
+    assert pool.n_used == 0
 
 
 def test_signed_out_no_byte_is_read(data_folder: Path) -> None:

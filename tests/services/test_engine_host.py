@@ -113,10 +113,18 @@ def test_a_waiting_request_is_called_off_before_its_turn(host: EngineHost) -> No
     running, waiting = ticket("hang"), ticket("cpu")
     host.submit(running)
     host.submit(waiting)
+    wait_for(lambda: running.percent == 40)
+    told: list[str] = []
+    waiting.when_ended(lambda: told.append("it has ended"))
     waiting.cancel()
+    with pytest.raises(Conflict, match="Cancelled"):
+        waiting.result(0)
+    assert told == ["it has ended"]
+    assert not running.ended.is_set()
+    behind = ticket("cpu")
+    host.submit(behind)  # the one that was called off no longer counts
     running.cancel()
-    with pytest.raises(Conflict):
-        waiting.result(30)
+    assert behind.result(30).device == "cpu"
 
 
 def test_nobody_can_fill_the_queue(host: EngineHost) -> None:
@@ -149,3 +157,49 @@ def test_a_training_gets_the_gpu_that_an_idle_process_holds(data_folder: Path) -
     assert host.is_warm
     is_training.append(True)
     wait_for(lambda: not host.is_warm)
+
+
+def test_a_training_gets_the_gpu_of_a_process_that_was_only_asked_to_use_it(data_folder: Path) -> None:
+    is_training: list[bool] = []
+    host = EngineHost(COMMAND, idle_s=60.0, must_leave_gpu=lambda: bool(is_training))
+    asked = ticket("hang")
+    host.submit(asked)
+    wait_for(lambda: asked.percent == 40)
+    asked.cancel()
+    asked.ended.wait(30)
+    assert host.is_warm
+    is_training.append(True)
+    wait_for(lambda: not host.is_warm)
+
+
+def test_what_comes_after_a_training_has_begun_does_not_keep_the_gpu(data_folder: Path) -> None:
+    is_training: list[bool] = []
+    host = EngineHost(COMMAND, idle_s=60.0, must_leave_gpu=lambda: bool(is_training))
+    first, second, third = ticket("cuda"), ticket("cpu"), ticket("cpu")
+    host.submit(first)
+    first.result(30)
+    holder = host._child
+    is_training.append(True)
+    host.submit(second)
+    second.result(30)
+    assert host._child is not holder
+    assert second.request["device"] == "cpu"
+    host.submit(third)
+    assert third.result(30).heard[0].text == second.result().heard[0].text, "it may stay: it has no GPU"
+    host._end_child()
+
+
+def test_a_look_that_fails_does_not_stop_the_queue(data_folder: Path) -> None:
+    looks: list[int] = []
+
+    def look() -> bool:
+        looks.append(1)
+        raise OSError("the database is gone")
+
+    host = EngineHost(COMMAND, idle_s=60.0, must_leave_gpu=look)
+    pid_of(host)
+    host._has_machine_gpu = True
+    before = len(looks)
+    wait_for(lambda: len(looks) > before)
+    assert pid_of(host)
+    host._end_child()

@@ -62,10 +62,30 @@ async def test_a_clip_that_arrives_is_heard_at_once(card: Callable[[str], Any]) 
     assert state.is_offered
     assert state.has_base
     sent = await call(state, "take_clip", clip_id=CLIP)
-    assert "listen" in sent[0] or state.clip_id == CLIP
+    assert "listen" in sent[0]
     await call(state, "listen")
     assert [result.title for result in state.results] == ["Base model"]
     assert "ms on the CPU" in state.results[0].detail
+    assert not state.is_busy
+
+
+async def test_a_clip_that_comes_while_another_is_ending_is_heard_next(
+    card: Callable[[str], Any], session: Session, user: User
+) -> None:
+    state = card("hang")
+    await call(state, "load")
+    assert (state.most_bytes, state.most_s) == (25 * 2**20, 600.0)
+    state.clip_id = CLIP
+    listening = asyncio.create_task(call(state, "listen"))
+    while not state._ticket_id:
+        await asyncio.sleep(0.01)
+    await call(state, "let_clip_go")
+    session.get_one(BaseAudioModel, state.model_id).path = "/models/cpu"
+    make_model(session, user, "cpu")  # the clip, again
+    await call(state, "take_clip", clip_id=CLIP.replace("1", "2"))
+    assert await call(state, "listen") == [], "one at a time"
+    sent = await listening
+    assert "listen" in sent[0]
     assert not state.is_busy
 
 
