@@ -11,7 +11,6 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -59,13 +58,11 @@ class Certifier:
         clips: Sequence[ClipItem],
         *,
         check: Callable[[], None],
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self._task = task
         self._store = store
         self._clips = list(clips)
         self._check = check
-        self._autocast = autocast
 
     def certify(
         self, model: Any, before: Outcome | None, after: Outcome | None, *, metric: str
@@ -80,7 +77,7 @@ class Certifier:
         weights = weight_moves(model)
         if before is None or after is None or weights.n_not_finite:
             return decide(Findings(weights, metric=metric))
-        with as_it_was(model), torch.no_grad(), self._autocast():
+        with as_it_was(model), torch.no_grad():
             base, adapted, change = self._listen(model)
         return decide(
             Findings(

@@ -44,14 +44,12 @@ class Evaluator:
         *,
         batch_size: int,
         check: Callable[[], None],
-        autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
         n_samples: int = 0,
     ) -> None:
         self._task = task
         self._store = store
         self._batch_size = batch_size
         self._check = check
-        self._autocast = autocast
         self.clips = list(clips)
         self.interim_clips = spread(self.clips, INTERIM_CAP)
         if task.makes_sound:
@@ -78,7 +76,7 @@ class Evaluator:
         task = self._task
         clips = self.clips if full else self.interim_clips
         parts = {clip.id: task.parts(clip) for clip in clips}
-        with as_it_was(model), torch.no_grad(), self._autocast():
+        with as_it_was(model), torch.no_grad():
             heard, loss = self._hear(model, [part for its in parts.values() for part in its])
             made = self._make_sounds(model) if task.makes_sound and self.panel else {}
         joined = {clip.id: task.join(clip, [heard[part.id] for part in parts[clip.id]]) for clip in clips}

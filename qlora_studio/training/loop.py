@@ -1,6 +1,5 @@
 """A training job from the first file read to the finished adapter. Read top to bottom."""
 
-import contextlib
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -159,17 +158,8 @@ class TrainingRun:
         return {
             "batch_size": self.train.optimization.batch_size,
             "check": self.attempt.stop.raise_if_requested,
-            "autocast": self.autocast,
             "n_samples": self.train.evaluation.n_samples,
         }
-
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Half precision where the frozen layers are in it."""
-        return (
-            torch.autocast(self.device, dtype=torch.bfloat16)
-            if models.is_half(self.spec)
-            else contextlib.nullcontext()
-        )
 
     def _make_trainer(self) -> StudioSteps:
         optimization = self.train.optimization
@@ -184,7 +174,6 @@ class TrainingRun:
                 output_path=self.spec.attempt_path / "trainer",
                 total_steps=self.plan.total_steps,
                 device=self.device,
-                is_half=models.is_half(self.spec),
             ),
             train_dataset=Indexed(len(clips), lambda index: clips[index]),
             data_collator=self._collate,

@@ -10,7 +10,7 @@ import torch
 
 from qlora_studio.contracts.enums import Task, TrainingType
 from qlora_studio.contracts.spec import WorkerSpec
-from qlora_studio.training import families, lora, quantize
+from qlora_studio.training import families, half, lora, quantize
 from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.families import Family
 from qlora_studio.training.tasks import waves
@@ -108,9 +108,8 @@ def load_base(spec: WorkerSpec, family: Family, device: str) -> Any:
             raise
         raise ModelNotUsable("The model cannot be loaded; the log says why. Check its folder.") from error
     quantize.keep_weights_unpacked(model)
-    if is_half(spec):
-        for name in lora.adaptable_layers(model, family):
-            model.get_submodule(name).to(torch.bfloat16)
+    if bits_of(spec) == 16:
+        half.keep_in_half(model, lora.adaptable_layers(model, family))
     return model
 
 
@@ -125,13 +124,11 @@ def _refuse_mismatch(mismatched: Iterable[tuple[str, Any, Any]], heads: tuple[st
         raise ValueError(f"weights of another size than the config says: {', '.join(wrong[:5])}")
 
 
-def is_half(spec: WorkerSpec) -> bool:
-    """Whether frozen linear layers are kept in bfloat16; norms, convolutions and heads stay in float32."""
-    return bits_of(spec) == 16
-
-
 def bits_of(spec: WorkerSpec) -> int:
-    """How the frozen base is stored: 4, 16 or 32 bits. "lora" never means 4; pre-training freezes nothing."""
+    """How the frozen base is stored: 4, 16 or 32 bits. "lora" never means 4; pre-training freezes nothing.
+
+    In 16 bits are its linear layers only; norms, convolutions and heads stay in float32.
+    """
     train = spec.train
     if train.training_type is TrainingType.PRETRAINING:
         return 32

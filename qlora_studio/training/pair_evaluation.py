@@ -34,7 +34,7 @@ class PairEvaluator(Evaluator):
     def measure(self, model: Any, *, full: bool) -> Outcome:
         """Evaluate the model as it is now; see `Evaluator.measure`."""
         clips = self.clips if full else self.interim_clips
-        with as_it_was(model), torch.no_grad(), self._autocast():
+        with as_it_was(model), torch.no_grad():
             margin = self.margins(model, [clip.id for clip in clips])
             made = self._make_sounds(model) if self.panel else {}
         wins = (margin > 0).double() + 0.5 * (margin == 0).double()

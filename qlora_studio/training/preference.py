@@ -17,7 +17,7 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.utils import FusedCausalLMOutput
 
-from qlora_studio.training import models, pairs
+from qlora_studio.training import pairs
 from qlora_studio.training.callbacks import StepReporter
 from qlora_studio.training.certificate import Certifier
 from qlora_studio.training.clips import ClipSets
@@ -158,9 +158,12 @@ class PreferenceRun(TrainingRun):
     def make_certifier(self) -> Certifier:
         """Return what compares preferences with those of the base."""
         assert isinstance(self.evaluator, PairEvaluator | None)
-        settings = {"check": self.attempt.stop.raise_if_requested, "autocast": self.autocast}
         return PairCertifier(
-            self.task, self.store, self.clips.validation, evaluator=self.evaluator, **settings
+            self.task,
+            self.store,
+            self.clips.validation,
+            evaluator=self.evaluator,
+            check=self.attempt.stop.raise_if_requested,
         )
 
     def _make_trainer(self) -> StudioSteps:
@@ -177,7 +180,6 @@ class PreferenceRun(TrainingRun):
                 output_path=self.spec.attempt_path / "trainer",
                 total_steps=self.plan.total_steps,
                 device=self.device,
-                is_half=models.is_half(self.spec),
                 make=DPOConfig,
                 beta=self.train.preference.beta,
                 loss_type=[self.train.preference.loss],

@@ -14,7 +14,6 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import psutil
@@ -63,7 +62,6 @@ class Prober:
         is_checkpointed: bool,
         reach: float,
         check: Callable[[], None],
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self._task = task
         self._store = store
@@ -72,7 +70,6 @@ class Prober:
         self._is_checkpointed = is_checkpointed
         self._reach = reach
         self._check = check
-        self._autocast = autocast
 
     def probe(self, model: Any, *, base_loss: float | None = None) -> ProbeReport:
         """Look, try, put everything back, and say what was found."""
@@ -118,8 +115,7 @@ class Prober:
     def _learn_step(self, model: Any, batch: Batch) -> float:
         """Loss of the batch; its gradients are left on the parameters."""
         self._check()
-        with self._autocast():
-            loss = self._task.steady_loss(model, batch)
+        loss = self._task.steady_loss(model, batch)
         if loss.requires_grad:
             loss.backward()
         return float(loss.detach())
@@ -171,7 +167,7 @@ class Prober:
             return None
         rows: list[tuple[float, float, float]] = []
         deadline = time.monotonic() + _SLIP_S
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad():
             for index, clip in enumerate(clips):
                 if time.monotonic() > deadline:
                     break

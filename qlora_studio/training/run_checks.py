@@ -29,7 +29,6 @@ def probe(run: "TrainingRun") -> None:
         is_checkpointed=optimization.gradient_checkpointing,
         reach=optimization.learning_rate * run.plan.total_steps,
         check=run.attempt.stop.raise_if_requested,
-        autocast=run.autocast,
     )
     report = prober.probe(run.model, base_loss=run.comparable_base_loss())
     run.state.probe = report.model_dump(mode="json")
@@ -81,5 +80,4 @@ def make_certifier(run: "TrainingRun") -> Certifier:
         run.store,
         run.clips.validation,
         check=run.attempt.stop.raise_if_requested,
-        autocast=run.autocast,
     )

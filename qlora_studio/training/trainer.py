@@ -191,7 +191,6 @@ def training_arguments(
     output_path: Path,
     total_steps: int,
     device: str,
-    is_half: bool,
     make: Callable[..., Any] = TrainingArguments,
     **more: Any,
 ) -> Any:
@@ -211,7 +210,7 @@ def training_arguments(
         weight_decay=spec.weight_decay,
         max_grad_norm=spec.max_grad_norm,
         seed=spec.seed,
-        bf16=is_half,
+        bf16=False,  # layers in 16 bits see to that by themselves, the same way in training and elsewhere
         use_cpu=device == "cpu",
         dataloader_pin_memory=device == "cuda",
         remove_unused_columns=False,

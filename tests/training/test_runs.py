@@ -241,6 +241,27 @@ def test_lora_without_quantisation(bits: int, tmp_path: Path, clips_path: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("target_modules", ["auto", "decoder"])
+def test_whisper_in_half_precision_finds_its_language_and_reuses_a_frozen_encoder(
+    target_modules: str, tmp_path: Path, clips_path: Path
+) -> None:
+    spec = tiny.make_spec(
+        tmp_path / "run",
+        tiny.make_whisper(tmp_path / "model", is_multilingual=True),
+        clips_path,
+        training_type=TrainingType.LORA,
+        qlora={"bits": 16, "target_modules": target_modules},
+        optimization={"max_steps": 4},
+        evaluation={"every_steps": 4, "probe": True},
+    )
+    result = run(spec)
+    assert result.reason is ExitReason.OK, result.message
+    assert losses(spec)[-1] < losses(spec)[0]
+    about = json.loads((spec.run_path / "adapter" / "qlora_studio.json").read_text())
+    assert (about["bits"], about["inference"]["language"]) == (16, "en")
+
+
+@pytest.mark.slow
 def test_no_validation_clips_is_said_and_trains(tmp_path: Path, ctc_path: Path) -> None:
     listing = tiny.write_clips(tmp_path / "clips", n_train=4, n_validation=0)
     spec = tiny.make_spec(tmp_path / "run", ctc_path, listing, optimization={"max_steps": 2})

@@ -205,7 +205,15 @@ def make_waveform_ctc(folder: Path, family: str, *, seed: int = 0) -> Path:
     return folder
 
 
-def make_whisper(folder: Path, *, seed: int = 0, d_model: int = 64, n_layers: int = 1, ffn: int = 64) -> Path:
+def make_whisper(
+    folder: Path,
+    *,
+    seed: int = 0,
+    d_model: int = 64,
+    n_layers: int = 1,
+    ffn: int = 64,
+    is_multilingual: bool = False,
+) -> Path:
     """A small Whisper with random weights and a tokenizer of single bytes."""
     import torch
     from tokenizers.pre_tokenizers import ByteLevel
@@ -254,7 +262,9 @@ def make_whisper(folder: Path, *, seed: int = 0, d_model: int = 64, n_layers: in
         pad_token_id=end,
         max_length=448,
         no_timestamps_token_id=vocabulary["<|notimestamps|>"],
-        is_multilingual=False,
+        is_multilingual=is_multilingual,
+        lang_to_id={"<|en|>": vocabulary["<|en|>"]},
+        task_to_id={"transcribe": vocabulary["<|transcribe|>"]},
     )
     model.save_pretrained(folder)
     return folder
