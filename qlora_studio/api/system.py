@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 
 from qlora_studio.api.security import CurrentAdmin, CurrentUser
-from qlora_studio.core.settings import get_settings
+from qlora_studio.core import devices
 from qlora_studio.db import engine as db
 from qlora_studio.services import audit, system
 
@@ -52,7 +52,7 @@ def get_system(_user: CurrentUser) -> dict[str, Any]:
         },
         "memory": {"total_bytes": machine["memory_bytes"], "used_bytes": machine["memory_used_bytes"]},
         "disk": {"total_bytes": machine["disk_bytes"], "free_bytes": machine["disk_free_bytes"]},
-        "queue": {"running": n_running, "queued": n_queued, "slots": get_settings().slots},
+        "queue": {"running": n_running, "queued": n_queued, "slots": devices.count_slots()},
         "versions": system.read_versions(),
     }
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from qlora_studio.contracts.enums import Split, Task, TrainingType
 
 PROTOCOL_VERSION = 1
+MAX_DEVICES = 16
 SAMPLES_FOLDER = "samples"  # in a run's folder: sounds made for its panel
 
 
@@ -38,10 +39,13 @@ class QLoraSpec(Strict):
 class OptimizationSpec(Strict):
     """How the weights move. One of `epochs` and `max_steps` is set; both None means the task's preset.
 
-    The scheduler `range_test` is no training: the rate climbs to `learning_rate` to find out which to use.
+    `batch_size` counts the clips of a step's pass; several `devices` share them, so that their number changes
+    how long a job takes and not what it learns. The scheduler `range_test` is no training: the rate climbs to
+    `learning_rate` to find out which to use.
     """
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
+    devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = 1
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     gradient_accumulation: Annotated[int, Field(ge=1, le=1024)] = 1
     epochs: Annotated[float, Field(gt=0, le=10_000)] | None = None
@@ -203,7 +207,8 @@ class WorkerSpec(BaseModel):
     """`spec.json` of one attempt. Paths are absolute; `clips_path` is a JSON Lines file of `ClipItem`, or of
     `PairItem` in preference tuning.
 
-    `clap_path` is the folder of a CLAP model to judge sounds by, if there is one.
+    `clap_path` is the folder of a CLAP model to judge sounds by, if there is one. `cards` names the CUDA
+    devices that are the job's, as CUDA_VISIBLE_DEVICES does; empty: the first ones.
     """
 
     v: int = PROTOCOL_VERSION
@@ -221,4 +226,5 @@ class WorkerSpec(BaseModel):
     resume: bool = False
     threads: int | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    cards: list[str] = []
     clap_path: Path | None = None

@@ -1,7 +1,7 @@
 """What the server puts into a run folder: the clips and the config at launch, the spec at each start."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
@@ -33,8 +33,12 @@ def to_yaml(spec: TrainSpec) -> str:
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
-def write_attempt(job: Job, *, model: BaseAudioModel, dataset: Dataset) -> Path:
-    """Write the attempt's `spec.json` and return its folder."""
+def write_attempt(job: Job, *, model: BaseAudioModel, dataset: Dataset, cards: Sequence[str] = ()) -> Path:
+    """Write the attempt's `spec.json` and return its folder.
+
+    Args:
+        cards: the CUDA devices that are the job's.
+    """
     run = layout.run_path(job.id)
     attempt = layout.attempt_path(job.id, job.attempt)
     spec = WorkerSpec(
@@ -50,6 +54,7 @@ def write_attempt(job: Job, *, model: BaseAudioModel, dataset: Dataset) -> Path:
         run_path=run,
         attempt_path=attempt,
         resume=job.attempt > 1,
+        cards=list(cards),
         clap_path=get_settings().clap_model_path if dataset.task is Task.TEXT_TO_AUDIO else None,
     )
     atomic.write_text(attempt / "spec.json", spec.model_dump_json(indent=2) + "\n")

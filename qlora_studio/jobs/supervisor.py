@@ -26,13 +26,14 @@ from qlora_studio.contracts.enums import (
     JobStatus,
 )
 from qlora_studio.contracts.events import Event
+from qlora_studio.core import devices
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import StudioError
 from qlora_studio.core.logging import set_up_logging
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.engine import read, write
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job
-from qlora_studio.jobs import endings, liveness, outcome, run_files, stamps, transitions
+from qlora_studio.jobs import cards, endings, liveness, outcome, run_files, stamps, transitions
 from qlora_studio.jobs.events import EventReader
 from qlora_studio.jobs.ingest import Ingest
 from qlora_studio.jobs.liveness import Liveness
@@ -162,15 +163,25 @@ class Supervisor:
         return job
 
     def _find_next(self, session: Session) -> Job | None:
-        if len(_jobs_in(session, ACTIVE_STATUSES)) >= get_settings().slots:
+        n_busy = sum(map(cards.n_devices, _jobs_in(session, ACTIVE_STATUSES)))
+        n_free = devices.count_slots() - n_busy
+        if n_free <= 0:
             return None
         for job in _jobs_in(session, [JobStatus.QUEUED]):
             if self._only is not None and job.id != self._only:
                 continue
             before = session.get(Job, job.after_job_id) if job.after_job_id else None
             if before is None or before.status in TERMINAL_STATUSES:
-                return job
+                return job if self._fits(job, n_free, n_busy) else None
         return None
+
+    @staticmethod
+    def _fits(job: Job, n_free: int, n_busy: int) -> bool:
+        """Whether the oldest job may start; one that wants many slots is not overtaken until it has them.
+
+        If there are not so many at all any more, it may have all there are: the worker says what is missing.
+        """
+        return cards.n_devices(job) <= n_free or not n_busy
 
     def _launch(self, job: Job) -> None:
         """Write the attempt's spec and start it; what goes wrong is the job's failure and nobody else's."""
@@ -178,9 +189,10 @@ class Supervisor:
             with read() as session:
                 model = session.get(BaseAudioModel, job.model_id)
                 dataset = session.get(Dataset, job.dataset_id)
+                chosen = cards.choose(job, _jobs_in(session, ACTIVE_STATUSES))
             assert model is not None, "a job's model can't be deleted"
             assert dataset is not None, "a job's dataset can't be deleted"
-            self._launcher.launch(run_files.write_attempt(job, model=model, dataset=dataset))
+            self._launcher.launch(run_files.write_attempt(job, model=model, dataset=dataset, cards=chosen))
             _log.info("job %s: attempt %d started", job.id, job.attempt)
         except OSError as error:
             _log.warning("job %s: could not be started: %s", job.id, error)

@@ -19,6 +19,7 @@ from qlora_studio.state.wizard_fields import ADAPTER, BASIC, EVALUATION, OPTIMIZ
 
 _TYPED_PAUSE_MS = 400
 _TARGETS = "qlora.target_modules"
+_DEVICES = "optimization.devices"
 
 
 def parameters_step() -> rx.Component:
@@ -119,6 +120,10 @@ def _name() -> rx.Component:
 def _control(parameter: Parameter) -> rx.Component:
     if parameter.name == _TARGETS:
         return _targets(parameter)
+    if parameter.name == _DEVICES:
+        has_choice = (WizardState.most_devices > 1) | (WizardState.values.get(_DEVICES, "1") != "1")
+        help_text = rx.fragment(parameter.help, " 1 to ", WizardState.most_devices, ".")
+        return rx.cond(has_choice, _typed(parameter, help_text), rx.fragment())
     value = WizardState.values.get(parameter.name, "")
     common: dict[str, Any] = {"name": control_id(parameter.name), "help": _help(parameter)}
     if parameter.kind == "switch":
@@ -128,26 +133,30 @@ def _control(parameter: Parameter) -> rx.Component:
             on_change=lambda is_on: WizardState.set_switch(parameter.name, is_on),
             **common,
         )
-    error = WizardState.field_errors.get(parameter.name, "")
     if parameter.kind == "choice":
         return select_field(
             parameter.label,
             options=parameter.options or WizardState.metrics,
             value=value,
-            error=error,
+            error=WizardState.field_errors.get(parameter.name, ""),
             on_change=lambda text: WizardState.set_value(parameter.name, text),
             **common,
         )
-    # A text input: one of type number sends 0 for what is empty or half typed.
+    return _typed(parameter, _help(parameter))
+
+
+def _typed(parameter: Parameter, help_text: Any) -> rx.Component:
+    """A text input: one of type number sends 0 for what is empty or half typed."""
     typed = text_field(
         parameter.label,
-        default_value=value,
-        error=error,
+        name=control_id(parameter.name),
+        help=help_text,
+        default_value=WizardState.values.get(parameter.name, ""),
+        error=WizardState.field_errors.get(parameter.name, ""),
         input_mode="decimal",
         auto_complete="off",
         on_change=lambda text: WizardState.set_value.debounce(_TYPED_PAUSE_MS)(parameter.name, text),
         on_blur=lambda text: WizardState.set_value(parameter.name, text),
-        **common,
     )
     return rx.fragment(typed, key=WizardState.form_key + parameter.name)
 

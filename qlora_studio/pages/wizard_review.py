@@ -65,7 +65,7 @@ def _memory() -> rx.Component:
         progress_bar(state.review.memory_percent, label="Share of the free memory"),
         rx.el.p(
             state.review.memory_percent,
-            " % of what is free on this ",
+            " % of what is free on ",
             state.review.device,
             class_name="text-xs text-muted-foreground mt-2 mb-3 tabular",
         ),

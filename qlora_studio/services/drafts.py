@@ -25,9 +25,9 @@ RANGE_STEPS, MAX_RATE = 100, 0.1
 _MAX_TEXT = 200
 _MAX_VALUES = 60
 _WHOLE_NUMBERS = frozenset(
-    "qlora.rank qlora.bits optimization.batch_size optimization.gradient_accumulation optimization.max_steps "
-    "optimization.seed evaluation.every_steps evaluation.early_stopping_patience evaluation.n_samples "
-    "evaluation.save_every_steps".split()
+    "qlora.rank qlora.bits optimization.devices optimization.batch_size optimization.gradient_accumulation "
+    "optimization.max_steps optimization.seed evaluation.every_steps evaluation.early_stopping_patience "
+    "evaluation.n_samples evaluation.save_every_steps".split()
 )
 _NUMBERS = frozenset(
     "qlora.alpha qlora.dropout optimization.learning_rate optimization.epochs optimization.warmup_ratio "
@@ -162,6 +162,7 @@ def range_test_of(spec: TrainSpec) -> TrainSpec:
             "learning_rate": MAX_RATE,
             "epochs": None,
             "max_steps": RANGE_STEPS,
+            "devices": 1,
         }
     )
     name = spec.name[: 120 - len(RANGE_TEST)] + RANGE_TEST

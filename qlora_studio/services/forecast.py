@@ -5,21 +5,18 @@ calibrated on measured runs and meant to be right within a third; time is an est
 the same model has been trained on this machine once, then it rests on that run's speed.
 """
 
-import os
-import shutil
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-import psutil
 from sqlalchemy import func
 from sqlalchemy.orm import object_session
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import ClipStatus, JobStatus, Split, Task, TrainingType
 from qlora_studio.contracts.spec import TrainSpec
-from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job
+from qlora_studio.services.forecast_machine import Machine, look_at_machine
 from qlora_studio.services.forecast_schemas import (
     ClipStats,
     DiskForecast,
@@ -44,6 +41,8 @@ _CORE_FLOPS = 50e9
 _CUDA_FLOPS = 6e12
 _STEP_OVERHEAD_S = 0.06
 _START_S = 15.0
+_EVENNESS = 0.9  # devices wait for the one with the longest share
+_EXCHANGE_BYTES_S = 5e9  # between cards, through PCI Express
 _TOKENS_PER_S = 4.0  # of speech, for the decoder
 _WHISPER_WINDOW_S = 30.0
 _LONGEST_S, _LONGEST_SOUND_S = 40.0, 30.0
@@ -57,16 +56,6 @@ _PIECE_S = 20.0  # a longer recording goes through a diarization model in pieces
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What is there to run on. `free_bytes` is of the card's memory on CUDA, else of the RAM."""
-
-    device: str
-    n_cores: int
-    free_bytes: int | None
-    free_disk_bytes: int
-
-
-@dataclass(frozen=True)
 class _Work:
     """The shape of one training step."""
 
@@ -74,7 +63,7 @@ class _Work:
     mean_frames: float  # of a clip that is trained on
     look_frames: float  # of a clip that is measured
     tokens: float  # of the mean clip, out of the decoder; 0 without one
-    batch_size: int
+    batch_size: int  # on each device
     reuses_encoder: bool = False
 
 
@@ -94,7 +83,7 @@ def forecast_job(
     """
     session = object_session(dataset)
     clips = clips or (read_clip_stats(session, dataset) if isinstance(session, Session) else _guess(dataset))
-    machine = machine or look_at_machine()
+    machine = machine or look_at_machine(spec.optimization.devices)
     n_trainable = count_trainable(spec, model)
     work = _shape(spec, model, clips)
     memory = _memory(spec, model, work, n_trainable, machine)
@@ -107,6 +96,7 @@ def forecast_job(
         work=work,
         steps=steps,
         machine=machine,
+        n_trainable=n_trainable,
         past_samples_per_s=past,
     )
     disk = _disk(spec, model, clips, n_trainable, machine)
@@ -118,33 +108,6 @@ def forecast_job(
         disk=disk,
         warnings=_warnings(memory, disk, clips, model),
     )
-
-
-def look_at_machine() -> Machine:
-    """Ask the operating system, and NVIDIA's driver if there is one, what is free now."""
-    data = get_settings().data_path
-    while not data.exists():
-        data = data.parent
-    card_free = _free_card_bytes()
-    return Machine(
-        device="cuda" if card_free is not None else "cpu",
-        n_cores=psutil.cpu_count(logical=False) or os.cpu_count() or 1,
-        free_bytes=card_free if card_free is not None else psutil.virtual_memory().available,
-        free_disk_bytes=shutil.disk_usage(data).free,
-    )
-
-
-def _free_card_bytes() -> int | None:
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        try:
-            return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).free)
-        finally:
-            pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return None
 
 
 def read_clip_stats(session: Session, dataset: Dataset) -> ClipStats:
@@ -175,7 +138,7 @@ def _guess(dataset: Dataset) -> ClipStats:
 
 
 def read_past_speed(session: Session, model: BaseAudioModel, spec: TrainSpec) -> float | None:
-    """Samples a second of the newest finished job on this model with the same batch size and mode, if any."""
+    """Samples a second of the newest finished job like this on the same model and as many devices, if any."""
     query = (
         select(Job)
         .where(
@@ -187,9 +150,9 @@ def read_past_speed(session: Session, model: BaseAudioModel, spec: TrainSpec) ->
         .order_by(col(Job.finished_at).desc())
         .limit(20)
     )
-    wanted = {"batch_size": spec.optimization.batch_size, "mode": spec.optimization.mode}
+    wanted = spec.optimization.model_dump(include={"batch_size", "mode", "devices"})
     for job in session.exec(query):
-        if wanted.items() <= job.spec.get("optimization", {}).items():
+        if wanted.items() <= {"devices": 1, **job.spec.get("optimization", {})}.items():
             return job.samples_per_s
     return None
 
@@ -231,21 +194,21 @@ def count_steps(spec: TrainSpec, model: BaseAudioModel, n_train: int) -> int:
 
 def _shape(spec: TrainSpec, model: BaseAudioModel, clips: ClipStats) -> _Work:
     rate = float(model.details.get("frames_per_s") or 50)
+    n_clips = ceil(spec.optimization.batch_size / spec.optimization.devices)
     if _is_whisper(model):  # every clip costs the whole window, but for most training in fast mode
         frames = trained = rate * _WHISPER_WINDOW_S
         if spec.optimization.mode == "fast":
             short = min(frames, rate * (clips.mean_s + _SHORT_WINDOW_MARGIN_S))
             trained = _STANDARD_SHARE * frames + (1 - _STANDARD_SHARE) * short
         tokens = max(8.0, clips.mean_s * _TOKENS_PER_S)
-        n_clips = spec.optimization.batch_size
         return _Work(frames, trained, frames, tokens, n_clips, reuses_encoder(spec, model))
     if window_s := model.details.get("window_s"):
         frames = rate * float(window_s)
-        return _Work(frames, frames, frames, 0, spec.optimization.batch_size)
+        return _Work(frames, frames, frames, 0, n_clips)
     longest = _LONGEST_SOUND_S if model.task is Task.TEXT_TO_AUDIO else _LONGEST_S
     frames, mean_frames = (rate * min(s, longest) for s in (clips.longest_s, clips.mean_s))
     n_sounds = 2 if spec.training_type == TrainingType.PREFERENCE else 1
-    return _Work(frames, mean_frames, mean_frames, 0, n_sounds * spec.optimization.batch_size)
+    return _Work(frames, mean_frames, mean_frames, 0, n_sounds * n_clips)
 
 
 def _memory(
@@ -260,11 +223,14 @@ def _memory(
         "runtime_bytes": _RUNTIME_BYTES[machine.device],
     }
     total = sum(parts.values())
+    n_devices = spec.optimization.devices
+    wanted = total if machine.device == "cuda" else total * n_devices  # on a processor they share the RAM
     return MemoryForecast(
         **parts,
+        n_devices=n_devices,
         total_bytes=total,
         free_bytes=machine.free_bytes,
-        fits=machine.free_bytes is None or total <= machine.free_bytes,
+        fits=machine.free_bytes is None or wanted <= machine.free_bytes,
     )
 
 
@@ -322,6 +288,7 @@ def _time(
     work: _Work,
     steps: int,
     machine: Machine,
+    n_trainable: int,
     past_samples_per_s: float | None,
 ) -> TimeForecast:
     flops_per_s = _CUDA_FLOPS if machine.device == "cuda" else _CORE_FLOPS * machine.n_cores
@@ -331,7 +298,8 @@ def _time(
     look_s = _sample_flops(model, work, work.look_frames)[0] / flops_per_s * (1.5 if work.tokens else 1.0)
     per_step = spec.optimization.batch_size * spec.optimization.gradient_accumulation
     slowdown = 1.3 if spec.optimization.gradient_checkpointing else 1.0
-    sample_s = 3 * forward_s * slowdown + _STEP_OVERHEAD_S / spec.optimization.batch_size
+    sample_s = 3 * forward_s * slowdown / _speed_up(spec, machine)
+    sample_s += (_STEP_OVERHEAD_S + _exchange_s(n_trainable, spec)) / spec.optimization.batch_size
     if past_samples_per_s:
         sample_s = 1 / past_samples_per_s
     n_looks = 2 if spec.evaluation.every_steps is None else max(2, steps // spec.evaluation.every_steps)
@@ -347,6 +315,23 @@ def _time(
         samples_per_s=round(1 / sample_s, 2),
         basis="an earlier job on this model" if past_samples_per_s else "a rough table for this family",
     )
+
+
+def _speed_up(spec: TrainSpec, machine: Machine) -> float:
+    """How much quicker the clips of a step are gone through on the job's devices than on one of them.
+
+    They wait for the slowest, and an odd clip keeps all but one waiting. Processes on one processor share its
+    cores and win nothing.
+    """
+    n_devices, n_clips = spec.optimization.devices, spec.optimization.batch_size
+    if n_devices == 1 or machine.device != "cuda":
+        return 1.0
+    return max(1.0, _EVENNESS * n_clips / ceil(n_clips / n_devices))
+
+
+def _exchange_s(n_trainable: int, spec: TrainSpec) -> float:
+    """Time a step to sum the gradients of all devices, 4 bytes each, there and back."""
+    return 2 * 4 * n_trainable / _EXCHANGE_BYTES_S if spec.optimization.devices > 1 else 0.0
 
 
 def _disk(

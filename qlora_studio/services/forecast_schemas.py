@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class MemoryForecast(BaseModel):
-    """Bytes at the peak, part by part. `free_bytes` is None when it can't be told."""
+    """Bytes at the peak on each device, part by part. `free_bytes` is None when it can't be told."""
 
     weights_bytes: int
     adapter_bytes: int
@@ -16,6 +16,7 @@ class MemoryForecast(BaseModel):
     total_bytes: int
     free_bytes: int | None
     fits: bool
+    n_devices: int = 1
 
 
 class TimeForecast(BaseModel):

@@ -19,6 +19,7 @@ from qlora_studio.contracts.enums import (
 )
 from qlora_studio.contracts.metrics import deciding
 from qlora_studio.contracts.spec import ClipItem, EvaluationSpec, TrainSpec
+from qlora_studio.core import devices
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job, User
 from qlora_studio.jobs import run_files
@@ -62,6 +63,7 @@ def validate(session: Session, *, actor: User, spec: TrainSpec) -> JobCheck:
     dataset = _find(datasets.get_dataset, session, actor=actor, dataset_id=spec.dataset_id)
     model = _find(models.get_model, session, actor=actor, model_id=spec.model_id)
     _check_type(check, spec)
+    _check_devices(check, spec)
     if dataset is None:
         check.errors["dataset_id"] = "There is no such dataset."
     elif dataset.status is not DatasetStatus.READY:
@@ -112,6 +114,25 @@ def _check_type(check: JobCheck, spec: TrainSpec) -> None:
         check.errors["qlora.bits"] = "QLoRA stores the base in 4 bits. Choose LoRA for 16 or 32."
     if spec.training_type is TrainingType.LORA and spec.qlora.bits == 4:
         check.errors["qlora.bits"] = "LoRA keeps the base in 16 or 32 bits. Choose QLoRA for 4."
+
+
+def _check_devices(check: JobCheck, spec: TrainSpec) -> None:
+    wanted, most = spec.optimization.devices, devices.most_devices()
+    if wanted == 1:
+        return
+    name = "optimization.devices"
+    if wanted > most:
+        have = "1 device" if most == 1 else f"{most} devices"
+        check.errors[name] = f"This machine has {have} for jobs. Give {most} or less."
+    elif spec.training_type is TrainingType.PREFERENCE:
+        check.errors[name] = "Preference tuning runs on one device. Give 1."
+    elif spec.optimization.scheduler == "range_test":
+        check.errors[name] = "A learning rate test runs on one device. Give 1."
+    elif spec.optimization.batch_size < wanted:
+        check.errors[name] = (
+            f"A batch of {spec.optimization.batch_size} can't be shared by {wanted} devices: "
+            "raise the batch size or give less."
+        )
 
 
 def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Dataset) -> None:

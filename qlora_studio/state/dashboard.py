@@ -7,7 +7,7 @@ from typing import Any
 import reflex as rx
 
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, JobStatus, Role
-from qlora_studio.core.settings import get_settings
+from qlora_studio.core import devices
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.audit import AuditEvent
 from qlora_studio.db.models.user import User
@@ -208,7 +208,7 @@ def _read(actor: User) -> Overview:
         activity=[_activity(event) for event in events],
         meters=_meters(machine),
         machine=machine.gpus[0].name if machine.gpus else machine.cpu_name,
-        queue=f"{n_running} running, {n_queued} waiting, {formats.count(get_settings().slots, 'slot')}",
+        queue=f"{n_running} running, {n_queued} waiting, {formats.count(devices.count_slots(), 'slot')}",
         has_dataset=counts.n_ready_datasets > 0,
         has_model=counts.n_ready_models > 0,
         has_job=counts.n_jobs > 0,

@@ -38,6 +38,7 @@ class WizardState(rx.State):
     layers: list[str] = []
     preset_layers: dict[str, str] = {}
     metrics: list[list[str]] = []
+    most_devices: int = 1
     reasons: list[str] = []
     targets: list[list[str]] = []
     picked_layers: list[str] = []
@@ -79,6 +80,7 @@ class WizardState(rx.State):
         self.model, self.models = loaded.model, loaded.models
         self.layers, self.preset_layers = loaded.layers, loaded.preset_layers
         self.metrics, self.reasons = loaded.metrics, loaded.reasons
+        self.most_devices = loaded.most_devices
         self.targets = [*loaded.targets, ["pick", "Pick layers …"]]
         self.name = draft.name or loading.suggest_name(loaded.dataset, loaded.model)
         self.values, self.picked_layers = draft.values, draft.picked_layers

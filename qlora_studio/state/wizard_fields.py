@@ -150,6 +150,11 @@ OPTIMIZATION = (
         "Batches added up before a step: larger batches in the same memory.",
     ),
     Parameter(
+        "optimization.devices",
+        "Devices",
+        "They share the clips of each batch: the job ends sooner and learns the same.",
+    ),
+    Parameter(
         "optimization.scheduler",
         "Schedule",
         "How the learning rate changes over the run.",

@@ -6,6 +6,7 @@ from typing import Any
 
 from qlora_studio.contracts.enums import DatasetStatus, ModelStatus, Split, Task
 from qlora_studio.contracts.metrics import DECIDING, METRICS
+from qlora_studio.core import devices
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.dataset import Dataset
@@ -48,6 +49,7 @@ class Loaded:
     layers: list[str]
     preset_layers: dict[str, str]
     metrics: list[list[str]]
+    most_devices: int
     reasons: list[str]
     targets: list[list[str]]
 
@@ -118,6 +120,7 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
             splits=split_view(counts) if counts is not None else SplitView(),
             layers=list(model.lora_targets) if model is not None else [],
             preset_layers=_preset_layers(model),
+            most_devices=devices.most_devices(),
             metrics=[[key, _metric_label(key)] for key in _deciding(task)],
             reasons=preset.reasons,
             targets=_targets(model),

@@ -131,14 +131,17 @@ def review_view(check: JobCheck) -> ReviewView:
     if not check.forecast:
         return ReviewView(command=check.command, yaml=check.yaml)
     memory, time, disk = (check.forecast[name] for name in ("memory", "time", "disk"))
-    free = memory["free_bytes"]
+    free, n_devices = memory["free_bytes"], memory.get("n_devices", 1)
+    times = f"{n_devices} × " if n_devices > 1 else ""
+    is_card = check.forecast["device"] == "cuda"
+    wanted = memory["total_bytes"] * (1 if is_card else n_devices)
     return ReviewView(
-        device="CUDA" if check.forecast["device"] == "cuda" else "CPU",
+        device=times + ("CUDA" if is_card else "CPU"),
         trainable=formats.parameters(check.forecast["n_trainable"]),
-        memory=formats.size(memory["total_bytes"]),
+        memory=times + formats.size(memory["total_bytes"]),
         memory_free=formats.size(free),
         memory_fits=memory["fits"],
-        memory_percent=min(100, round(100 * memory["total_bytes"] / free)) if free else 0,
+        memory_percent=min(100, round(100 * wanted / free)) if free else 0,
         time=formats.duration(time["total_s"]),
         time_range=f"{formats.duration(time['low_s'])} to {formats.duration(time['high_s'])}",
         time_basis=time["basis"],

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from qlora_studio.contracts.enums import TrainingType
-from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import WorkerSpec
-from qlora_studio.training.attempt import Attempt, read_spec, run_attempt
+from qlora_studio.training import launching
+from qlora_studio.training.attempt import PARTED, Attempt, read_spec, run_attempt
 from qlora_studio.training.failures import TrainingFailure
 
 
@@ -29,15 +29,43 @@ def main() -> int:
 
 
 def _run(spec: WorkerSpec) -> int:
-    def body(attempt: Attempt) -> ResultFile:
+    if spec.train.optimization.devices > 1:
+        return launching.launch(spec)
+    launching.take_card(spec)
+    return run_rank(spec)
+
+
+def run_rank(spec: WorkerSpec, rank: int = 0, size: int = 1) -> int:
+    """Do one process's part of an attempt; returns the exit status.
+
+    It is `PARTED` where the first process has nothing more to do before the others know: a stop before the
+    first step. They are ended then.
+    """
+    met: list[Any] = []
+
+    def body(attempt: Attempt) -> Any:
         # Heavy imports come after `started` and the first heartbeat, so that the job is seen to live.
         attempt.phase("imports", "Starting torch")
         from qlora_studio.training import models
 
         models.refuse_unknown_type(spec.train.training_type, spec.task)
-        return _run_of(spec)(attempt, models.choose_device(spec.device)).run()
+        device = models.choose_device(spec.device)
+        if size == 1:
+            return _run_of(spec)(attempt, device).run()
+        from qlora_studio.training.ranks import Ranks
 
-    return run_attempt(spec, body, device=spec.device, versions=_versions())
+        models.refuse_several_devices(spec)
+        meeting = spec.attempt_path / "launcher" / "ranks"
+        met.append(Ranks(rank, size, meeting=meeting, device=device))
+        return _run_of(spec)(attempt, device, met[0]).run()
+
+    if rank:
+        from qlora_studio.training import following
+
+        following.silence_output()
+        return following.follow(spec, body, rank, size)
+    status = run_attempt(spec, body, device=spec.device, versions=_versions())
+    return PARTED if size > 1 and status == 0 and not (met and met[0].has_parted) else status
 
 
 def _run_of(spec: WorkerSpec) -> Any:

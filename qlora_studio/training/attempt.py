@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,14 @@ from qlora_studio.contracts.spec import PROTOCOL_VERSION, WorkerSpec
 from qlora_studio.storage import atomic
 from qlora_studio.training import checkpoint
 from qlora_studio.training.events import EventWriter
-from qlora_studio.training.failures import BadData, TrainingFailure, diagnose
+from qlora_studio.training.failures import BadData, RanksParted, TrainingFailure, diagnose
 from qlora_studio.training.heartbeat import Heartbeat
 from qlora_studio.training.stopping import StopRequest, StopRequested
 
+PARTED = 77  # exit status of one of several processes that another one left
+_RESERVE = ".reserve"
 _RESERVE_BYTES = 256 * 1024
+_LEAVE_LAST_S = 1.0  # so that the launcher sees first who ended first
 
 
 class Attempt:
@@ -71,27 +75,38 @@ def run_attempt(
 
     Returns:
         The process's exit status: 0 after `ok` or `user_stop`, 1 otherwise. The reason is in `result.json`;
-        without that file an attempt is never a success.
+        without that file an attempt is never a success. `PARTED` where another of the job's processes ended:
+        then the launcher says how, and nothing is recorded here.
     """
     spec.attempt_path.mkdir(parents=True, exist_ok=True)
     stop = StopRequest(spec.attempt_path)
-    stop.listen_for_sigterm()
-    reserve = _reserve_space(spec.attempt_path)
+    n_processes = spec.train.optimization.devices
+    if n_processes == 1:  # to several, SIGTERM says that one of them has failed
+        stop.listen_for_sigterm()
+    _reserve_space(spec.attempt_path)
     with EventWriter(spec.attempt_path / "events.jsonl") as events:
         events.emit("started", pid=os.getpid(), device=device, versions=versions)  # before any heartbeat
-        with Heartbeat(events, spec.run_path) as heartbeat:
-            result = _outcome(Attempt(spec, events, heartbeat, stop), body)
+        with Heartbeat(events, spec.run_path, n_processes=n_processes) as heartbeat:
+            try:
+                result = _outcome(Attempt(spec, events, heartbeat, stop), body)
+            except RanksParted as error:
+                print(f"error: another process of this job ended ({error})", file=sys.stderr, flush=True)
+                time.sleep(_LEAVE_LAST_S)
+                return PARTED
             result.peak_rss_bytes = heartbeat.peak_rss_bytes or None
-            reserve.unlink(missing_ok=True)
+            give_back_reserve(spec.attempt_path)
             _record(spec, events, result)
     return 0 if result.reason in (ExitReason.OK, ExitReason.USER_STOP) else 1
 
 
-def _reserve_space(folder: Path) -> Path:
+def _reserve_space(folder: Path) -> None:
     """Hold a little disk space, given back before the result is written: also a full disk is reported."""
-    path = folder / ".reserve"
-    path.write_bytes(b"\0" * _RESERVE_BYTES)
-    return path
+    (folder / _RESERVE).write_bytes(b"\0" * _RESERVE_BYTES)
+
+
+def give_back_reserve(folder: Path) -> None:
+    """Free the space that an attempt holds for its result."""
+    (folder / _RESERVE).unlink(missing_ok=True)
 
 
 def _outcome(attempt: Attempt, body: Callable[[Attempt], ResultFile]) -> ResultFile:
@@ -99,6 +114,8 @@ def _outcome(attempt: Attempt, body: Callable[[Attempt], ResultFile]) -> ResultF
         return body(attempt)
     except StopRequested:
         return _stopped_early(attempt)
+    except RanksParted:
+        raise
     except Exception as error:
         if not isinstance(error, TrainingFailure) or error.__cause__ is not None:
             traceback.print_exc()

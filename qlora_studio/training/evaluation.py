@@ -1,15 +1,14 @@
 """Held-out clips: quality, mean loss, and what the model makes of each clip."""
 
 import contextlib
-import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from qlora_studio.contracts.spec import ClipItem
+from qlora_studio.training import randomness
 from qlora_studio.training.batches import sorted_batches
 from qlora_studio.training.feature_store import FeatureStore
 from qlora_studio.training.tasks.base import AudioTask, Batch, Output, Values
@@ -155,15 +154,9 @@ def to_device(batch: Batch, device: Any) -> Batch:
 def as_it_was(model: Any) -> Iterator[None]:
     """Evaluation mode; afterwards the mode and every random state are what they were."""
     was_training = model.training
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-        if cuda_states:
-            torch.cuda.set_rng_state_all(cuda_states)
+    with randomness.kept():
+        try:
+            yield
+        finally:
+            model.train(was_training)

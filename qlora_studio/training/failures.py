@@ -36,6 +36,10 @@ class DiskFull(TrainingFailure):
     reason = ExitReason.DISK_FULL
 
 
+class RanksParted(Exception):
+    """Another process of the job has ended, so that this one cannot go on; that one knows the reason."""
+
+
 class Diagnosis(NamedTuple):
     reason: ExitReason
     message: str

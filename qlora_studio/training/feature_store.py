@@ -20,10 +20,17 @@ Vary = Callable[[ClipItem, np.ndarray], np.ndarray]
 class FeatureStore:
     """Features and labels by clip, cached up to a share of the memory that is free at the start."""
 
-    def __init__(self, task: AudioTask, *, budget_bytes: int | None = None) -> None:
+    def __init__(self, task: AudioTask, *, budget_bytes: int | None = None, n_sharing: int = 1) -> None:
+        """Make an empty store.
+
+        Args:
+            budget_bytes: what it may hold at most; by default what is free decides.
+            n_sharing: processes of the job on this machine, each with a store of its own.
+        """
         free = int(psutil.virtual_memory().available * _MEMORY_SHARE)
         self._task = task
-        self._budget_bytes = min(free, _MEMORY_CAP_BYTES) if budget_bytes is None else budget_bytes
+        usual = min(free, _MEMORY_CAP_BYTES) // n_sharing
+        self._budget_bytes = usual if budget_bytes is None else budget_bytes
         self._features: dict[str, Features] = {}
         self._samples: dict[str, np.ndarray] = {}
         self._labels: dict[str, list[int]] = {}

@@ -22,6 +22,7 @@ from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.evaluation import Evaluator, Outcome
 from qlora_studio.training.feature_store import FeatureStore
 from qlora_studio.training.quantize import quantised_layers
+from qlora_studio.training.ranks import ALONE, Ranks
 from qlora_studio.training.run_state import RunState, check_metric
 from qlora_studio.training.stopping import StopRequested
 from qlora_studio.training.tasks.base import Batch
@@ -36,8 +37,9 @@ EVALUATIONS_A_RUN = 6
 class TrainingRun:
     """One attempt's work. `run()` is the whole story; the other methods are its chapters."""
 
-    def __init__(self, attempt: Attempt, device: str) -> None:
+    def __init__(self, attempt: Attempt, device: str, ranks: Ranks = ALONE) -> None:
         self.attempt = attempt
+        self.ranks = ranks
         self.spec = attempt.spec
         self.train = attempt.spec.train
         self.device = device
@@ -49,25 +51,32 @@ class TrainingRun:
         self.variation: Variation | None = None
         self._batches: deque[tuple[int, float]] = deque()  # clips and seconds of those not yet trained on
 
-    def run(self) -> ResultFile:
+    def run(self) -> ResultFile | None:
+        """Do it all; of several processes, the first one's result and None in the others."""
         self._prepare()
         trainer = self._make_trainer()
         resume = checkpoint.find_newest(self.attempt.checkpoints_path) if self.spec.resume else None
         if resume is not None:
             self.state = self.reporter.take_over(RunState.from_json(resume.state["run"]))
             self.attempt.heartbeat.step = resume.step
-        elif self.evaluator is not None and self._has_base():
-            self._measure_base()
-        if resume is None and self.train.evaluation.probe:
-            run_checks.probe(self)
+        elif self.ranks.is_first:
+            self._look_before()
         self.attempt.phase("training", "Training")
         if resume is None or resume.step < self.plan.total_steps:
             trainer.start(resume)
         else:
             state_files.load_model(self.model, resume.path)
-        return self._finish(self.attempt.heartbeat.step)
+        self.ranks.part()
+        return self._finish(self.attempt.heartbeat.step) if self.ranks.is_first else None
 
     # Before the first step
+
+    def _look_before(self) -> None:
+        """Measure the base and try whether the job can learn; other processes wait in their first step."""
+        if self.evaluator is not None and self._has_base():
+            self._measure_base()
+        if self.train.evaluation.probe:
+            run_checks.probe(self)
 
     def _prepare(self) -> None:
         models.quieten_libraries()
@@ -77,12 +86,12 @@ class TrainingRun:
         """Model, clips, plan: everything that can refuse the job before time is spent on it."""
         attempt = self.attempt
         attempt.phase("model", "Loading the model")
-        self._write_config()
+        if self.ranks.is_first:
+            self._write_config()
         config = families.read_config(self.spec.model_path)
         self.family = families.family_of(config, self.spec.task)
         models.seed_everything(self.train.optimization.seed)
-        if self.spec.threads:
-            torch.set_num_threads(self.spec.threads)
+        self._set_threads()
         self.task = models.make_task(self.spec, self.family, config)
         self._set_up_clap()
         base = models.load_base(self.spec, self.family, self.device)
@@ -91,7 +100,7 @@ class TrainingRun:
         self._warn_about_clips(self.clips)
         for code, message in self.task.prepare(base, self.clips):
             attempt.warn(code, message)
-        self.store = FeatureStore(self.task)
+        self.store = FeatureStore(self.task, n_sharing=self.ranks.size)
         if self.train.augmentation is not None and self.train.augmentation.is_on:
             self.variation = Variation(
                 self.train.augmentation,
@@ -102,12 +111,21 @@ class TrainingRun:
             self.task.set_language(base, [self.store.features(clip) for clip in self.clips.train[:8]])
         self._warn_if_not_packed(base)
         self.model = models.make_trainable(base, self.spec, self.family)
+        if not self.ranks.is_alone:
+            models.refuse_batch_norms(self.model, self.spec)
         if self.train.optimization.mode == "fast" and self.task.speed_up(self.model):
             self.store.clear()
         if self.train.optimization.gradient_checkpointing:
             self._turn_on_checkpointing(base)
         self.plan = self._make_plan()
         self.evaluator = self._make_evaluator()
+
+    def _set_threads(self) -> None:
+        """As many threads as asked for; several processes on one processor share its cores."""
+        if self.spec.threads:
+            torch.set_num_threads(self.spec.threads)
+        elif not self.ranks.is_alone:
+            torch.set_num_threads(max(1, torch.get_num_threads() // self.ranks.size))
 
     def _read_clips(self) -> ClipSets:
         return self.task.read_clips(self.spec.clips_path)
@@ -180,13 +198,20 @@ class TrainingRun:
             buckets=LengthBuckets(lengths, optimization.batch_size, seed=optimization.seed)
             if is_bucketed
             else None,
-            after_step=self._after_step,
+            after_step=self._after_step_of_all,
             count_batch=self._count_batch,
             before_epoch=self.variation.set_epoch if self.variation else lambda _: None,
             loss=self.task.loss if self.task.has_own_loss else None,
+            ranks=self.ranks,
+            weigh=self.task.weight_of,
         )
         self.reporter.trainer = trainer
         return trainer
+
+    def _after_step_of_all(self, step: int, values: dict[str, float]) -> bool:
+        """The first process reports, measures, saves and says whether it is over; the others wait for it."""
+        self.attempt.heartbeat.step = step
+        return self.ranks.agree(self.ranks.is_first and self._after_step(step, values))
 
     def _after_step(self, step: int, values: dict[str, float]) -> bool:
         return self.reporter.after_step(step, values)

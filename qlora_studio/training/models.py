@@ -59,6 +59,23 @@ def choose_device(wanted: str) -> str:
     return "cpu" if wanted == "cpu" or not torch.cuda.is_available() else "cuda"
 
 
+def refuse_several_devices(spec: WorkerSpec) -> None:
+    """Raise `ModelNotUsable` for a job that only one device can do."""
+    if spec.train.training_type is TrainingType.PREFERENCE:
+        raise ModelNotUsable("Preference tuning runs on one device. Set devices to 1.")
+    if spec.train.optimization.scheduler == "range_test":
+        raise ModelNotUsable("A learning rate test runs on one device. Set devices to 1.")
+
+
+def refuse_batch_norms(model: Any, spec: WorkerSpec) -> None:
+    """Raise `ModelNotUsable` where each device would learn statistics of its own clips alone."""
+    is_learnt = spec.train.training_type is TrainingType.PRETRAINING  # under an adapter they are frozen
+    if is_learnt and any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        raise ModelNotUsable(
+            "This model has batch norms, which pre-training can learn on one device only. Set devices to 1."
+        )
+
+
 def seed_everything(seed: int) -> None:
     """Set every random state a run draws from."""
     random.seed(seed)

@@ -15,6 +15,7 @@ from qlora_studio.contracts.spec import OptimizationSpec
 from qlora_studio.training import checkpoint, state_files
 from qlora_studio.training.batches import EpochLoader, LengthBuckets
 from qlora_studio.training.failures import NotANumber
+from qlora_studio.training.ranks import ALONE, Ranks
 
 TRAINER_STATE = "trainer_state.json"
 
@@ -28,6 +29,7 @@ class StudioSteps(Trainer):
         count_batch: gives (clips, seconds of audio) of the next batch to train on; the loader is ahead of it.
         before_epoch: called with the epoch's number before its first batch is made, also when resuming in it.
         loss: makes the loss from model and batch, where it is not what the model's forward pass returns.
+        ranks: the processes that share each batch; `weigh` says how much a part of one counts.
     """
 
     step_values: tuple[str, ...] = ("loss", "learning_rate", "grad_norm")
@@ -40,12 +42,16 @@ class StudioSteps(Trainer):
         count_batch: Callable[[], tuple[int, float]],
         before_epoch: Callable[[int], None] = lambda _: None,
         loss: Callable[[Any, Any], Any] | None = None,
+        ranks: Ranks = ALONE,
+        weigh: Callable[[Any], float] = lambda batch: len(batch["labels"]),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._own_loss = loss
         if loss is not None:
             self.model_accepts_loss_kwargs = False  # its mean is over a batch: divide it when accumulating
+        self._ranks, self._weigh = ranks, weigh
+        self._weight, self._part = 1.0, 0  # of this process in a batch; which batch of the step it is
         self._buckets = buckets
         self._after_step = after_step
         self._count_batch = count_batch
@@ -85,15 +91,36 @@ class StudioSteps(Trainer):
         self._resume = resume
         self.train(resume_from_checkpoint=str(resume.path) if resume else None)
 
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         n_clips, audio_s = self._count_batch()
         self._n_clips, self._audio_s = self._n_clips + n_clips, self._audio_s + audio_s
-        return super().training_step(*args, **kwargs)
+        if self._ranks.is_alone:
+            return super().training_step(model, inputs, num_items_in_batch)
+        return self._shared_step(model, inputs, num_items_in_batch)
+
+    def _shared_step(self, model: Any, inputs: Any, n_items: Any) -> Any:
+        """Learn from this process's share of a batch; returns the loss of the whole batch.
+
+        The loss is a mean over something that `weigh` counts. Where the library divides by a count of its
+        own, that is made smaller by as much as the loss is afterwards.
+        """
+        own, has_rows = self._ranks.share(inputs)
+        weight = self._weigh(own) / max(self._weigh(inputs), 1e-9)
+        self._weight = weight if has_rows else 0.0
+        with self._ranks.own_randomness(self.args.seed, self.state.global_step, self._part):
+            loss = super().training_step(model, own, n_items if n_items is None else n_items * weight)
+        self._part += 1
+        if self.accelerator.sync_gradients:  # the last batch of the step
+            self._part = 0
+            self._ranks.sum_gradients(model.parameters())
+        return self._ranks.sum_of(loss)
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if self._own_loss is None:
-            return super().compute_loss(model, inputs, *args, **kwargs)
-        return self._own_loss(model, inputs)
+            loss = super().compute_loss(model, inputs, *args, **kwargs)
+        else:
+            loss = self._own_loss(model, inputs)
+        return loss if self._ranks.is_alone else loss * self._weight
 
     # Logging: the stock trainer hands its numbers over here, once a step.
 
@@ -163,6 +190,7 @@ class _Clock(TrainerCallback):
         self._trainer = trainer
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._trainer._ranks.copy_from_first(state_files.trained_tensors(self._trainer.model).values())
         self._trainer._step_started = time.perf_counter()
 
     def on_epoch_begin(self, args: Any, state: Any, *_: Any, **__: Any) -> None:

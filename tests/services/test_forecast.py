@@ -119,6 +119,23 @@ def test_more_of_anything_costs_more() -> None:
     assert checkpointed.time.total_s > small.time.total_s
 
 
+def test_devices_share_the_clips_and_not_the_weights() -> None:
+    card = Machine(device="cuda", n_cores=8, free_bytes=8 * 2**30, free_disk_bytes=50 * 2**30)
+    one, two = (forecast({"optimization": {"batch_size": 8, "devices": n}}, machine=card) for n in (1, 2))
+    assert two.memory.weights_bytes == one.memory.weights_bytes
+    assert two.memory.activations_bytes == pytest.approx(one.memory.activations_bytes / 2, rel=0.01)
+    assert two.time.total_steps == one.time.total_steps
+    assert 0.5 < two.time.total_s / one.time.total_s < 1  # what only one of them does takes as long
+
+
+def test_processes_on_one_processor_share_its_memory_and_win_no_time() -> None:
+    one, two = (forecast({"optimization": {"batch_size": 8, "devices": n}}) for n in (1, 2))
+    assert two.time.samples_per_s == pytest.approx(one.time.samples_per_s, rel=0.01)
+    assert two.time.samples_per_s <= one.time.samples_per_s
+    tight = Machine(**{**vars(MACHINE), "free_bytes": two.memory.total_bytes * 3 // 2})
+    assert not forecast({"optimization": {"batch_size": 8, "devices": 2}}, machine=tight).memory.fits
+
+
 def test_what_does_not_fit_is_said_with_a_way_out() -> None:
     poor = Machine(device="cpu", n_cores=2, free_bytes=2**30, free_disk_bytes=2**20)
     found = forecast({}, machine=poor)

@@ -16,6 +16,7 @@ from qlora_studio.contracts.enums import (
     Task,
     TrainingType,
 )
+from qlora_studio.core import devices
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StorageFull
 from qlora_studio.db.models import Adapter, AuditEvent, Clip, Job, JobSample
 from qlora_studio.jobs import metrics, outcome
@@ -91,12 +92,35 @@ def test_two_people_may_use_the_same_launch_key(session, submit, stranger):
         ({"qlora": {"target_modules": ["no_such"]}}, "qlora.target_modules"),
         ({"qlora": {"target_modules": []}}, "qlora.target_modules"),
         ({"evaluation": {"metric": "der"}}, "evaluation.metric"),
+        ({"optimization": {"devices": 2}}, "optimization.devices"),
     ],
 )
 def test_nonsense_is_refused_field_by_field(submit, changes, field):
     with pytest.raises(InvalidInput) as caught:
         submit(**changes)
     assert list(caught.value.fields) == [field]
+
+
+@pytest.mark.parametrize(
+    ("optimization", "sentence"),
+    [
+        ({"devices": 3, "batch_size": 8}, "This machine has 2 devices for jobs. Give 2 or less."),
+        ({"devices": 2, "batch_size": 1}, "A batch of 1 can't be shared by 2 devices"),
+        ({"devices": 2, "scheduler": "range_test"}, "A learning rate test runs on one device."),
+    ],
+)
+def test_what_several_devices_can_not_do_is_said(submit, monkeypatch, optimization, sentence):
+    monkeypatch.setattr(devices, "most_devices", lambda: 2)
+    with pytest.raises(InvalidInput) as caught:
+        submit(optimization=optimization)
+    assert caught.value.fields["optimization.devices"].startswith(sentence)
+
+
+def test_a_job_on_two_devices_is_told_in_its_yaml_and_forecast(session, submit, monkeypatch):
+    monkeypatch.setattr(devices, "most_devices", lambda: 2)
+    job = submit(optimization={"devices": 2, "batch_size": 4})
+    assert job.forecast["memory"]["n_devices"] == 2
+    assert "devices: 2" in (layout.run_path(job.id) / "config.yaml").read_text()
 
 
 def test_every_wrong_field_of_the_form_is_named():

@@ -53,6 +53,10 @@ class MoonshineTask(SpeechTask):
         batch = waves.pad(features, name="input_values", with_mask=True)
         return {**batch, "labels": pad_labels(labels)}
 
+    def weight_of(self, batch: Batch) -> float:
+        """The loss is a mean over tokens."""
+        return int((batch["labels"] != -100).sum())
+
     def predict(self, model: Any, batch: Batch) -> Prediction:
         """Greedy, at most about twice as long as the longest reference. The encoder runs once."""
         base = model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -111,6 +111,10 @@ class MusicgenTask(SoundTask):
         mask = batch["attention_mask"] * is_kept.to(batch["attention_mask"].device)[:, None]
         return model(**{**batch, "attention_mask": mask}).loss
 
+    def weight_of(self, batch: Batch) -> float:
+        """The loss is a mean over frames: each codebook has as many codes as the first."""
+        return int((batch["labels"][..., 0] != delay.IGNORED).sum())
+
     def steady_loss(self, model: Any, batch: Batch) -> torch.Tensor:
         """The model's own loss, with all prompts."""
         return model(**batch).loss

@@ -92,6 +92,10 @@ class SpeechT5Task(SoundTask):
             "labels": padded,
         }
 
+    def weight_of(self, batch: Batch) -> float:
+        """The loss is a mean over frames."""
+        return int((batch["labels"][..., 0] != _IGNORED).sum())
+
     def steady_loss(self, model: Any, batch: Batch) -> torch.Tensor:
         """The model's own loss. Its first layers drop out in evaluation too, here always the same."""
         with _same_randomness(batch["labels"].device):

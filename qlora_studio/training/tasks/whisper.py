@@ -112,6 +112,10 @@ class WhisperTask(SpeechTask):
         mels, fills = [item["mel"] for item in features], [item["fill"] for item in features]
         return {"input_features": torch.from_numpy(windows.fill_window(mels, fills, n_frames)), **padded}
 
+    def weight_of(self, batch: Batch) -> float:
+        """The loss is a mean over tokens."""
+        return int((batch["labels"] != -100).sum())
+
     def predict(self, model: Any, batch: Batch) -> Prediction:
         """Greedy, in the standard window, at most about twice as long as the longest reference.
 
