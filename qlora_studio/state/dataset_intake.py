@@ -21,6 +21,7 @@ from qlora_studio.state.resources import LOOK_EVERY_S
 from qlora_studio.state.watching import Watch
 
 _PACE_WINDOW_S = 6.0
+_FETCHED = ("url", "cloud", "hub")
 _FROM = {
     "url": "the web",
     "cloud": "cloud storage",
@@ -96,7 +97,7 @@ class DatasetIntakeState(rx.State):
             except NotFound:
                 return
             if view != self.intake:
-                is_here = view.status == DatasetStatus.AWAITING_FILES and self.intake.is_fetching
+                is_here = has_just_come(self.intake, view)
                 async with self:
                     self.intake = view
                 if is_here:
@@ -127,12 +128,18 @@ class DatasetIntakeState(rx.State):
             self.is_sending = False
 
 
+def has_just_come(before: IntakeView, now: IntakeView) -> bool:
+    """Whether files have been fetched since the last look, even if all of it fell between the two."""
+    waits = DatasetStatus.AWAITING_FILES.value
+    return now.kind in _FETCHED and now.status == waits and before.status != waits
+
+
 def intake_view(dataset: Dataset, pace: Pace) -> IntakeView:
     """Format how far a dataset is; `pace` has seen it before."""
     kind = str(dataset.source.get("kind", ""))
     fetched = dataset.source.get("fetched") or {}
     is_busy = dataset.status is DatasetStatus.PROCESSING
-    is_fetching = is_busy and kind in ("url", "cloud", "hub") and not dataset.progress_total
+    is_fetching = is_busy and kind in _FETCHED and not dataset.progress_total
     view = IntakeView(
         id=dataset.id,
         status=dataset.status.value,

@@ -49,6 +49,19 @@ def again(session: Session, made: Dataset) -> Dataset:
     return made
 
 
+def _beside(monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
+    """Let a background handler lock a state that no server holds."""
+
+    async def enter(self: Any) -> Any:
+        return self
+
+    async def leave(self: Any, *_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(kind, "__aenter__", enter, raising=False)
+    monkeypatch.setattr(kind, "__aexit__", leave, raising=False)
+
+
 def test_pace_is_that_of_the_last_seconds() -> None:
     pace = Pace()
     assert pace.per_second(0, 0.0) == 0
@@ -178,6 +191,27 @@ async def test_taking_in_is_stopped_and_started_again(
     await call(state, "start_again")
     assert again(session, made).status is DatasetStatus.PROCESSING
     assert launched == [made.id]
+
+
+@pytest.mark.parametrize("before", [DatasetStatus.PROCESSING, DatasetStatus.ERROR])
+async def test_files_fetched_between_two_looks_are_looked_at(
+    opened: Opener, session: Session, user: User, monkeypatch: pytest.MonkeyPatch, before: DatasetStatus
+) -> None:
+    """Started again after a stop, a quick fetch may be over before the page sees that it began."""
+    made = dataset(session, user, "url", status=before)
+    state = opened(DatasetIntakeState, dataset_id=made.id)
+    await call(state, "load")
+    monkeypatch.setattr(dataset_intake, "LOOK_EVERY_S", 0.0)
+    _beside(monkeypatch, DatasetIntakeState)
+    looks = iter([DatasetStatus.AWAITING_FILES, DatasetStatus.PROCESSING, DatasetStatus.READY])
+
+    def look(_actor: User, _dataset_id: str) -> Dataset:
+        made.status = next(looks)
+        return made
+
+    monkeypatch.setattr(dataset_intake, "_dataset", look)
+    (sent,) = [event async for event in DatasetIntakeState.event_handlers["watch"].fn(state)]
+    assert sent.handler.fn is DatasetMappingState.look.fn
 
 
 async def test_strangers_and_lookers_change_nothing(
