@@ -1,7 +1,7 @@
 """Fixtures everybody uses: a fresh data folder, a migrated database, people."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,28 @@ def session(data_folder: Path) -> Iterator[Session]:
     """An open writing session; the test commits what other sessions should see."""
     with Session(db_engine.get_engine(), expire_on_commit=False) as opened:
         yield opened
+
+
+@pytest.fixture
+def decoding_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take datasets in without child processes: they have their own tests; elsewhere they only cost time."""
+    from qlora_studio.audio import decode
+    from qlora_studio.ingest import pipeline
+
+    class DecoderHere(pipeline.DecoderPool):
+        def __enter__(self) -> "DecoderHere":
+            return self
+
+        def inspect_many(self, paths: Sequence[Path]) -> list[decode.ClipFacts | str]:
+            return [self._inspected(path) for path in paths]
+
+        def _inspected(self, path: Path) -> decode.ClipFacts | str:
+            try:
+                return decode.inspect(path, max_clip_s=self._max_clip_s)
+            except decode.Unusable as refusal:
+                return str(refusal)
+
+    monkeypatch.setattr(pipeline, "DecoderPool", DecoderHere)
 
 
 def make_user(session: Session, name: str, role: Role = Role.TRAINER) -> User:

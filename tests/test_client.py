@@ -100,7 +100,7 @@ def test_from_upload_to_adapter(
 
 
 def test_a_dataset_is_judged_cleaned_split_and_taken_out(
-    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoding_here: None
 ) -> None:
     monkeypatch.setattr(launching, "launch", pipeline.run)
     dataset = studio.add_dataset({"kind": "upload"}, name="Words")

@@ -15,6 +15,8 @@ from tests.ingest.web import web
 
 __all__ = ["web"]
 
+pytestmark = pytest.mark.usefixtures("decoding_here")
+
 
 @pytest.fixture
 def launched(monkeypatch) -> list[str]:

@@ -19,7 +19,7 @@ from tests.ingest import sounds
 
 
 @pytest.fixture
-def api(data_folder, monkeypatch) -> FastAPI:
+def api(data_folder, decoding_here, monkeypatch) -> FastAPI:
     monkeypatch.setattr(launching, "launch", pipeline.run)  # at once and in this process
     return build_api()
 

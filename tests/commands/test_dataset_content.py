@@ -10,6 +10,8 @@ import yaml
 from qlora_studio.contracts.spec import TrainSpec
 from tests.commands.conftest import Run, answer
 
+pytestmark = pytest.mark.usefixtures("decoding_here")
+
 
 @pytest.fixture
 def dataset_id(run: Run, recordings: Path) -> str:

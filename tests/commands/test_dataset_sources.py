@@ -16,6 +16,8 @@ from tests.services.hub import Hub, hub
 
 __all__ = ["hub", "recordings", "web"]
 
+pytestmark = pytest.mark.usefixtures("decoding_here")
+
 
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:

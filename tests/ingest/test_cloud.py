@@ -22,6 +22,7 @@ from qlora_studio.services import credentials
 from tests.ingest import sounds
 from tests.ingest.test_pipeline import taken_in
 
+pytestmark = pytest.mark.usefixtures("decoding_here")
 FILES = {
     "calls/metadata.csv": b"file_name,text\na.wav,one\nb.wav,two\n",
     "calls/a.wav": sounds.wav(0.2, pitch=200),

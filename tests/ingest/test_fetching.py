@@ -12,6 +12,8 @@ from tests.ingest.test_pipeline import taken_in
 from tests.ingest.web import Request, web
 
 __all__ = ["web"]
+
+pytestmark = pytest.mark.usefixtures("decoding_here")
 TABLE = b"file_name,text\na.wav,one\nb.wav,two\nc.wav,three\n"
 ZIP = sounds.zipped(
     {"metadata.csv": TABLE, **{f"{n}.wav": sounds.wav(0.3, pitch=200 + i) for i, n in enumerate("abc")}}

@@ -18,6 +18,7 @@ from tests.ingest import sounds
 from tests.ingest.test_matching import bad, good, plan_of
 from tests.ingest.test_pipeline import stage, taken_in
 
+pytestmark = pytest.mark.usefixtures("decoding_here")
 DIARIZATION, CLASSES = Task.SPEAKER_DIARIZATION, Task.AUDIO_CLASSIFICATION
 TURNS = (
     "SPEAKER a 1 2.5 1.25 <NA> <NA> bob <NA> <NA>\n"

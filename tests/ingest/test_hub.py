@@ -15,6 +15,8 @@ from tests.services.hub import COMMIT, Hub, hub
 
 __all__ = ["hub"]
 
+pytestmark = pytest.mark.usefixtures("decoding_here")
+
 
 @pytest.fixture
 def dataset(session, user):

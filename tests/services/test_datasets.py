@@ -3,7 +3,6 @@
 import pytest
 from sqlmodel import select
 
-from qlora_studio.audio import decode
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split, Task, TrainingType
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
 from qlora_studio.core.settings import get_settings
@@ -17,18 +16,7 @@ from qlora_studio.storage import layout
 from tests.ingest import sounds
 from tests.ingest.test_pipeline import stage
 
-
-@pytest.fixture(autouse=True)
-def _decoding_in_this_process(monkeypatch):
-    """The children have their own tests; here they would only cost time."""
-
-    def inspect(_pool, path):
-        try:
-            return decode.inspect(path, max_clip_s=3600)
-        except decode.Unusable as refusal:
-            return str(refusal)
-
-    monkeypatch.setattr(pipeline.DecoderPool, "inspect", inspect)
+pytestmark = pytest.mark.usefixtures("decoding_here")
 
 
 @pytest.fixture(autouse=True)

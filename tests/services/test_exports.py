@@ -25,8 +25,10 @@ from qlora_studio.services import datasets, exports, versions
 from qlora_studio.services.exports import ExportFormat
 from tests.ingest import sounds
 from tests.ingest.test_pipeline import stage
-from tests.services.test_datasets import _decoding_in_this_process, create, get, launched, ready  # noqa: F401
+from tests.services.test_datasets import create, get, launched, ready  # noqa: F401
 from tests.services.test_versions import edit
+
+pytestmark = pytest.mark.usefixtures("decoding_here")
 
 
 def taken_out(user, dataset_id, format=ExportFormat.AUDIOFOLDER, **options) -> tuple[str, bytes]:

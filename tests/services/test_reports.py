@@ -14,8 +14,10 @@ from qlora_studio.services import clips, datasets, exclusions, reports
 from qlora_studio.services.exclusions import ExclusionCreate
 from tests.ingest import sounds
 from tests.ingest.test_pipeline import stage
-from tests.services.test_datasets import _decoding_in_this_process, create, get, launched, ready  # noqa: F401
+from tests.services.test_datasets import create, get, launched, ready  # noqa: F401
 from tests.services.test_versions import edit
+
+pytestmark = pytest.mark.usefixtures("decoding_here")
 
 
 def report_of(user, dataset_id):

@@ -9,9 +9,10 @@ from qlora_studio.db import engine
 from qlora_studio.db.models import Clip
 from qlora_studio.services import datasets, splits
 from qlora_studio.services.splits import SplitRequest
-from tests.services.test_datasets import _decoding_in_this_process, create, get, launched, ready  # noqa: F401
+from tests.services.test_datasets import create, get, launched, ready  # noqa: F401
 from tests.services.test_versions import edit
 
+pytestmark = pytest.mark.usefixtures("decoding_here")
 RATIOS = {Split.TRAIN: 0.5, Split.VALIDATION: 0.3, Split.TEST: 0.2}
 
 

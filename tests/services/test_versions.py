@@ -9,7 +9,9 @@ from qlora_studio.db import engine
 from qlora_studio.db.models import Clip
 from qlora_studio.services import clips, versions
 from qlora_studio.services.clips import ClipUpdate
-from tests.services.test_datasets import _decoding_in_this_process, get, launched, ready  # noqa: F401
+from tests.services.test_datasets import get, launched, ready  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("decoding_here")
 
 
 def edit(user, clip_id: str, **fields) -> None:

@@ -18,10 +18,11 @@ from qlora_studio.state.dataset_overview import DatasetChartsState, bars_of, lab
 from qlora_studio.state.dataset_quality import QualityState
 from qlora_studio.state.dataset_split import SplitState, request_of
 from qlora_studio.state.dataset_versions import Piece, VersionsState, word_pieces
-from tests.services.test_datasets import _decoding_in_this_process, get, launched, ready  # noqa: F401
+from tests.services.test_datasets import get, launched, ready  # noqa: F401
 from tests.services.test_reports import mixed  # noqa: F401
 from tests.state.calling import Opener, call
 
+pytestmark = pytest.mark.usefixtures("decoding_here")
 TABS = [DatasetChartsState, ClipsState, QualityState, VersionsState, AugmentState]
 
 
