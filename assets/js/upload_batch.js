@@ -3,6 +3,7 @@
 // the browser, so that after a reload it is known what is missing.
 const AT_ONCE = 3;
 const MOST_TRIES = 12; // of a server that answers with an error; a connection is tried again for as long as it takes
+const WORTH_ANOTHER_TRY = [408, 409, 429, 500, 502, 503, 504]; // statuses
 const LONGEST_WAIT_S = 15;
 const STALLED_MS = 30_000; // without a byte: the connection is dead, though nobody said so
 const ANSWER_MS = 180_000; // once all has left: what is still under way arrives, and is written down
@@ -209,7 +210,7 @@ export class Batch extends EventTarget {
       if (item.state !== "sending") break;
       if (answer.status === 204) continue;
       if (item.sent > item.from) item.tries = 0;
-      const isRetried = answer.status === 0 || ([408, 409, 429, 500, 502, 503, 504].includes(answer.status) && item.tries < MOST_TRIES);
+      const isRetried = answer.status === 0 || (WORTH_ANOTHER_TRY.includes(answer.status) && item.tries < MOST_TRIES);
       if (answer.status === 201 && answer.body.received === item.file.size) {
         Object.assign(item, { state: "done", sent: item.file.size, message: "" });
       } else if (answer.status === 409 && Number.isInteger(answer.body.received)) {
@@ -307,13 +308,19 @@ export class Batch extends EventTarget {
   }
 
   async forget(name) {
-    for (let tries = 0; tries < MOST_TRIES; tries++) {
-      if (![0, 409].includes((await this.#delete(name)).status)) break;
+    let answer = await this.#delete(name);
+    for (let tries = 0; tries < MOST_TRIES && [0, ...WORTH_ANOTHER_TRY].includes(answer.status); tries++) {
       await pause(500 * Math.min(LONGEST_WAIT_S, 2 ** tries)); // it hasn't noticed yet that the sender has gone
+      answer = await this.#delete(name);
     }
-    this.held.delete(name);
-    this.expected.delete(name);
-    this.#note();
+    if ([204, 404].includes(answer.status)) {
+      this.held.delete(name);
+      this.expected.delete(name);
+      this.#note();
+    } else {
+      await this.ask(); // the server still has it
+      this.note = `${name} was not taken back. ${answer.body.detail || "Try again."}`;
+    }
     this.changed();
   }
 

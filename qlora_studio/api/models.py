@@ -15,7 +15,6 @@ from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
 from qlora_studio.ingest import staging
-from qlora_studio.ingest.names import clean_name
 from qlora_studio.services import model_uploads, models
 from qlora_studio.services.model_schemas import ModelCreate, ModelPublic, ModelUpdate
 
@@ -101,8 +100,8 @@ async def receive_file(model_id: str, filename: str, request: Request, user: Cur
 @router.delete("/models/{model_id}/files/{filename:path}", status_code=204)
 def forget_file(model_id: str, filename: str, user: CurrentTrainer) -> Response:
     """Take back a file that was sent, or partly sent, before it is checked."""
-    _check_room(user, model_id)
-    staging.forget(model_id, clean_name(filename))
+    with db.read() as session:
+        models.forget_file(session, actor=user, model_id=model_id, name=filename)
     return Response(status_code=204)
 
 

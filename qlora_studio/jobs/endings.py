@@ -17,7 +17,8 @@ from qlora_studio.jobs import stamps, transitions
 from qlora_studio.jobs.ingest import name_eval_values
 from qlora_studio.storage import layout
 
-MAX_REPORT = 200_000  # characters; a larger one stays in the run's `result.json`
+MAX_REPORT = 200_000  # characters; what is more stays in the run's `result.json`
+_GROWS = "confusion_matrix"  # with the square of the classes
 
 _log = logging.getLogger(__name__)
 
@@ -65,9 +66,16 @@ def _from_result(result: ResultFile) -> dict[str, Any]:
         values["base_metrics"] = name_eval_values(result.base_metrics)
     if result.metrics:
         values["best_metrics"] = name_eval_values(result.metrics) | {"step": result.best_step or result.step}
-    if result.extra and len(json.dumps(result.extra)) <= MAX_REPORT:  # what came before an error stays
-        values["report"] = result.extra
+    report = result.extra
+    if not _fits(report):
+        report = {name: value for name, value in report.items() if name != _GROWS}
+    if report and _fits(report):  # what came before an error stays
+        values["report"] = report
     return values
+
+
+def _fits(report: dict[str, Any]) -> bool:
+    return len(json.dumps(report)) <= MAX_REPORT
 
 
 def _register_adapter(

@@ -5,10 +5,11 @@ they were typed, so a half-typed number survives a reload too; `build_spec` says
 """
 
 import secrets
+import zlib
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from qlora_studio.contracts.enums import TrainingType
 from qlora_studio.contracts.spec import OptimizationSpec, TrainSpec
@@ -39,6 +40,8 @@ _OPTIONAL = frozenset(
 )
 _SWITCHES = frozenset({"qlora.double_quant", "optimization.gradient_checkpointing"})
 _TARGETS = "qlora.target_modules"
+_RATE = "optimization.learning_rate"
+_TEST_KEY = "/rate-"  # between a draft's launch key and what tells its range tests apart
 _TEXTS = frozenset(
     "training_type qlora.compute_dtype optimization.scheduler optimization.mode evaluation.metric".split()
 )
@@ -144,14 +147,48 @@ def draft_of_job(job: Job) -> Draft:
 
 
 def _after_range_test(job: Job) -> dict[str, str]:
-    """The training that a range test was made for, at the rate that it found."""
-    best = job.report.get("range_test", {}).get("best_rate")
+    """A training as usual, at the rate that a range test found."""
     usual = OptimizationSpec()
     return {
         "optimization.scheduler": usual.scheduler,
         "optimization.max_steps": "",
-        "optimization.learning_rate": f"{best or usual.learning_rate:g}",
+        _RATE: f"{_best_rate(job) or usual.learning_rate:g}",
     }
+
+
+def _best_rate(job: Job) -> float | None:
+    return job.report.get("range_test", {}).get("best_rate")
+
+
+def draft_after(session: Session, *, actor: User, job: Job) -> Draft:
+    """A draft of the job after an earlier one: the same again, or the training that a range test was for.
+
+    That is the draft that the test was started from, with everything in it, or the job launched from it; at
+    the rate that the test found.
+    """
+    draft = _planned(session, actor, job) if is_range_test(TrainSpec.model_validate(job.spec)) else None
+    if draft is None:
+        return draft_of_job(job)
+    if best := _best_rate(job):
+        draft.values[_RATE] = f"{best:g}"
+    draft.is_touched = True
+    return draft
+
+
+def _planned(session: Session, actor: User, job: Job) -> Draft | None:
+    launch_key = (job.launch_key or "").rpartition(_TEST_KEY)[0]
+    if not launch_key:
+        return None
+    kept = get_draft(session, actor=actor)
+    if kept is not None and f"{actor.id}:{kept.launch_key}" == launch_key:
+        return kept
+    launched = session.exec(select(Job).where(Job.launch_key == launch_key)).first()
+    return draft_of_job(launched) if launched is not None else None
+
+
+def range_test_key(draft: Draft, spec: TrainSpec) -> str:
+    """The launch key of a draft's range test: another one once a parameter is another."""
+    return f"{draft.launch_key}{_TEST_KEY}{zlib.crc32(spec.model_dump_json().encode()):x}"
 
 
 def range_test_of(spec: TrainSpec) -> TrainSpec:

@@ -51,7 +51,7 @@ class Forecast(BaseModel):
 
 @dataclass(frozen=True)
 class ClipStats:
-    """The clips that will be used. Seconds."""
+    """The clips that will be used, or of preference tuning the pairs. Seconds, of a clip."""
 
     n_train: int
     n_validation: int

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job, User
 from qlora_studio.jobs import run_files
 from qlora_studio.services import datasets, forecast, models
+from qlora_studio.services.forecast_schemas import ClipStats
 from qlora_studio.services.job_schemas import JobCheck
 from qlora_studio.services.preference_pairs import pair_up
 
@@ -64,12 +66,13 @@ def validate(session: Session, *, actor: User, spec: TrainSpec) -> JobCheck:
     model = _find(models.get_model, session, actor=actor, model_id=spec.model_id)
     _check_type(check, spec)
     _check_devices(check, spec)
+    clips: ClipStats | None = None
     if dataset is None:
         check.errors["dataset_id"] = "There is no such dataset."
     elif dataset.status is not DatasetStatus.READY:
         check.errors["dataset_id"] = f"“{dataset.name}” is not ready yet."
     else:
-        _check_clips(check, session, spec, dataset)
+        clips = _check_clips(check, session, spec, dataset)
     if model is None:
         check.errors["model_id"] = "There is no such model."
     elif model.status is not ModelStatus.READY:
@@ -82,7 +85,7 @@ def validate(session: Session, *, actor: User, spec: TrainSpec) -> JobCheck:
         )
     _check_after(check, session, actor, spec)
     if dataset is not None and model is not None and check.ok:
-        _add_forecast(check, spec, model, dataset)
+        _add_forecast(check, spec, model, dataset, clips)
     return check
 
 
@@ -135,11 +138,11 @@ def _check_devices(check: JobCheck, spec: TrainSpec) -> None:
         )
 
 
-def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Dataset) -> None:
+def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Dataset) -> ClipStats | None:
+    """Look at what there is to learn from; returns its counts where they aren't those of the dataset."""
     _check_metric(check, spec, dataset)
     if spec.training_type is TrainingType.PREFERENCE:
-        _check_pairs(check, session, dataset)
-        return
+        return _check_pairs(check, session, dataset)
     counts = _count_usable(session, dataset)
     n_train, n_validation = counts[Split.TRAIN], counts[Split.VALIDATION]
     if n_train < MIN_TRAIN_CLIPS:
@@ -155,6 +158,7 @@ def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Da
     if n_left_out:
         what = f"{n_left_out} clip is" if n_left_out == 1 else f"{n_left_out} clips are"
         check.warnings.append(f"{what} left out: without {_LACKING[dataset.task]}.")
+    return None
 
 
 def _check_metric(check: JobCheck, spec: TrainSpec, dataset: Dataset) -> None:
@@ -164,10 +168,10 @@ def _check_metric(check: JobCheck, spec: TrainSpec, dataset: Dataset) -> None:
         check.errors["evaluation.metric"] = f"For {dataset.task.value} choose one of: {', '.join(metrics)}."
 
 
-def _check_pairs(check: JobCheck, session: Session, dataset: Dataset) -> None:
+def _check_pairs(check: JobCheck, session: Session, dataset: Dataset) -> ClipStats | None:
     if dataset.task is not Task.TEXT_TO_AUDIO:
         check.errors["training_type"] = "Preference tuning is for text-to-audio models."
-        return
+        return None
     found = pair_up(usable_clips(datasets.export_clips(session, dataset_id=dataset.id), dataset.task))
     n_train, n_validation = found.count(Split.TRAIN), found.count(Split.VALIDATION)
     if n_train < MIN_TRAIN_CLIPS or n_validation < MIN_VALIDATION_CLIPS:
@@ -178,7 +182,9 @@ def _check_pairs(check: JobCheck, session: Session, dataset: Dataset) -> None:
         )
     if found.n_broken:
         what = "1 pair is" if found.n_broken == 1 else f"{found.n_broken} pairs are"
-        check.warnings.append(f"{what} left out: a half is missing or has another text.")
+        check.warnings.append(f"{what} left out: a half is missing, there twice, or has another text.")
+    clips = forecast.read_clip_stats(session, dataset)
+    return replace(clips, n_train=n_train, n_validation=n_validation)
 
 
 def _count_usable(session: Session, dataset: Dataset) -> dict[Split, int]:
@@ -211,8 +217,10 @@ def _check_after(check: JobCheck, session: Session, actor: User, spec: TrainSpec
         check.errors["after_job_id"] = "There is no such job."
 
 
-def _add_forecast(check: JobCheck, spec: TrainSpec, model: BaseAudioModel, dataset: Dataset) -> None:
-    found = forecast.forecast_job(spec=spec, model=model, dataset=dataset)
+def _add_forecast(
+    check: JobCheck, spec: TrainSpec, model: BaseAudioModel, dataset: Dataset, clips: ClipStats | None
+) -> None:
+    found = forecast.forecast_job(spec=spec, model=model, dataset=dataset, clips=clips)
     check.forecast = found.model_dump(mode="json")
     check.warnings += list(getattr(found, "warnings", []))
 

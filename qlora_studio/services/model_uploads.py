@@ -33,6 +33,18 @@ def check_name(raw: str) -> str:
     return raw
 
 
+def check_open(model: BaseAudioModel) -> None:
+    """Make sure that a model awaits files, so that they can be sent and taken back.
+
+    Raises:
+        Conflict: it takes none, or none any more.
+    """
+    if model.source.get("kind") != "upload":
+        raise Conflict("This model doesn't come from uploaded files.")
+    if model.status not in _OPEN:
+        raise Conflict("This model's files are in. Register another one for other files.")
+
+
 def check_room(session: Session, *, actor: User, model: BaseAudioModel) -> int:
     """Return how many bytes may be added to a model that awaits files.
 
@@ -40,10 +52,7 @@ def check_room(session: Session, *, actor: User, model: BaseAudioModel) -> int:
         Conflict: it takes no files, or none any more.
         TooLarge: the model, or the account, has reached its limit.
     """
-    if model.source.get("kind") != "upload":
-        raise Conflict("This model doesn't come from uploaded files.")
-    if model.status not in _OPEN:
-        raise Conflict("This model's files are in. Register another one for other files.")
+    check_open(model)
     settings = get_settings()
     n_files, held = staging.count(model.id)
     if held >= settings.max_upload_bytes or n_files >= _MAX_FILES:

@@ -17,6 +17,8 @@ from qlora_studio.db.models.job import Job
 from qlora_studio.db.models.model import BaseAudioModel
 from qlora_studio.db.models.user import User
 from qlora_studio.examples import catalog
+from qlora_studio.ingest import staging
+from qlora_studio.ingest.names import clean_name
 from qlora_studio.modelfiles import prepare
 from qlora_studio.modelfiles.check import CheckedModel, check_folder
 from qlora_studio.modelfiles.roots import resolve_folder
@@ -289,6 +291,18 @@ def prepare_upload(session: Session, *, actor: User, model_id: str) -> int:
     _require_trainer(actor)
     model = get_model(session, actor=actor, model_id=model_id)
     return model_uploads.check_room(session, actor=actor, model=model)
+
+
+def forget_file(session: Session, *, actor: User, model_id: str, name: str) -> None:
+    """Take back a file that was sent to a model, or partly sent; one that isn't there is not an error.
+
+    Raises:
+        NotFound: not there, or not the actor's.
+        Conflict: it takes no files, or none any more, or the file is being received right now.
+    """
+    _require_trainer(actor)
+    model_uploads.check_open(get_model(session, actor=actor, model_id=model_id))
+    staging.forget(model_id, clean_name(name))
 
 
 def get_usage(session: Session, *, actor: User, model_id: str) -> ModelUsage:

@@ -14,11 +14,12 @@ class _Half:
 
     better: ClipItem | None = None
     worse: ClipItem | None = None
+    is_double: bool = False
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Whole pairs, and how many are not: a half is missing, left out, or of another prompt."""
+    """Whole pairs, and how many are not: a half is missing, left out, there twice, or of another prompt."""
 
     whole: list[PairItem] = field(default_factory=list)
     n_broken: int = 0
@@ -40,14 +41,16 @@ def pair_up(clips: Iterable[ClipItem]) -> Pairs:
             if found is None:
                 continue
             half = halves.setdefault(int(found[1]), _Half())
-            if found[2] == "+":
-                half.better = clip
-            else:
-                half.worse = clip
+            side = "better" if found[2] == "+" else "worse"
+            half.is_double = half.is_double or getattr(half, side) is not None
+            setattr(half, side, clip)
     whole = [
         _pair(number, half.better, half.worse)
         for number, half in sorted(halves.items())
-        if half.better is not None and half.worse is not None and half.better.text == half.worse.text
+        if half.better is not None
+        and half.worse is not None
+        and half.better.text == half.worse.text
+        and not half.is_double
     ]
     return Pairs(whole, len(halves) - len(whole))
 

@@ -15,6 +15,7 @@ MIN_STEPS = 150
 MAX_EPOCHS = 40
 _MANY_CLIPS = 20_000
 _MILLION = 1_000_000
+_LARGE_BATCH = 2, 4  # clips at a time, and how often before the weights move
 
 
 @dataclass(frozen=True)
@@ -95,29 +96,34 @@ def preset_for(*, family: str, task: Task | None, n_parameters: int = 0, n_clips
         return Preset()
     recipe = _BY_TASK[task] if task in _BY_TASK else _BY_FAMILY.get(family, _CTC)
     rate, rate_reason = next((rate, why) for largest, rate, why in recipe.rates if n_parameters <= largest)
-    epochs, epochs_reason = _epochs(recipe, n_clips)
+    is_large = n_parameters > 500 * _MILLION
+    batch_size, n_added = _LARGE_BATCH if is_large else (recipe.batch_size, 1)
+    epochs, epochs_reason = _epochs(recipe, n_clips, batch_size * n_added)
     values = {
         "optimization.learning_rate": f"{rate:g}",
         "optimization.epochs": str(epochs),
-        "optimization.batch_size": str(recipe.batch_size),
+        "optimization.batch_size": str(batch_size),
     }
     reasons = [f"Learning rate {rate:g}: {rate_reason}.", epochs_reason]
     if task is not None and task in DECIDING:
         values["evaluation.metric"] = DECIDING[task][0]
-    if n_parameters > 500 * _MILLION:
-        values |= {"optimization.batch_size": "2", "optimization.gradient_accumulation": "4"}
+    if is_large:
+        values["optimization.gradient_accumulation"] = str(n_added)
         values["optimization.gradient_checkpointing"] = "true"
-        reasons.append("Batches of 2, added up to 8, with checkpointing: a model of this size fills memory.")
+        reasons.append(
+            f"Batches of {batch_size}, added up to {batch_size * n_added}, with checkpointing: a model of "
+            "this size fills memory."
+        )
     elif recipe.why:
         reasons.append(recipe.why)
     return Preset(values, reasons)
 
 
-def _epochs(recipe: Recipe, n_clips: int) -> tuple[int, str]:
-    """As many rounds as the recipe has, more for few clips, fewer for many."""
+def _epochs(recipe: Recipe, n_clips: int, batch_size: int) -> tuple[int, str]:
+    """As many rounds as the recipe has, more for few clips, fewer for many; `batch_size` is of a step."""
     if n_clips >= _MANY_CLIPS:
         return 1, f"1 epoch: {n_clips:,} clips are enough to hear each once."
-    wanted = math.ceil(MIN_STEPS * recipe.batch_size / n_clips) if n_clips else 0
+    wanted = math.ceil(MIN_STEPS * batch_size / n_clips) if n_clips else 0
     if wanted > recipe.epochs:
         epochs = min(wanted, MAX_EPOCHS)
         return (

@@ -1,6 +1,5 @@
 """What the wizard reads and writes, in plain functions that run beside the event loop."""
 
-import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,7 +74,8 @@ def start_draft(actor: User, query: dict[str, str]) -> Draft | None:
         return None
     with db.write() as session:
         if query.get("clone"):
-            draft = drafts.draft_of_job(jobs.get_job(session, actor=actor, job_id=query["clone"]))
+            job = jobs.get_job(session, actor=actor, job_id=query["clone"])
+            draft = drafts.draft_after(session, actor=actor, job=job)
         else:
             draft = drafts.get_draft(session, actor=actor) or Draft()
         draft.dataset_id = query.get("dataset") or draft.dataset_id
@@ -264,9 +264,10 @@ def find_rate(actor: User, draft: Draft) -> str:
         InvalidInput: a parameter is wrong.
     """
     spec = drafts.range_test_of(drafts.build_spec(draft))
-    asked = zlib.crc32(spec.model_dump_json().encode())  # another test once a parameter is another
     with db.write() as session:
-        return jobs.submit(session, actor=actor, spec=spec, launch_key=f"{draft.launch_key}-{asked:x}").id
+        drafts.save_draft(session, actor=actor, draft=draft)  # with presets, for when the rate is known
+        launch_key = drafts.range_test_key(draft, spec)
+        return jobs.submit(session, actor=actor, spec=spec, launch_key=launch_key).id
 
 
 def add_example(actor: User) -> Dataset:

@@ -150,6 +150,16 @@ def test_there_are_limits(client: TestClient, model_id: str, monkeypatch: pytest
     assert send(client, model_id, "vocab.json", b"x" * 600).status_code == 413
 
 
+def test_a_file_can_be_taken_back_when_there_is_no_room(
+    client: TestClient, model_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(client, model_id, "config.json", b"{}")
+    monkeypatch.setattr(get_settings(), "max_bytes_per_user", 1)
+    assert send(client, model_id, "vocab.json", b"{}").status_code == 413
+    assert client.delete(f"/models/{model_id}/files/config.json").status_code == 204
+    assert staging.list_received(model_id) == []
+
+
 def test_a_strangers_model_is_not_there(
     api: FastAPI, client: TestClient, model_id: str, stranger: User
 ) -> None:

@@ -4,7 +4,8 @@ from sqlmodel import Session
 from qlora_studio.contracts.enums import Task, TrainingType
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.errors import InvalidInput
-from qlora_studio.db.models import Job, User
+from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
+from qlora_studio.services import drafts
 from qlora_studio.services.drafts import (
     FIELDS,
     Draft,
@@ -163,7 +164,49 @@ def test_a_range_test_keeps_everything_but_how_the_rate_moves() -> None:
     assert len(range_test_of(spec.model_copy(update={"name": "n" * 120})).name) <= 120
 
 
-def test_a_range_test_is_cloned_into_the_training_at_its_rate() -> None:
+def _tested(session: Session, user: User, draft: Draft, **report: object) -> Job:
+    """The range test of a draft, done."""
+    spec = range_test_of(build_spec(draft))
+    return Job(
+        name=spec.name, owner_id=user.id, dataset_id="ds_1", model_id="mod_1", training_type="qlora",
+        spec=spec.model_dump(mode="json"), report={"range_test": report},
+        launch_key=f"{user.id}:{drafts.range_test_key(draft, spec)}",
+    )  # fmt: skip
+
+
+def test_after_a_range_test_the_draft_goes_on_with_the_rate_alone_changed(
+    session: Session, user: User
+) -> None:
+    planned = {"epochs": "7", "scheduler": "cosine", "learning_rate": "0.01"}
+    draft = full(**{f"optimization__{name}": value for name, value in planned.items()})
+    save_draft(session, actor=user, draft=draft)
+    next_one = drafts.draft_after(session, actor=user, job=_tested(session, user, draft, best_rate=7e-4))
+    spec = build_spec(next_one)
+    expected = build_spec(draft).optimization.model_copy(update={"learning_rate": 7e-4})
+    assert (spec.optimization, next_one.launch_key) == (expected, draft.launch_key)
+    assert next_one.is_touched, "a preset must not take the rate away"
+    unchanged = drafts.draft_after(session, actor=user, job=_tested(session, user, draft, best_rate=None))
+    assert build_spec(unchanged).optimization.learning_rate == 0.01
+
+
+def test_after_the_draft_was_launched_its_job_tells_what_was_planned(session: Session, user: User) -> None:
+    draft = full(optimization__epochs="", optimization__max_steps="250")
+    test = _tested(session, user, draft, best_rate=7e-4)
+    launched = Job(
+        name="first run", owner_id=user.id, dataset_id="ds_1", model_id="mod_1", training_type="qlora",
+        spec=build_spec(draft).model_dump(mode="json"), launch_key=f"{user.id}:{draft.launch_key}",
+    )  # fmt: skip
+    task = Task.SPEECH_TO_TEXT
+    session.add(Dataset(id="ds_1", owner_id=user.id, name="d", task=task))
+    session.add(BaseAudioModel(id="mod_1", owner_id=user.id, name="m", task=task))
+    session.flush()
+    session.add(launched)
+    session.flush()
+    spec = build_spec(drafts.draft_after(session, actor=user, job=test))
+    assert (spec.optimization.max_steps, spec.optimization.learning_rate) == (250, 7e-4)
+
+
+def test_a_range_test_of_no_draft_is_cloned_into_the_training_at_its_rate() -> None:
     test = range_test_of(build_spec(full(qlora__rank="4")))
     job = Job(
         name=test.name, owner_id="usr_1", dataset_id="ds_1", model_id="mod_1", training_type="qlora",

@@ -5,7 +5,7 @@ import json
 from sqlmodel import select
 
 from qlora_studio.contracts.enums import Split, Task, TrainingType
-from qlora_studio.contracts.spec import ClipItem, EvaluationSpec, PairItem, TrainSpec
+from qlora_studio.contracts.spec import ClipItem, EvaluationSpec, OptimizationSpec, PairItem, TrainSpec
 from qlora_studio.db.models import Clip
 from qlora_studio.services import jobs
 from qlora_studio.services.preference_pairs import pair_up
@@ -28,11 +28,14 @@ def test_marks_make_pairs_in_the_split_of_the_better_one():
             clip("f", "4-", text="rain"),
             clip("g", "drum"),
             clip("h", None),
+            clip("i", "5+"),
+            clip("j", "5-"),
+            clip("k", "5+"),
         ]
     )
     told = [(pair.id, pair.chosen, pair.rejected, pair.split) for pair in found.whole]
     assert told == [("pair_1", "/a", "/b", Split.TRAIN), ("pair_2", "/c", "/a", Split.VALIDATION)]
-    assert found.n_broken == 2, "one has no worse half, one has two texts"
+    assert found.n_broken == 3, "one has no worse half, one has two texts, one has two better halves"
     assert (found.count(Split.TRAIN), found.count(Split.VALIDATION)) == (1, 1)
 
 
@@ -54,6 +57,9 @@ def test_a_job_gets_its_pairs_and_is_refused_without(session, user):
     check = jobs.validate(session, actor=user, spec=spec)
     assert check.ok, check.errors
     assert check.forecast["memory"]["weights_bytes"] < 4 * 2_000_000, "the base is in 4 bits"
+    once = OptimizationSpec(epochs=1, batch_size=1)
+    check = jobs.validate(session, actor=user, spec=spec.model_copy(update={"optimization": once}))
+    assert check.forecast["time"]["total_steps"] == 2, "a step for each pair, not for each clip"
     wrong = spec.model_copy(update={"evaluation": EvaluationSpec(metric="accuracy")})
     errors = jobs.validate(session, actor=user, spec=wrong).errors
     assert "reward_accuracy, loss" in errors["evaluation.metric"]

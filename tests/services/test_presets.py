@@ -39,6 +39,11 @@ def test_a_model_that_fills_the_memory_gets_small_batches_with_the_same_total() 
     assert values["optimization.gradient_checkpointing"] == "true"
 
 
+def test_epochs_are_reckoned_with_the_clips_of_a_whole_step() -> None:
+    large = preset_for(family="musicgen", task=Task.TEXT_TO_AUDIO, n_parameters=1_500_000_000, n_clips=50)
+    assert int(large.values["optimization.epochs"]) == MIN_STEPS * 8 // 50
+
+
 @pytest.mark.parametrize("task", list(Task))
 def test_each_choice_has_its_reason(task: Task) -> None:
     preset = preset_for(family="whisper", task=task, n_clips=400)
