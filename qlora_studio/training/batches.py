@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 
@@ -55,6 +56,27 @@ def sorted_batches(lengths: Sequence[float], batch_size: int) -> list[list[int]]
     """Cut indices into batches from longest to shortest: what fits in memory at first fits to the end."""
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def rows_of(batch: dict[str, Any], rows: slice) -> dict[str, Any]:
+    """Return some clips of a batch: those rows of everything in it that has one a clip.
+
+    Raises:
+        ValueError: a tensor has not as many rows as there are labels.
+    """
+    return _rows_of(batch, rows, len(batch["labels"]))
+
+
+def _rows_of(batch: Any, rows: slice, n_rows: int) -> Any:
+    chosen = {}
+    for name, value in batch.items():
+        if isinstance(value, torch.Tensor):
+            if len(value) != n_rows:
+                raise ValueError(f"{name} has {len(value)} rows for {n_rows} clips")
+            chosen[name] = value[rows].contiguous()  # as it is when a task makes it
+        else:
+            chosen[name] = type(value)(**_rows_of(value, rows, n_rows)) if isinstance(value, dict) else value
+    return chosen
 
 
 class Indexed(Dataset[Any]):

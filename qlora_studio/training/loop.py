@@ -204,6 +204,7 @@ class TrainingRun:
             loss=self.task.loss if self.task.has_own_loss else None,
             ranks=self.ranks,
             weigh=self.task.weight_of,
+            cut=self.task.pieces,
         )
         self.reporter.trainer = trainer
         return trainer

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 from qlora_studio.training import models, randomness
+from qlora_studio.training.batches import rows_of
 from qlora_studio.training.failures import ModelNotUsable, RanksParted
 
 # They wait for the first one's evaluations, however long: the launcher notices who dies, not a clock.
@@ -73,10 +74,12 @@ class Ranks:
         Without any (an epoch's last batch may have fewer clips than there are devices) it is the first row,
         to be counted as nothing: every process does the same work.
         """
+        if self.is_alone:
+            return batch, True
         n_rows = len(batch["labels"])
         has_rows = self.rank < n_rows
         rows = slice(self.rank, None, self.size) if has_rows else slice(0, 1)
-        return _rows_of(batch, rows, n_rows), has_rows
+        return rows_of(batch, rows), has_rows
 
     @contextlib.contextmanager
     def own_randomness(self, seed: int, step: int, part: int) -> Iterator[None]:
@@ -154,16 +157,3 @@ def _parting() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise RanksParted(str(error)) from error
-
-
-def _rows_of(batch: Any, rows: slice, n_rows: int) -> Any:
-    """Some rows of everything in a batch that has one row a clip."""
-    chosen = {}
-    for name, value in batch.items():
-        if isinstance(value, torch.Tensor):
-            if len(value) != n_rows:
-                raise ValueError(f"{name} has {len(value)} rows for {n_rows} clips")
-            chosen[name] = value[rows].contiguous()  # as it is when a task makes it
-        else:
-            chosen[name] = type(value)(**_rows_of(value, rows, n_rows)) if isinstance(value, dict) else value
-    return chosen

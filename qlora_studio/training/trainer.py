@@ -29,7 +29,11 @@ class StudioSteps(Trainer):
         count_batch: gives (clips, seconds of audio) of the next batch to train on; the loader is ahead of it.
         before_epoch: called with the epoch's number before its first batch is made, also when resuming in it.
         loss: makes the loss from model and batch, where it is not what the model's forward pass returns.
-        ranks: the processes that share each batch; `weigh` says how much a part of one counts.
+        weigh: how much a batch's loss counts in its step: what it is a mean over. So accumulated batches,
+            pieces and shares of other processes add up to what one large batch would have given. None leaves
+            it to the stock trainer, which counts all batches alike.
+        cut: the pieces in which a batch goes through the model.
+        ranks: the processes that share each batch.
     """
 
     step_values: tuple[str, ...] = ("loss", "learning_rate", "grad_norm")
@@ -42,16 +46,19 @@ class StudioSteps(Trainer):
         count_batch: Callable[[], tuple[int, float]],
         before_epoch: Callable[[int], None] = lambda _: None,
         loss: Callable[[Any, Any], Any] | None = None,
+        weigh: Callable[[Any], float] | None = None,
+        cut: Callable[[Any], list[Any]] = lambda batch: [batch],
         ranks: Ranks = ALONE,
-        weigh: Callable[[Any], float] = lambda batch: len(batch["labels"]),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._own_loss = loss
-        if loss is not None:
-            self.model_accepts_loss_kwargs = False  # its mean is over a batch: divide it when accumulating
-        self._ranks, self._weigh = ranks, weigh
-        self._weight, self._part = 1.0, 0  # of this process in a batch; which batch of the step it is
+        if weigh is not None:
+            # The library would count for the models that say they take its count, most of which ignore it.
+            self.model_accepts_loss_kwargs, self.loss_is_scaled_for_ga = False, True
+        self._ranks, self._weigh, self._cut = ranks, weigh, cut
+        self._step_weight, self._weight = 1.0, 1.0  # of all batches of a step; of a piece in it
+        self._part = 0  # which batch of the step it is
         self._buckets = buckets
         self._after_step = after_step
         self._count_batch = count_batch
@@ -91,24 +98,27 @@ class StudioSteps(Trainer):
         self._resume = resume
         self.train(resume_from_checkpoint=str(resume.path) if resume else None)
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        batches, n_items = super().get_batch_samples(*args, **kwargs)
+        if self._weigh is not None:
+            self._step_weight = max(sum(map(self._weigh, batches)), 1e-9)
+        return batches, n_items
+
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         n_clips, audio_s = self._count_batch()
         self._n_clips, self._audio_s = self._n_clips + n_clips, self._audio_s + audio_s
-        if self._ranks.is_alone:
+        if self._weigh is None:
             return super().training_step(model, inputs, num_items_in_batch)
-        return self._shared_step(model, inputs, num_items_in_batch)
+        return self._weighed_step(model, inputs, self._weigh)
 
-    def _shared_step(self, model: Any, inputs: Any, n_items: Any) -> Any:
-        """Learn from this process's share of a batch; returns the loss of the whole batch.
-
-        The loss is a mean over something that `weigh` counts. Where the library divides by a count of its
-        own, that is made smaller by as much as the loss is afterwards.
-        """
+    def _weighed_step(self, model: Any, inputs: Any, weigh: Callable[[Any], float]) -> Any:
+        """Learn from this process's share of a batch, in pieces; return what the batch adds to the loss."""
         own, has_rows = self._ranks.share(inputs)
-        weight = self._weigh(own) / max(self._weigh(inputs), 1e-9)
-        self._weight = weight if has_rows else 0.0
+        loss = torch.zeros((), device=self.args.device)
         with self._ranks.own_randomness(self.args.seed, self.state.global_step, self._part):
-            loss = super().training_step(model, own, n_items if n_items is None else n_items * weight)
+            for piece in self._cut(own):
+                self._weight = weigh(piece) / self._step_weight if has_rows else 0.0
+                loss += super().training_step(model, piece)
         self._part += 1
         if self.accelerator.sync_gradients:  # the last batch of the step
             self._part = 0
@@ -116,11 +126,11 @@ class StudioSteps(Trainer):
         return self._ranks.sum_of(loss)
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        if self._own_loss is None:
-            loss = super().compute_loss(model, inputs, *args, **kwargs)
-        else:
-            loss = self._own_loss(model, inputs)
-        return loss if self._ranks.is_alone else loss * self._weight
+        if self._weigh is None:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        own = self._own_loss
+        loss = own(model, inputs) if own else super().compute_loss(model, inputs, *args, **kwargs)
+        return loss * self._weight
 
     # Logging: the stock trainer hands its numbers over here, once a step.
 

@@ -141,6 +141,10 @@ class AudioTask(ABC):
         found = self.loss(model, batch)
         return model(**batch).loss if found is None else found
 
+    def pieces(self, batch: Batch) -> list[Batch]:
+        """Cut a batch to train on where it would take much more memory than others."""
+        return [batch]
+
     def weight_of(self, batch: Batch) -> float:
         """How much the loss of a part of a batch counts: what it is a mean over, by default clips."""
         return len(batch["labels"])

@@ -116,6 +116,12 @@ class ClassificationTask(AudioTask):
         shortest = windows.short_frames(n_frames, longest=self._n_frames)
         return self._collate_windows(features, labels, shortest)
 
+    def pieces(self, batch: Batch) -> list[Batch]:
+        if not self._has_short_windows:
+            return [batch]
+        n_frames = batch[self._input_name].shape[1 if self._frames_first else 2]
+        return windows.in_pieces(batch, n_frames, longest=self._n_frames)
+
     def _collate_windows(
         self, features: Sequence[Features], labels: Sequence[list[int]], n_frames: int
     ) -> Batch:

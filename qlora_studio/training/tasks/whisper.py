@@ -112,6 +112,12 @@ class WhisperTask(SpeechTask):
         mels, fills = [item["mel"] for item in features], [item["fill"] for item in features]
         return {"input_features": torch.from_numpy(windows.fill_window(mels, fills, n_frames)), **padded}
 
+    def pieces(self, batch: Batch) -> list[Batch]:
+        window = batch.get("input_features")
+        if window is None or not self._has_short_windows:
+            return [batch]
+        return windows.in_pieces(batch, window.shape[-1], longest=self.n_frames)
+
     def weight_of(self, batch: Batch) -> float:
         """The loss is a mean over tokens."""
         return int((batch["labels"] != -100).sum())

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from qlora_studio.training.tasks.base import Features
+from qlora_studio.training.batches import rows_of
+from qlora_studio.training.tasks.base import Batch, Features
 
 STANDARD_SHARE = 0.15  # of the training batches
-_FRAME_S = 0.01
+STANDARD_ROWS = 2  # of them at a time
 _MARGIN_FRAMES = 100  # the end of a clip is heard as an end
 _ROUND_FRAMES = 50  # few different shapes
 
@@ -33,6 +34,16 @@ def is_standard(labels: Sequence[list[int]], *, share: float = STANDARD_SHARE) -
     Clips meet other neighbours in every epoch, so that it is another batch's turn each time.
     """
     return zlib.crc32(repr(list(labels)).encode()) < share * 2**32
+
+
+def in_pieces(batch: Batch, n_frames: int, *, longest: int) -> list[Batch]:
+    """Cut a batch of windows so that no piece has more frames than a few standard windows.
+
+    Those few standard batches would else decide how much memory the whole job needs.
+    """
+    n_rows = max(1, STANDARD_ROWS * longest // n_frames)
+    starts = range(0, len(batch["labels"]), n_rows)
+    return [rows_of(batch, slice(start, start + n_rows)) for start in starts] if len(starts) > 1 else [batch]
 
 
 def trim(window: np.ndarray) -> Features:
