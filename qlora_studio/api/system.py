@@ -49,6 +49,7 @@ def get_system(_user: CurrentUser) -> dict[str, Any]:
             "n_cores": machine["n_cores"],
             "cpu_percent": machine["cpu_percent"],
             "gpus": machine["gpus"],
+            "most_per_job": devices.most_devices(),
         },
         "memory": {"total_bytes": machine["memory_bytes"], "used_bytes": machine["memory_used_bytes"]},
         "disk": {"total_bytes": machine["disk_bytes"], "free_bytes": machine["disk_free_bytes"]},

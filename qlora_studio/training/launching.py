@@ -32,7 +32,7 @@ _MONITOR_EVERY_S = 0.1
 def take_card(spec: WorkerSpec, rank: int = 0) -> None:
     """Let this process see its own CUDA device only, before torch looks for any."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    cards = spec.cards or (visible.split(",") if visible is not None else [str(rank)])
+    cards = spec.cards or (visible.split(",") if visible is not None else [str(i) for i in range(rank + 1)])
     os.environ["CUDA_VISIBLE_DEVICES"] = cards[rank] if rank < len(cards) else ""
 
 

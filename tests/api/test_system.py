@@ -22,6 +22,7 @@ def test_system_names_device_memory_disk_queue_and_versions(client: TestClient) 
     found = client.get("/system").json()
     assert found["device"]["kind"] in {"cpu", "cuda"}
     assert found["device"]["n_cores"] >= 1
+    assert found["device"]["most_per_job"] >= 1
     assert 0 < found["memory"]["used_bytes"] < found["memory"]["total_bytes"]
     assert 0 < found["disk"]["free_bytes"] <= found["disk"]["total_bytes"]
     assert found["queue"] == {"running": 0, "queued": 0, "slots": 1}

@@ -148,6 +148,49 @@ def test_the_processes_die_with_their_launcher(tmp_path: Path, clips_path: Path,
     _wait_until_gone(ranks)
 
 
+def test_stopped_before_the_first_step_nothing_waits_for_the_others(
+    tmp_path: Path, clips_path: Path, model_path: Path
+) -> None:
+    spec = _spec(tmp_path / "run", model_path, clips_path)
+    spec.attempt_path.mkdir(parents=True)
+    (spec.attempt_path / "stop.json").write_text('{"mode": "save"}')
+    process = start(spec, WORKER)
+    assert process.wait(60) == 0
+    result = result_of(spec)
+    assert (result.reason, result.adapter_path) == (ExitReason.USER_STOP, None)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_cards_take_the_same_steps_as_one(tmp_path: Path, clips_path: Path, model_path: Path) -> None:
+    """On CUDA sums are in another order, so the losses are near, not the same."""
+    runs = []
+    for cards in (["0"], ["0", "1"]):
+        spec = _spec(tmp_path / f"on{len(cards)}", model_path, clips_path, len(cards))
+        runs.append(spec.model_copy(update={"device": "cuda", "cards": cards}))
+        assert start(runs[-1], WORKER).wait(300) == 0
+    one, two = runs
+    assert losses(two) == pytest.approx(losses(one), rel=1e-2)
+    alone, shared = adapter_tensors(one), adapter_tensors(two)
+    for name, tensor in alone.items():
+        torch.testing.assert_close(shared[name], tensor, atol=1e-2, rtol=5e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_a_killed_process_ends_the_others_on_cards_too(
+    tmp_path: Path, clips_path: Path, model_path: Path
+) -> None:
+    """The others hang in NCCL then, where no signal handler of Python's would run."""
+    spec = _spec(tmp_path / "run", model_path, clips_path, optimization={"max_steps": 5000})
+    process = start(spec.model_copy(update={"device": "cuda", "cards": ["0", "1"]}), WORKER)
+    wait_for_step(spec, 3, deadline_s=120)
+    ranks = _ranks(process)
+    ranks[1].kill()
+    assert process.wait(20) == -signal.SIGKILL
+    _wait_until_gone(ranks)
+
+
 def test_what_went_wrong_beside_the_first_process_is_the_job_s_reason(
     tmp_path: Path, model_path: Path
 ) -> None:
