@@ -15,11 +15,20 @@ from qlora_studio.components.forms import (
 )
 from qlora_studio.components.surfaces import card
 from qlora_studio.state.wizard import WizardState, control_id
-from qlora_studio.state.wizard_fields import ADAPTER, BASIC, EVALUATION, OPTIMIZATION, Parameter
+from qlora_studio.state.wizard_fields import (
+    ADAPTER,
+    BASIC,
+    EVALUATION,
+    OPTIMIZATION,
+    PREFERENCE,
+    TRAINING_TYPE,
+    Parameter,
+)
 
 _TYPED_PAUSE_MS = 400
 _TARGETS = "qlora.target_modules"
 _DEVICES = "optimization.devices"
+_LEARNS_PREFERENCES = WizardState.values.get(TRAINING_TYPE.name, "") == "preference"
 
 
 def parameters_step() -> rx.Component:
@@ -31,12 +40,13 @@ def parameters_step() -> rx.Component:
             form_section(
                 "Parameters",
                 "Preset for this family of models; each can be changed.",
+                rx.cond(state.is_expert | (state.pairs != ""), _training_type(), rx.fragment()),
                 *(_control(parameter) for parameter in BASIC),
             ),
             rx.cond(state.is_picking_layers, _layers(), rx.fragment()),
             rx.el.div(
                 rx.cond(state.reasons.length() > 0, _reasons(), rx.fragment()),
-                _find_rate(),
+                rx.cond(_LEARNS_PREFERENCES, rx.fragment(), _find_rate()),
                 class_name="mt-5 flex flex-wrap items-start justify-between gap-4",
             ),
             title="What to learn, and how long",
@@ -45,6 +55,11 @@ def parameters_step() -> rx.Component:
         rx.cond(
             state.is_expert,
             rx.fragment(
+                rx.cond(
+                    _LEARNS_PREFERENCES,
+                    _group("Preference", "How the pairs are learnt from.", PREFERENCE),
+                    rx.fragment(),
+                ),
                 _group("Adapter", "How the base is stored and how the adapter sits on it.", ADAPTER),
                 _group("Optimisation", "How the adapter's weights move.", OPTIMIZATION),
                 _group("Evaluation", "How often the held-out clips are looked at.", EVALUATION),
@@ -115,6 +130,22 @@ def _name() -> rx.Component:
         error=state.field_errors.get("name", ""),
     )
     return rx.fragment(field, key=state.form_key)
+
+
+def _training_type() -> rx.Component:
+    """What is offered depends on the dataset, which the help says of the one kind that may be missing."""
+    state = WizardState
+    return select_field(
+        TRAINING_TYPE.label,
+        name=control_id(TRAINING_TYPE.name),
+        options=state.training_types,
+        value=state.values.get(TRAINING_TYPE.name, ""),
+        help=rx.cond(
+            state.pairs != "", rx.fragment(TRAINING_TYPE.help, " ", state.pairs), TRAINING_TYPE.help
+        ),
+        error=state.field_errors.get(TRAINING_TYPE.name, ""),
+        on_change=lambda text: state.set_value(TRAINING_TYPE.name, text),
+    )
 
 
 def _control(parameter: Parameter) -> rx.Component:

@@ -11,7 +11,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session, select
 
-from qlora_studio.contracts.enums import TrainingType
 from qlora_studio.contracts.spec import OptimizationSpec, TrainSpec
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import InvalidInput
@@ -32,7 +31,8 @@ _WHOLE_NUMBERS = frozenset(
 )
 _NUMBERS = frozenset(
     "qlora.alpha qlora.dropout optimization.learning_rate optimization.epochs optimization.warmup_ratio "
-    "optimization.weight_decay optimization.max_grad_norm".split()
+    "optimization.weight_decay optimization.max_grad_norm preference.beta "
+    "preference.label_smoothing".split()
 )
 _OPTIONAL = frozenset(
     "optimization.epochs optimization.max_steps evaluation.every_steps evaluation.early_stopping_patience "
@@ -43,7 +43,8 @@ _TARGETS = "qlora.target_modules"
 _RATE = "optimization.learning_rate"
 _TEST_KEY = "/rate-"  # between a draft's launch key and what tells its range tests apart
 _TEXTS = frozenset(
-    "training_type qlora.compute_dtype optimization.scheduler optimization.mode evaluation.metric".split()
+    "training_type qlora.compute_dtype optimization.scheduler optimization.mode evaluation.metric "
+    "preference.loss".split()
 )
 _BOUNDS = {
     "greater than or equal to": "Give {} or more.",
@@ -51,6 +52,8 @@ _BOUNDS = {
     "greater than": "Give more than {}.",
     "less than": "Give less than {}.",
 }
+# The rules about two fields together, by the name of the error, and the field that shows them.
+_TOGETHER = {"spec": "optimization.max_steps", "preference": "preference.label_smoothing"}
 FIELDS = _WHOLE_NUMBERS | _NUMBERS | _SWITCHES | _TEXTS | {_TARGETS}
 
 
@@ -248,9 +251,9 @@ def _parse(data: dict[str, Any], fields: dict[str, str]) -> TrainSpec:
     except InvalidInput as error:
         fields = {**error.fields, **fields}
     if fields:
-        both = fields.pop("spec", "")
-        if both:  # the one rule about two fields together
-            fields["optimization.max_steps"] = both
+        for rule, field in _TOGETHER.items():
+            if both := fields.pop(rule, ""):
+                fields[field] = both
         plain = {name: _plain_sentence(text) for name, text in fields.items()}
         raise InvalidInput("Some parameters are wrong.", fields=plain)
     return spec
@@ -280,8 +283,3 @@ def _read(field: str, text: str) -> Any:
         except ValueError:
             raise ValueError("Give a number, such as 0.001 or 1e-3.") from None
     return text
-
-
-def training_types() -> list[str]:
-    """The kinds of training that the wizard offers."""
-    return [TrainingType.QLORA.value, TrainingType.LORA.value]

@@ -27,7 +27,7 @@ from qlora_studio.jobs import run_files
 from qlora_studio.services import datasets, forecast, models
 from qlora_studio.services.forecast_schemas import ClipStats
 from qlora_studio.services.job_schemas import JobCheck
-from qlora_studio.services.preference_pairs import pair_up
+from qlora_studio.services.preference_pairs import Pairs, pair_up
 
 MIN_TRAIN_CLIPS = 2
 MIN_VALIDATION_CLIPS = 1
@@ -142,6 +142,8 @@ def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Da
     """Look at what there is to learn from; returns its counts where they aren't those of the dataset."""
     _check_metric(check, spec, dataset)
     if spec.training_type is TrainingType.PREFERENCE:
+        if spec.optimization.scheduler == "range_test":
+            check.errors["optimization.scheduler"] = "A learning rate test can't learn from preferences."
         return _check_pairs(check, session, dataset)
     counts = _count_usable(session, dataset)
     n_train, n_validation = counts[Split.TRAIN], counts[Split.VALIDATION]
@@ -172,19 +174,32 @@ def _check_pairs(check: JobCheck, session: Session, dataset: Dataset) -> ClipSta
     if dataset.task is not Task.TEXT_TO_AUDIO:
         check.errors["training_type"] = "Preference tuning is for text-to-audio models."
         return None
-    found = pair_up(usable_clips(datasets.export_clips(session, dataset_id=dataset.id), dataset.task))
+    found = find_pairs(session, dataset)
     n_train, n_validation = found.count(Split.TRAIN), found.count(Split.VALIDATION)
-    if n_train < MIN_TRAIN_CLIPS or n_validation < MIN_VALIDATION_CLIPS:
-        check.errors["dataset_id"] = (
-            f"It has {n_train} pairs to train on and {n_validation} held out; {MIN_TRAIN_CLIPS} and "
-            f"{MIN_VALIDATION_CLIPS} are needed. A pair is two clips of the same text with labels such as 1+ "
-            "(better) and 1- (worse)."
-        )
+    if problem := lacking_pairs(found):
+        check.errors["dataset_id"] = problem
     if found.n_broken:
         what = "1 pair is" if found.n_broken == 1 else f"{found.n_broken} pairs are"
         check.warnings.append(f"{what} left out: a half is missing, there twice, or has another text.")
     clips = forecast.read_clip_stats(session, dataset)
     return replace(clips, n_train=n_train, n_validation=n_validation)
+
+
+def find_pairs(session: Session, dataset: Dataset) -> Pairs:
+    """The pairs that preference tuning would learn from."""
+    return pair_up(usable_clips(datasets.export_clips(session, dataset_id=dataset.id), dataset.task))
+
+
+def lacking_pairs(found: Pairs) -> str:
+    """Why these pairs are too few to learn from; empty if they are not."""
+    n_train, n_validation = found.count(Split.TRAIN), found.count(Split.VALIDATION)
+    if n_train >= MIN_TRAIN_CLIPS and n_validation >= MIN_VALIDATION_CLIPS:
+        return ""
+    return (
+        f"It has {n_train} pairs to train on and {n_validation} held out; {MIN_TRAIN_CLIPS} and "
+        f"{MIN_VALIDATION_CLIPS} are needed. A pair is two clips of the same text with labels such as 1+ "
+        "(better) and 1- (worse)."
+    )
 
 
 def _count_usable(session: Session, dataset: Dataset) -> dict[Split, int]:

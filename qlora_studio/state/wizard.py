@@ -41,6 +41,8 @@ class WizardState(rx.State):
     most_devices: int = 1
     reasons: list[str] = []
     targets: list[list[str]] = []
+    training_types: list[list[str]] = []
+    pairs: str = ""  # about preferences; empty where the task can't learn from them
     picked_layers: list[str] = []
     is_expert: bool = False
     is_touched: bool = False
@@ -82,6 +84,7 @@ class WizardState(rx.State):
         self.metrics, self.reasons = loaded.metrics, loaded.reasons
         self.most_devices = loaded.most_devices
         self.targets = [*loaded.targets, ["pick", "Pick layers …"]]
+        self.training_types, self.pairs = loaded.training_types, loaded.pairs
         self.name = draft.name or loading.suggest_name(loaded.dataset, loaded.model)
         self.values, self.picked_layers = draft.values, draft.picked_layers
         self.is_expert, self.is_touched = draft.is_expert, draft.is_touched
@@ -173,6 +176,9 @@ class WizardState(rx.State):
         if len(changes) > 1:
             self.form_key += "+"
         await self._change_values(actor, {**self.values, **changes}, {field, *changes})
+        if field == "training_type":  # each is judged by figures of its own
+            loaded = await asyncio.to_thread(loading.load, actor, "", self.step)
+            self.metrics, self.values = loaded.metrics, loaded.draft.values
 
     @rx.event
     @authorized(Role.TRAINER)

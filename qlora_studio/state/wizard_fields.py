@@ -5,9 +5,14 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-from qlora_studio.contracts.spec import EvaluationSpec, OptimizationSpec, QLoraSpec
+from qlora_studio.contracts.spec import EvaluationSpec, OptimizationSpec, PreferenceSpec, QLoraSpec
 
-_PARTS = {"qlora": QLoraSpec, "optimization": OptimizationSpec, "evaluation": EvaluationSpec}
+_PARTS = {
+    "qlora": QLoraSpec,
+    "optimization": OptimizationSpec,
+    "evaluation": EvaluationSpec,
+    "preference": PreferenceSpec,
+}
 
 
 @dataclass(frozen=True)
@@ -109,18 +114,20 @@ BASIC = (
         is_basic=True,
     ),
 )
+TRAINING_TYPES = (("qlora", "QLoRA (4 bits)"), ("lora", "LoRA (16 or 32 bits)"))
+PREFERENCE_TYPE = ("preference", "Preference (DPO)")
+TRAINING_TYPE = Parameter(
+    "training_type",
+    "Training type",
+    "QLoRA stores the frozen base in 4 bits; LoRA keeps it in full.",
+    kind="choice",
+    options=TRAINING_TYPES,
+)
 ADAPTER = (
-    Parameter(
-        "training_type",
-        "Training type",
-        "QLoRA stores the frozen base in 4 bits; LoRA keeps it in full.",
-        kind="choice",
-        options=(("qlora", "QLoRA (4 bits)"), ("lora", "LoRA (16 or 32 bits)")),
-    ),
     Parameter(
         "qlora.bits",
         "Bits of the base",
-        "4 with QLoRA; 16 or 32 with LoRA.",
+        "4 with QLoRA; 16 or 32 with LoRA; any of them with preferences.",
         kind="choice",
         options=(("4", "4 (NF4)"), ("16", "16"), ("32", "32")),
     ),
@@ -201,4 +208,23 @@ EVALUATION = (
     ),
     Parameter("evaluation.n_samples", "Sample panel", "Held-out clips shown word by word at each look."),
 )
-ALL = (*BASIC, *ADAPTER, *OPTIMIZATION, *EVALUATION)
+PREFERENCE = (
+    Parameter(
+        "preference.beta",
+        "Beta",
+        "How close the model stays to its base: less lets it go further for the preferences.",
+    ),
+    Parameter(
+        "preference.loss",
+        "Loss",
+        "Sigmoid is DPO as published; robust expects some pairs to be the wrong way round.",
+        kind="choice",
+        options=(("sigmoid", "Sigmoid"), ("hinge", "Hinge"), ("robust", "Robust"), ("apo_zero", "APO-zero")),
+    ),
+    Parameter(
+        "preference.label_smoothing",
+        "Wrong pairs",
+        "Share of pairs taken to be the wrong way round; for the robust loss only.",
+    ),
+)
+ALL = (*BASIC, TRAINING_TYPE, *ADAPTER, *PREFERENCE, *OPTIMIZATION, *EVALUATION)

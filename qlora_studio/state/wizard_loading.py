@@ -3,18 +3,20 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from qlora_studio.contracts.enums import DatasetStatus, ModelStatus, Split, Task
-from qlora_studio.contracts.metrics import DECIDING, METRICS
+from sqlmodel import Session
+
+from qlora_studio.contracts.enums import DatasetStatus, ModelStatus, Split, Task, TrainingType
+from qlora_studio.contracts.metrics import DECIDING, METRICS, deciding
 from qlora_studio.core import devices
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.dataset import Dataset
 from qlora_studio.db.models.model import BaseAudioModel
 from qlora_studio.db.models.user import User
-from qlora_studio.services import datasets, drafts, jobs, models, previews
+from qlora_studio.services import datasets, drafts, job_checks, jobs, models, previews
 from qlora_studio.services.drafts import Draft
 from qlora_studio.services.presets import Preset, preset_for
-from qlora_studio.state.wizard_fields import TARGETS
+from qlora_studio.state.wizard_fields import PREFERENCE_TYPE, TARGETS, TRAINING_TYPES
 from qlora_studio.state.wizard_rows import (
     ChoiceRow,
     ClipPreviewRow,
@@ -30,7 +32,7 @@ from qlora_studio.state.wizard_rows import (
 )
 
 N_CHOICES = 24
-_METRIC = "evaluation.metric"
+_METRIC, _TYPE = "evaluation.metric", "training_type"
 _SPEECH = DECIDING[Task.SPEECH_TO_TEXT]
 LAST_CHOICE = 2  # from here on nothing has to be chosen any more
 
@@ -51,6 +53,8 @@ class Loaded:
     most_devices: int
     reasons: list[str]
     targets: list[list[str]]
+    training_types: list[list[str]]
+    pairs: str
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,13 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
         task = dataset.task if dataset is not None else None
         counts = datasets.count_splits(session, dataset_id=dataset.id) if dataset is not None else None
         preset = _preset(model, task, counts[Split.TRAIN][0] if counts else 0)
+        lacks_pairs, pairs = _pairs(session, dataset if draft.step >= LAST_CHOICE else None)
         _apply_preset(draft, model, task, preset)
+        if lacks_pairs and draft.values.get(_TYPE) == TrainingType.PREFERENCE:
+            draft.values[_TYPE] = TrainingType.QLORA.value
+        known = _deciding(task, draft.values.get(_TYPE))
+        if draft.values.get(_METRIC) not in known:
+            draft.values[_METRIC] = known[0]
         return Loaded(
             draft=draft,
             datasets=_dataset_choices(session, actor, search if draft.step == 0 else ""),
@@ -121,9 +131,11 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
             layers=list(model.lora_targets) if model is not None else [],
             preset_layers=_preset_layers(model),
             most_devices=devices.most_devices(),
-            metrics=[[key, _metric_label(key)] for key in _deciding(task)],
+            metrics=[[key, _metric_label(key)] for key in known],
             reasons=preset.reasons,
             targets=_targets(model),
+            training_types=[list(t) for t in (*TRAINING_TYPES, *([] if lacks_pairs else [PREFERENCE_TYPE]))],
+            pairs=pairs,
         )
 
 
@@ -148,15 +160,28 @@ def _preset(model: BaseAudioModel | None, task: Task | None, n_clips: int) -> Pr
 def _apply_preset(draft: Draft, model: BaseAudioModel | None, task: Task | None, preset: Preset) -> None:
     if not draft.is_touched:
         draft.values = drafts.preset_values(preset=preset)
-    known = _deciding(task)
-    if draft.values.get(_METRIC) not in known:
-        draft.values[_METRIC] = known[0]
     if model is not None:
         draft.picked_layers = [name for name in draft.picked_layers if name in model.lora_targets]
 
 
-def _deciding(task: Task | None) -> tuple[str, ...]:
-    return DECIDING.get(task, _SPEECH) if task is not None else _SPEECH
+def _pairs(session: Session, dataset: Dataset | None) -> tuple[bool, str]:
+    """Whether a dataset lacks pairs to learn preferences from, and a sentence where the task can."""
+    if dataset is None or dataset.task is not Task.TEXT_TO_AUDIO:
+        return True, ""
+    found = job_checks.find_pairs(session, dataset)
+    if not found.whole:
+        return True, "Preference needs pairs of clips, of which one was preferred. This dataset has none."
+    if problem := job_checks.lacking_pairs(found):
+        return True, f"Too few pairs for preference. {problem}"
+    n_train, n_validation = found.count(Split.TRAIN), found.count(Split.VALIDATION)
+    return False, f"Preference learns from {n_train:,} pairs of this dataset; {n_validation:,} are held out."
+
+
+def _deciding(task: Task | None, training_type: str | None = None) -> tuple[str, ...]:
+    if task is None:
+        return _SPEECH
+    kind = TrainingType.PREFERENCE if training_type == TrainingType.PREFERENCE else TrainingType.QLORA
+    return deciding(task, kind) or _SPEECH
 
 
 def _metric_label(key: str) -> str:

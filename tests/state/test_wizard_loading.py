@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sqlmodel import Session
+from sqlmodel import Session, select
 
-from qlora_studio.contracts.enums import DatasetStatus, JobStatus, Split, Task
+from qlora_studio.contracts.enums import DatasetStatus, JobStatus, Split, Task, TrainingType
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
@@ -200,3 +200,65 @@ def test_classes_are_judged_by_accuracy(user: User, dataset: Dataset, model: Bas
     touched = loaded.draft.model_copy(update={"is_touched": True})
     loading.save(user, touched.model_copy(update={"values": touched.values | {"evaluation.metric": "wer"}}))
     assert loading.load(user).draft.values["evaluation.metric"] == "accuracy"
+
+
+def _label(session: Session, dataset: Dataset, labels: dict[int, str]) -> None:
+    """Make it a dataset of sounds for one text, with marks of preference."""
+    dataset.task = Task.TEXT_TO_AUDIO
+    for clip in session.exec(select(Clip).where(Clip.dataset_id == dataset.id)):
+        clip.text, clip.label = "a bell", labels.get(clip.position)
+    session.commit()
+
+
+def _chosen(user: User, dataset: Dataset, kind: str = "preference") -> loading.Loaded:
+    values = drafts.preset_values() | {"training_type": kind}
+    loading.save(user, Draft(dataset_id=dataset.id, model_id="", step=2, is_touched=True, values=values))
+    return loading.load(user)
+
+
+@pytest.fixture
+def sounds(
+    session: Session, dataset: Dataset, model: BaseAudioModel, monkeypatch: pytest.MonkeyPatch
+) -> Dataset:
+    """The dataset, and a model of its task."""
+    monkeypatch.setattr(loading, "furthest", lambda draft: loading.LAST_CHOICE)
+    pairs = {0: "1+", 1: "1-", 2: "2+", 3: "2-", 8: "3+", 9: "3-"}
+    _label(session, dataset, pairs)
+    return dataset
+
+
+def test_preferences_can_be_chosen_where_there_are_pairs(user: User, sounds: Dataset) -> None:
+    loaded = _chosen(user, sounds)
+    assert [kind for kind, _ in loaded.training_types] == ["qlora", "lora", "preference"]
+    assert "2 pairs of this dataset; 1 are held out" in loaded.pairs
+    assert loaded.draft.values["evaluation.metric"] == "reward_accuracy"
+    assert [key for key, _ in loaded.metrics] == ["reward_accuracy", "loss"]
+    assert _chosen(user, sounds, "qlora").draft.values["evaluation.metric"] == "loss"
+
+
+def test_without_pairs_it_is_said_and_the_usual_type_is_back(
+    session: Session, user: User, sounds: Dataset
+) -> None:
+    _label(session, sounds, {})
+    loaded = _chosen(user, sounds)
+    assert [kind for kind, _ in loaded.training_types] == ["qlora", "lora"]
+    assert loaded.pairs.endswith("This dataset has none.")
+    assert loaded.draft.values["training_type"] == "qlora"
+    assert loaded.draft.values["evaluation.metric"] == "loss"
+    _label(session, sounds, {0: "1+", 1: "1-"})
+    assert "1 pairs to train on and 0 held out" in _chosen(user, sounds).pairs
+
+
+def test_a_job_of_preferences_is_built_from_the_draft(user: User, sounds: Dataset) -> None:
+    draft = _chosen(user, sounds).draft
+    draft.name, draft.model_id = "Bells", "mdl"
+    draft.values |= {
+        "preference.beta": "0.3",
+        "preference.loss": "robust",
+        "preference.label_smoothing": "0.1",
+    }
+    spec = drafts.build_spec(draft)
+    assert (spec.training_type, spec.evaluation.metric) == (TrainingType.PREFERENCE, "reward_accuracy")
+    assert (spec.preference.beta, spec.preference.label_smoothing) == (0.3, 0.1)
+    draft.values["preference.loss"] = "sigmoid"
+    assert "robust only" in loading.field_errors(draft)["preference.label_smoothing"]
