@@ -212,15 +212,18 @@ class Studio:
 
     # -- models
 
-    def add_model(self, source: Mapping[str, Any], *, name: str = "") -> Model:
-        """Register a model, for example from `{"kind": "path", "path": "/models/whisper-tiny"}`."""
-        return Model.model_validate(
-            self._send("POST", "/models", json={"name": name, "source": dict(source)})
-        )
+    def add_model(self, source: Mapping[str, Any], *, name: str = "", task: Task | None = None) -> Model:
+        """Register a model, for example from `{"kind": "path", "path": "/models/whisper-tiny"}`.
 
-    def upload_model(self, folder: Path, *, name: str = "") -> Model:
+        With a `task` it is for that rather than for what its files say: a speech model can learn to tell
+        sounds or speakers apart.
+        """
+        body = {"name": name, "source": dict(source), "task": task.value if task else None}
+        return Model.model_validate(self._send("POST", "/models", json=body))
+
+    def upload_model(self, folder: Path, *, name: str = "", task: Task | None = None) -> Model:
         """Register the model in a folder of this computer: send its files, and have them checked."""
-        model = self.add_model({"kind": "upload"}, name=name or folder.name)
+        model = self.add_model({"kind": "upload"}, name=name or folder.name, task=task)
         for path in sorted(path for path in folder.iterdir() if is_wanted(path.name)):
             with path.open("rb") as file:
                 self._send("PUT", f"/models/{model.id}/files/{path.name}", content=_pieces(file))

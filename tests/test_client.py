@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from qlora_studio.api import build_api
 from qlora_studio.client import ApiError, Studio
-from qlora_studio.contracts.enums import JobStatus
+from qlora_studio.contracts.enums import JobStatus, Task
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.settings import get_settings
 from qlora_studio.ingest import launching, pipeline
@@ -63,6 +63,12 @@ def test_lists_run_over_all_pages(studio: Studio, tmp_path: Path) -> None:
         studio.add_model({"kind": "path", "path": str(whisper_folder(tmp_path / f"m{index}"))})
     assert len(list(studio.list_models(page_size=1))) == 3
     assert [model.name for model in studio.list_models(query="m1")] == ["m1"]
+
+
+def test_an_uploaded_speech_model_can_be_for_another_task(studio: Studio, tmp_path: Path) -> None:
+    folder = whisper_folder(tmp_path / "tiny")
+    made = studio.upload_model(folder, task=Task.AUDIO_CLASSIFICATION)
+    assert studio.wait_for_model(made.id, timeout_s=30).task is Task.AUDIO_CLASSIFICATION
 
 
 @pytest.mark.slow

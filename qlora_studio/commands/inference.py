@@ -9,7 +9,7 @@ import typer
 from qlora_studio.commands.console import JsonFlag, UserName, command, find_actor, print_json, print_line, say
 from qlora_studio.contracts.enums import Task
 from qlora_studio.contracts.inference import EngineAnswer
-from qlora_studio.core.errors import InvalidInput
+from qlora_studio.core.errors import Conflict, InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.services import inference, trial_clips
 from qlora_studio.services.engine_host import Ticket
@@ -88,7 +88,7 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="What the sound should be.")],
     *,
     model: ModelId,
-    output: Annotated[Path, typer.Option(help="The WAV file to write.")] = Path("sound.wav"),
+    output: Annotated[Path, typer.Option(help="The WAV file to write, a new one.")] = Path("sound.wav"),
     seconds: Annotated[float, typer.Option(help="How long it becomes, 30 at most.")] = 8.0,
     seed: Annotated[int, typer.Option(help="The same text and seed give the same sound.")] = 0,
     adapter: AdapterId = "",
@@ -96,6 +96,8 @@ def generate(
     user: UserName = "",
 ) -> None:
     """Make a sound of a text."""
+    if output.exists():
+        raise Conflict(f"{output} is there already. Name another with --output.")
     actor = find_actor(user)
     with db.read() as session:
         ticket = inference.prepare_sound(

@@ -55,7 +55,7 @@ def _headline() -> rx.Component:
                 job.change != "",
                 rx.cond(
                     job.is_better,
-                    rx.cond(job.has_classes, _trend("trending-up"), _trend("trending-down")),
+                    rx.cond(job.is_higher_better, _trend("trending-up"), _trend("trending-down")),
                     rx.icon("minus", size=14, class_name="text-muted-foreground", aria_hidden="true"),
                 ),
                 rx.fragment(),

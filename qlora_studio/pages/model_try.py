@@ -103,6 +103,11 @@ def _settings() -> rx.Component:
                 on_change=state.choose_adapter,
                 first=rx.cond(state.has_base, rx.el.option("Base model alone", value=""), rx.fragment()),
             ),
+            rx.cond(
+                state.left_out != "",
+                rx.el.p(state.left_out, class_name="text-xs text-muted-foreground"),
+                rx.fragment(),
+            ),
             rx.cond(state.adapter_id != "", _with_adapter(), rx.fragment()),
             class_name="flex flex-col gap-3",
         ),

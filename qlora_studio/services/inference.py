@@ -39,6 +39,7 @@ _DOES = {
     Task.TEXT_TO_AUDIO: "makes sound from text",
 }
 SLOW_NOTE = "A training is running, so answers take longer than usual."
+MOST_OFFERED = 100
 _OWN_HEAD = "classifier."
 
 
@@ -47,13 +48,15 @@ class Options:
     """What a model can be tried with.
 
     Attributes:
-        adapters: the actor's adapters of this model, newest first.
+        adapters: the actor's adapters of this model, newest first; the newest `MOST_OFFERED` of very many.
+        n_adapters: how many there are.
         is_base_of_use: whether it has something to say without an adapter.
         note: what to know before, or nothing.
     """
 
     task: Task
     adapters: list[Adapter]
+    n_adapters: int
     is_base_of_use: bool
     note: str = ""
 
@@ -115,18 +118,29 @@ def take_clip(upload: Path, *, actor: User) -> TrialClip:
     return trial_clips.take_in(upload, actor=actor, is_in_use=host.is_asked_about)
 
 
-def get_options(session: Session, *, actor: User, model_id: str) -> Options:
+def get_options(session: Session, *, actor: User, model_id: str, adapter_id: str = "") -> Options:
     """Return what a model can be tried with.
+
+    Args:
+        adapter_id: an adapter to offer in any case, if it is one of the model's.
 
     Raises:
         NotFound: it isn't there, or isn't the actor's.
     """
     model = models.get_model(session, actor=actor, model_id=model_id)
-    views, _ = adapters.list_adapters(session, actor=actor, model_id=model_id, page_size=50)
+    views, n_adapters = adapters.list_adapters(
+        session, actor=actor, model_id=model_id, page_size=MOST_OFFERED
+    )
+    offered = [view.adapter for view in views]
+    mine = (col(Adapter.owner_id) == actor.id, col(Adapter.base_model_id) == model.id)
+    wanted = session.exec(select(Adapter).where(col(Adapter.id) == adapter_id, *mine)).first()
+    if wanted is not None and wanted not in offered:
+        offered.append(wanted)
     is_ready = model.status == ModelStatus.READY
     return Options(
         model.task,
-        [view.adapter for view in views],
+        offered,
+        n_adapters,
         is_ready and _is_base_of_use(model),
         SLOW_NOTE if _is_training() else "",
     )

@@ -57,6 +57,7 @@ class AdapterPage:
     stage: str = ""
     model: str = ""
     model_href: str = ""
+    try_href: str = ""
     dataset: str = ""
     dataset_href: str = ""
     job: str = ""
@@ -191,6 +192,7 @@ def adapter_page(view: AdapterView) -> AdapterPage:
         stage=adapter.stage.value,
         model=view.model_name,
         model_href=f"/models/{adapter.base_model_id}",
+        try_href=f"/models/{adapter.base_model_id}?adapter={adapter.id}#try",
         dataset=f"{view.dataset_name}, version {adapter.dataset_version}" if view.dataset_name else "–",
         dataset_href=f"/datasets/{adapter.dataset_id}" if adapter.dataset_id else "",
         job=view.job_name or "–",

@@ -78,6 +78,7 @@ class JobPage:
     now: str = ""
     change: str = ""
     is_better: bool = False
+    is_higher_better: bool = False
     has_classes: bool = False
     has_sounds: bool = False
     has_preferences: bool = False
@@ -171,6 +172,7 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         now=formats.figure(metric, now),
         change=change,
         is_better=is_better,
+        is_higher_better=metric.is_higher_better,
         has_classes="accuracy" in (metric.key, *job.base_metrics, *job.last_metrics),
         has_preferences="reward_accuracy" in (*job.base_metrics, *job.last_metrics),
         has_sounds="mel_distance" in (*job.base_metrics, *job.last_metrics),

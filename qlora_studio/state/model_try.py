@@ -72,6 +72,7 @@ class ModelTryState(rx.State):
     task: str = ""
     is_offered: bool = False
     adapters: list[tuple[str, str]] = []
+    left_out: str = ""
     has_base: bool = False
     adapter_id: str = ""
     strength: str = "1"
@@ -101,15 +102,17 @@ class ModelTryState(rx.State):
         self._n_asked = n_asked + 1
         settings = get_settings()
         self.most_bytes, self.most_s = settings.max_trial_bytes, settings.max_trial_s
+        wanted = self.router.url.query_parameters.get("adapter", "")
         try:
-            options = await asyncio.to_thread(_options, actor, self.model_id)
+            options = await asyncio.to_thread(_options, actor, self.model_id, wanted)
         except NotFound:
             return
         self.task, self.note, self.has_base = options.task.value, options.note, options.is_base_of_use
         self.makes_sound = options.task is Task.TEXT_TO_AUDIO
         self.is_offered = self.makes_sound or options.task in inference.HEARING_TASKS
         self.adapters = [(adapter.id, adapter.name) for adapter in options.adapters]
-        wanted = self.router.url.query_parameters.get("adapter", "")
+        n_left = options.n_adapters - len(self.adapters)
+        self.left_out = f"{n_left:,} older ones can be tried from their own pages." if n_left > 0 else ""
         known = [adapter_id for adapter_id, _ in self.adapters]
         if wanted in known or (known and not self.has_base):
             self.adapter_id = wanted if wanted in known else known[0]
@@ -244,9 +247,9 @@ class ModelTryState(rx.State):
             self.label = "Cancelling"
 
 
-def _options(actor: User, model_id: str) -> inference.Options:
+def _options(actor: User, model_id: str, adapter_id: str) -> inference.Options:
     with db.read() as session:
-        return inference.get_options(session, actor=actor, model_id=model_id)
+        return inference.get_options(session, actor=actor, model_id=model_id, adapter_id=adapter_id)
 
 
 def _start(actor: User, choice: Choice) -> Ticket:

@@ -62,4 +62,7 @@ def test_speakers_and_sounds(
     asked = ("generate", "rain", "--model", ids[Task.TEXT_TO_AUDIO], "--user", "ada", "--seconds", "1")
     run(*asked, "--output", str(made))
     assert made.read_bytes()[:4] == b"RIFF"
+    made.write_bytes(b"somebody's work")
+    assert "there already" in run(*asked, "--output", str(made), code=1).stderr
+    assert made.read_bytes() == b"somebody's work"
     assert run(*asked, "--output", str(tmp_path / "no" / "made.wav"), code=2).stderr

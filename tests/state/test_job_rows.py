@@ -49,6 +49,13 @@ def test_more_is_better_of_an_accuracy():
     assert not page(base_metrics={"accuracy": 0.5}, best_metrics={"accuracy": 0.25}).is_better
 
 
+@pytest.mark.parametrize(("metric", "is_higher_better"), [("reward_accuracy", True), ("wer", False)])
+def test_the_arrow_goes_the_way_that_is_better(metric, is_higher_better):
+    before, now = (0.5, 0.75) if is_higher_better else (0.75, 0.5)
+    shown = page(base_metrics={metric: before}, best_metrics={metric: now})
+    assert (shown.is_better, shown.is_higher_better) == (True, is_higher_better)
+
+
 def test_before_any_evaluation_there_is_no_number():
     shown = page(base_metrics={"wer": 0.842})
     assert (shown.before, shown.now, shown.change) == ("84.2 %", "–", "")

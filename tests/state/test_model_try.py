@@ -10,6 +10,7 @@ import pytest
 from sqlmodel import Session
 
 from qlora_studio.contracts.enums import ModelStatus, Task
+from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, BaseAudioModel, User
 from qlora_studio.services import inference
 from qlora_studio.services.engine_host import EngineHost
@@ -119,6 +120,31 @@ async def test_an_adapter_is_compared_with_the_base(
     assert state.adapter_id == ""
     await call(state, "set_strength", value="9")
     assert state.strength == "2"
+
+
+async def test_of_very_many_adapters_the_newest_are_offered_and_the_one_asked_for(
+    host: EngineHost,
+    session: Session,
+    user: User,
+    opened: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inference, "MOST_OFFERED", 2)
+    model_id = make_model(session, user, "cpu")
+    made = [
+        Adapter(id=f"ada_00000000000{n}", owner_id=user.id, name=str(n), base_model_id=model_id, path="/none")
+        for n in range(4)
+    ]
+    for adapter in made:  # one after the other, oldest first
+        session.add(adapter)
+        session.commit()
+    state = opened(ModelTryState, model_id=model_id)
+    await call(state, "load")
+    assert len(state.adapters) == 2
+    assert state.left_out.startswith("2 older ones")
+    with db.read() as reading:
+        options = inference.get_options(reading, actor=user, model_id=model_id, adapter_id=made[0].id)
+        assert [adapter.name for adapter in options.adapters] == ["3", "2", "0"]
 
 
 async def test_what_went_wrong_is_a_sentence_in_place(card: Callable[[str], Any]) -> None:
