@@ -18,6 +18,8 @@ from qlora_studio.modelfiles.families import Family
 from qlora_studio.modelfiles.json_files import MAX_SMALL_BYTES, read_object
 from qlora_studio.modelfiles.refusal import ModelRefused
 from qlora_studio.modelfiles.safetensors_header import TensorInfo, WeightsHeader, read_header
+from qlora_studio.modelfiles.voices import FILE as VOICES
+from qlora_studio.modelfiles.voices import MAX_NAME, MAX_VOICES, read_voices
 from qlora_studio.modelfiles.weights import CODE_CARRYING
 
 CONFIG = "adapter_config.json"
@@ -86,6 +88,9 @@ class _Inference(BaseModel):
     language: Annotated[str, Field(max_length=40)] | None = None
     window: Literal["standard"] | None = None
     n_speakers: Annotated[int, Field(ge=1, le=64)] | None = None
+    voices: (
+        Annotated[list[Annotated[str, Field(max_length=MAX_NAME)]], Field(max_length=MAX_VOICES)] | None
+    ) = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class CheckedAdapter:
         base_name: what it calls its base model, for people.
         model_hash: hash of the base model it was trained on, "" where it does not say.
         dropped: what of its files was left out, for people.
+        voices: the voices of a model that speaks, if they came with it.
     """
 
     header: WeightsHeader
@@ -106,6 +112,7 @@ class CheckedAdapter:
     base_name: str = ""
     model_hash: str = ""
     dropped: list[str] = field(default_factory=list)
+    voices: WeightsHeader | None = None
 
 
 def check_adapter(
@@ -132,8 +139,10 @@ def check_adapter(
         n_classes=len(inference.get("classes") or ()) or int(inference.get("n_speakers", 0)),
     )
     _check_heads(heads, config, layer_shapes, needs)
-    names = sorted(file.name for file in folder.iterdir())
-    dropped += [f"{n}: not read" for n in names if Path(n).suffix.lower() in CODE_CARRYING]
+    voices = read_voices(folder, base)
+    left = {file.name for file in folder.iterdir()} - {WEIGHTS} - ({VOICES} if voices else set())
+    not_read = CODE_CARRYING | {".safetensors"}
+    dropped += [f"{n}: not read" for n in sorted(left) if Path(n).suffix.lower() in not_read]
     return CheckedAdapter(
         header=header,
         config=_written_config(config, layers, heads),
@@ -143,6 +152,7 @@ def check_adapter(
         base_name=str(raw.get("base_model_name_or_path") or "")[:200],
         model_hash=str(about.get("model_hash") or "")[:64],
         dropped=dropped,
+        voices=voices,
     )
 
 
@@ -286,8 +296,9 @@ def _check_heads(
         if not named & set(name.split(".")):
             raise ModelRefused(f"The weights hold “{name[:80]}”, which {CONFIG} does not speak of.")
         has_classes = needs.is_new and needs.n_classes and "classifier" in name.split(".")
-        if has_classes and tensor.shape[0] != needs.n_classes:
-            raise ModelRefused(f"The head has {tensor.shape[0]} outputs for {needs.n_classes} classes.")
+        if has_classes and tensor.shape[:1] != (needs.n_classes,):
+            n_outputs = tensor.shape[0] if tensor.shape else 0
+            raise ModelRefused(f"The head has {n_outputs} outputs for {needs.n_classes} classes.")
         stored = base.shape_of(name.removesuffix(".weight")) if name.endswith(".weight") else None
         if stored is not None and tensor.shape != stored and not has_classes:
             raise ModelRefused(f"The head “{name[:80]}” does not fit the base model's.")

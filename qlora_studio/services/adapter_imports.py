@@ -19,9 +19,9 @@ from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, BaseAudioModel, User
 from qlora_studio.ingest import archives, quota, staging
-from qlora_studio.modelfiles.adapters import ABOUT, CONFIG, WEIGHTS, CheckedAdapter, check_adapter
+from qlora_studio.modelfiles.adapters import ABOUT, CONFIG, CheckedAdapter, check_adapter
 from qlora_studio.modelfiles.families import FAMILIES
-from qlora_studio.modelfiles.safetensors_header import hash_weights
+from qlora_studio.modelfiles.safetensors_header import WeightsHeader, hash_weights
 from qlora_studio.modelfiles.weights import find_weights
 from qlora_studio.services import adapters, audit, models
 from qlora_studio.services.adapters import AdapterView
@@ -111,7 +111,7 @@ def take_in(*, actor: User, source: Path, form: AdapterImport) -> AdapterView:
     target = layout.imported_path(adapter_id)
     with _full_disk_named(), _opened(source) as folder:
         checked = _check(folder, model)
-        _require_room(actor, checked.header.path.stat().st_size)
+        _require_room(actor, sum(header.size_bytes for header in _files(checked)))
         sha256 = hash_weights(checked.header)
         _write(checked, target)
     adapter = _row(adapter_id, actor, model, checked, form)
@@ -122,6 +122,11 @@ def take_in(*, actor: User, source: Path, form: AdapterImport) -> AdapterView:
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
+
+
+def _files(checked: CheckedAdapter) -> list[WeightsHeader]:
+    """What is copied as it is."""
+    return [checked.header, *([checked.voices] if checked.voices else [])]
 
 
 def _require_room(actor: User, n_bytes: int) -> None:
@@ -220,7 +225,8 @@ def _write(checked: CheckedAdapter, target: Path) -> None:
     partial = target.with_name(f".{target.name}.partial")
     try:
         partial.mkdir(parents=True)
-        shutil.copyfile(checked.header.path, partial / WEIGHTS, follow_symlinks=False)
+        for header in _files(checked):
+            shutil.copyfile(header.path, partial / header.path.name, follow_symlinks=False)
         _write_json(partial / CONFIG, checked.config)
         _write_json(partial / ABOUT, checked.about)
         partial.rename(target)

@@ -14,13 +14,16 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from sqlmodel import Session
 
-from qlora_studio.contracts.enums import Role
+from qlora_studio.contracts.enums import Role, Task
 from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound, StorageFull, TooLarge
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import Adapter, BaseAudioModel, User
 from qlora_studio.engine import adapter_files
 from qlora_studio.ingest import quota, staging
+from qlora_studio.modelfiles import adapters as adapters_of_others
+from qlora_studio.modelfiles.families import FAMILIES
 from qlora_studio.modelfiles.refusal import ModelRefused
+from qlora_studio.modelfiles.safetensors_header import TensorInfo
 from qlora_studio.services import adapter_imports, adapters, models
 from qlora_studio.services.adapter_imports import AdapterImport
 from qlora_studio.storage import layout
@@ -215,6 +218,79 @@ def test_a_pickle_beside_the_weights_is_left_out_and_shown(
         "adapter_config.json", "adapter_model.safetensors", "qlora_studio.json"
     }  # fmt: skip
     assert not canary.exists()
+
+
+SPEAKS, N_VOICE = "speecht5.decoder.wrapped_decoder.layers.0.self_attn.q_proj", 8
+
+
+@pytest.fixture
+def speaker(session: Session, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BaseAudioModel:
+    """As much of a SpeechT5 as an adapter has to fit."""
+    path = tmp_path / "speecht5"
+    path.mkdir()
+    shapes = {
+        f"{SPEAKS}.weight": (16, 16),
+        "speecht5.decoder.prenet.speaker_embeds_layer.weight": (16, 16 + N_VOICE),
+    }
+    weights = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
+    save_file(weights, path / "model.safetensors")
+    made = BaseAudioModel(
+        owner_id=user.id,
+        name="speaks",
+        task=Task.TEXT_TO_AUDIO,
+        path=str(path),
+        details={"family": "speecht5"},
+    )
+    session.add(made)
+    session.commit()
+    monkeypatch.setattr(models, "check_unchanged", lambda model: None)
+    return made
+
+
+@pytest.fixture
+def speaking(folder: Path) -> Path:
+    """An adapter of it with two voices."""
+    _save(folder, {f"base_model.model.{SPEAKS}.lora_A.weight": (RANK, 16),
+                   f"base_model.model.{SPEAKS}.lora_B.weight": (16, RANK)})  # fmt: skip
+    voices = {name: np.full(N_VOICE, n, dtype=np.float32) for n, name in enumerate(("bob", "ann"))}
+    save_file(voices, folder / "speaker_embeddings.safetensors")
+    (folder / "qlora_studio.json").write_text(json.dumps({"inference": {"voices": ["bob", "ann"]}}))
+    return folder
+
+
+def test_an_adapter_that_speaks_keeps_its_voices(user: User, speaker: BaseAudioModel, speaking: Path) -> None:
+    adapter = _take_in(user, speaker, speaking)
+    kept = load_file(Path(adapter.path) / "speaker_embeddings.safetensors")
+    assert sorted(kept) == ["ann", "bob"]
+    assert kept["ann"].tolist() == [1.0] * N_VOICE
+    assert adapter_files.read(Path(adapter.path)).inference["voices"] == ["bob", "ann"]
+    assert adapter.origin["dropped"] == []
+
+
+@pytest.mark.parametrize(("value", "n"), [(np.nan, N_VOICE), (np.inf, N_VOICE), (0.0, N_VOICE + 1)])
+def test_voices_that_are_none_are_refused(
+    value: float, n: int, user: User, speaker: BaseAudioModel, speaking: Path
+) -> None:
+    voices = {"ann": np.full(n, value, dtype=np.float32)}
+    save_file(voices, speaking / "speaker_embeddings.safetensors")
+    with pytest.raises(ModelRefused, match="speaker_embeddings"):
+        _take_in(user, speaker, speaking)
+
+
+def test_voices_for_a_model_that_does_not_speak_are_shown_as_left_out(
+    user: User, model: BaseAudioModel, folder: Path
+) -> None:
+    save_file({"ann": np.zeros(8, dtype=np.float32)}, folder / "speaker_embeddings.safetensors")
+    assert _take_in(user, model, folder).origin["dropped"] == ["speaker_embeddings.safetensors: not read"]
+
+
+def test_a_head_without_any_dimension_is_refused() -> None:
+    head = {"classifier.weight": TensorInfo("F32", (), 0, 4)}
+    config = adapters_of_others._Config(peft_type="LORA", r=4, lora_alpha=8, modules_to_save=["classifier"])
+    needs = adapters_of_others._HeadNeeds({"classifier"}, is_new=True, n_classes=3)
+    base = adapters_of_others._Base({}, FAMILIES["wav2vec2"])
+    with pytest.raises(ModelRefused, match="0 outputs for 3 classes"):
+        adapters_of_others._check_heads(head, config, base, needs)
 
 
 def test_a_lying_header_and_links_are_refused(
