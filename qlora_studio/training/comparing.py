@@ -8,6 +8,7 @@ from qlora_studio.contracts.certificate import Comparison, Pairing
 
 _SAME = 1e-9
 _RESAMPLES = 4999
+_AT_ONCE = 2_000_000  # values; all resamples of many clips together would take gigabytes
 
 
 def compare(before: Sequence[float], after: Sequence[float]) -> Comparison | None:
@@ -69,9 +70,15 @@ def _chance(change: np.ndarray, alternative: str) -> float:
         alternative=alternative,
         n_resamples=_RESAMPLES,
         vectorized=True,
+        batch=_batch(moved.size),
         rng=np.random.default_rng(0),
     )
     return float(found.pvalue)
+
+
+def _batch(n_values: int) -> int:
+    """How many resamples to hold in memory at a time."""
+    return max(1, _AT_ONCE // n_values)
 
 
 def _interval(change: np.ndarray) -> tuple[float, float]:
@@ -81,7 +88,12 @@ def _interval(change: np.ndarray) -> tuple[float, float]:
     if change.size < 2 or np.ptp(change) <= _SAME:
         return float(change.mean()), float(change.mean())
     found = bootstrap(
-        (change,), np.mean, method="percentile", n_resamples=_RESAMPLES, rng=np.random.default_rng(0)
+        (change,),
+        np.mean,
+        method="percentile",
+        n_resamples=_RESAMPLES,
+        batch=_batch(change.size),
+        rng=np.random.default_rng(0),
     )
     interval = found.confidence_interval
     return float(interval.low), float(interval.high)

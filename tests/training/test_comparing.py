@@ -5,6 +5,7 @@ import pytest
 
 from qlora_studio.contracts.certificate import OutputMoves, WeightMoves
 from qlora_studio.contracts.enums import Verdict
+from qlora_studio.training import comparing
 from qlora_studio.training.comparing import compare, pairing
 from qlora_studio.training.tasks.base import Output
 from qlora_studio.training.tasks.speech import SpeechTask
@@ -32,6 +33,23 @@ def test_noise_is_seldom_called_an_improvement() -> None:
     rng = np.random.default_rng(0)
     found = [compare(rng.random(20).tolist(), rng.random(20).tolist()) for _ in range(40)]
     assert sum(f.is_better or f.is_worse for f in found if f) <= 5  # 2 are expected
+
+
+def test_many_clips_do_not_take_all_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    mean = np.mean
+
+    def watched(values: np.ndarray, **where: object) -> np.ndarray:
+        sizes.append(np.size(values))
+        return mean(values, **where)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(np, "mean", watched)
+    monkeypatch.setattr(comparing, "_AT_ONCE", 20_000)
+    rng = np.random.default_rng(0)
+    found = compare(rng.random(300).tolist(), rng.random(300).tolist())
+    assert found is not None
+    assert max(sizes) <= 20_000  # of the resamples' 1.5 million values
+    assert sum(sizes) > 2 * 4_000 * 300
 
 
 def _decide(**found: object) -> tuple[Verdict, str]:

@@ -14,6 +14,7 @@ from transformers import BitsAndBytesConfig, SpeechT5ForTextToSpeech
 from qlora_studio.contracts.enums import ExitReason
 from qlora_studio.training import families, loop, models, quantize
 from qlora_studio.training.attempt import Attempt, run_attempt
+from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.feature_store import FeatureStore
 from qlora_studio.training.preference import PreferenceRun
@@ -52,6 +53,18 @@ def _adapted(root: Path, model_path: Path, clips_path: Path) -> tuple[SpeechT5Ta
     base = models.load_base(spec, family, "cpu")
     task.prepare(base, task.read_clips(clips_path))
     return task, models.make_trainable(base, spec, family)
+
+
+def test_without_clips_and_voices_there_is_one_that_the_adapters_own_take_the_place_of(
+    tmp_path: Path, model_path: Path
+) -> None:
+    config = families.read_config(model_path)
+    task, base = SpeechT5Task(model_path, config), SpeechT5ForTextToSpeech.from_pretrained(model_path)
+    assert task.prepare(base, ClipSets([], [], {})) == []
+    assert task.voices.names == ["default"]
+    voices.write(tmp_path, voices.Voices(["ann"], np.zeros((1, 64), dtype=np.float32)))
+    task.adopt(base, {"adapter_path": str(tmp_path)})
+    assert task.voices.names == ["ann"]
 
 
 def test_labels_are_whole_steps_and_masked_beyond_the_end(

@@ -38,7 +38,7 @@ class SpeechT5Task(SoundTask):
         self._reduction = int(config.get("reduction_factor", 2))
         self._max_tokens = int(config.get("max_text_positions", 450))
         self._width = int(config.get("speaker_embedding_dim", 512))
-        self.voices = voices.Voices(["default"], np.ones((1, self._width), dtype=np.float32))
+        self.voices = voices.default(self._width)
 
     def _load_processor(self, model_path: Path) -> Any:
         from transformers import SpeechT5Processor
@@ -154,7 +154,7 @@ class SpeechT5Task(SoundTask):
         found = voices.read(Path(kept), width=self._width) if kept else None
         found = found or voices.read(self._model_path, width=self._width)
         if found is None:
-            self.voices = voices.Voices(["default"], np.ones((1, self._width), dtype=np.float32))
+            self.voices = voices.default(self._width)
             return
         order = [name for name in metadata.get("voices", []) if name in found.names]
         names = [*order, *(name for name in found.names if name not in order)]

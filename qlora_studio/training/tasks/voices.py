@@ -37,6 +37,11 @@ class Voices:
         return sorted({(c.speaker or "").strip() for c in clips} - {*self.names, ""})
 
 
+def default(width: int) -> Voices:
+    """The one voice of a model that nobody gave any."""
+    return Voices([DEFAULT], np.ones((1, width), dtype=np.float32))
+
+
 def read(folder: Path, *, width: int) -> Voices | None:
     """Read the voices beside a model: one vector of `width` numbers for each name, or None without a file.
 
@@ -63,7 +68,7 @@ def write(folder: Path, voices: Voices) -> None:
 def derive(
     clips: Sequence[ClipItem], features: Callable[[np.ndarray], Features], *, rate: int, width: int
 ) -> Voices:
-    """Make a vector for each speaker of some clips, the commonest speaker first.
+    """Make a vector for each speaker of some clips, the commonest speaker first; without clips, the default.
 
     Mean and deviation of the speaker's log-mel bins over up to 20 clips, turned into `width` numbers by a
     fixed random matrix. This tells voices apart and is the same on every machine, but it is no x-vector: a
@@ -72,6 +77,8 @@ def derive(
     Raises:
         BadData: a clip cannot be decoded; the sentence names it.
     """
+    if not clips:
+        return default(width)
     counts = Counter((clip.speaker or "").strip() or DEFAULT for clip in clips)
     chosen: dict[str, list[ClipItem]] = defaultdict(list)
     for clip in clips:
