@@ -117,6 +117,11 @@ def _check_type(check: JobCheck, spec: TrainSpec) -> None:
         check.errors["qlora.bits"] = "QLoRA stores the base in 4 bits. Choose LoRA for 16 or 32."
     if spec.training_type is TrainingType.LORA and spec.qlora.bits == 4:
         check.errors["qlora.bits"] = "LoRA keeps the base in 16 or 32 bits. Choose QLoRA for 4."
+    if spec.training_type is TrainingType.PREFERENCE and spec.augmentation and spec.augmentation.is_on:
+        check.errors["augmentation"] = "Pairs are learnt from as they were heard. Leave the augmentation out."
+    is_compared = spec.training_type in (TrainingType.QLORA, TrainingType.LORA)
+    if spec.optimization.scheduler == "range_test" and not is_compared:
+        check.errors["optimization.scheduler"] = "A learning rate test is for QLoRA and LoRA."
 
 
 def _check_devices(check: JobCheck, spec: TrainSpec) -> None:

@@ -94,6 +94,8 @@ def submit(session: Session, *, actor: User, spec: TrainSpec, launch_key: str | 
 def _with_augmentation(session: Session, spec: TrainSpec) -> TrainSpec:
     """Put the dataset's way to vary clips into a spec that has none, so that it stays the job's own."""
     dataset = session.get(Dataset, spec.dataset_id)
+    if spec.training_type is TrainingType.PREFERENCE:
+        return spec  # a pair is judged as it was heard
     if spec.augmentation is not None or dataset is None or not dataset.augmentation:
         return spec  # a dataset that isn't there, or isn't the actor's, is refused by `validate`
     return spec.model_copy(update={"augmentation": AugmentationSpec.model_validate(dataset.augmentation)})

@@ -46,9 +46,9 @@ def run_rank(spec: WorkerSpec, rank: int = 0, size: int = 1) -> int:
     def body(attempt: Attempt) -> Any:
         # Heavy imports come after `started` and the first heartbeat, so that the job is seen to live.
         attempt.phase("imports", "Starting torch")
-        from qlora_studio.training import models
+        from qlora_studio.training import models, validation
 
-        models.refuse_unknown_type(spec.train.training_type, spec.task)
+        validation.check_type(spec)
         device = models.choose_device(spec.device)
         if size == 1:
             return _run_of(spec)(attempt, device).run()

@@ -10,6 +10,7 @@ import torch
 from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.training import randomness
 from qlora_studio.training.batches import sorted_batches
+from qlora_studio.training.events import finite
 from qlora_studio.training.feature_store import FeatureStore
 from qlora_studio.training.tasks.base import AudioTask, Batch, Output, Values
 
@@ -83,7 +84,7 @@ class Evaluator:
         targets = [task.target(clip) for clip in clips]
         in_order = [outputs[clip.id] for clip in clips]
         return Outcome(
-            values={**task.metrics(targets, in_order), "loss": loss},
+            values=finite_values({**task.metrics(targets, in_order), "loss": loss}),
             outputs=outputs,
             report=task.report(targets, in_order),
             files=task.files(targets, in_order),
@@ -129,6 +130,11 @@ class Evaluator:
         if self._task.samples_worst_first:
             samples.sort(key=lambda sample: -(sample["error"] or 0.0))
         return samples
+
+
+def finite_values(values: Values) -> Values:
+    """Values with None for what is not a number: no file can hold one, and a run does not end for it."""
+    return {name: finite(value) for name, value in values.items()}
 
 
 def spread(clips: Sequence[ClipItem], n_wanted: int) -> list[ClipItem]:

@@ -179,10 +179,3 @@ def quieten_libraries() -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")
-
-
-def refuse_unknown_type(training_type: TrainingType, task: Task) -> None:
-    """Raise `ModelNotUsable` for a way of training that this worker does not do."""
-    if training_type is TrainingType.PREFERENCE and task is not Task.TEXT_TO_AUDIO:
-        name = task.value.replace("-", " ")
-        raise ModelNotUsable(f"Preference tuning is for text-to-audio models; this is {name}.")

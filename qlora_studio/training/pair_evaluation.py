@@ -12,7 +12,7 @@ from qlora_studio.contracts.spec import PairItem
 from qlora_studio.training import pairs
 from qlora_studio.training.batches import sorted_batches
 from qlora_studio.training.certificate import Certifier, Losses
-from qlora_studio.training.evaluation import Evaluator, Outcome, as_it_was, to_device
+from qlora_studio.training.evaluation import Evaluator, Outcome, as_it_was, finite_values, to_device
 from qlora_studio.training.tasks.base import Output
 from qlora_studio.training.tasks.sounds import SoundTask
 
@@ -44,7 +44,7 @@ class PairEvaluator(Evaluator):
             **self._task.metrics([], list(made.values())),
             "loss": float(losses_of(margin).mean()),
         }
-        return Outcome(values, {clip.id: made.get(clip.id, Output("")) for clip in clips})
+        return Outcome(finite_values(values), {clip.id: made.get(clip.id, Output("")) for clip in clips})
 
     def margins(self, model: Any, ids: Sequence[str]) -> torch.Tensor:
         """Return the margin of each pair, float64, shape (pairs,)."""

@@ -36,7 +36,12 @@ class Curve:
     _base: float = 0.0
 
     def add(self, rate: float, loss: float, base: float) -> None:
-        """Add a step; changes are smoothed exponentially, without the bias of a short past."""
+        """Add a step; changes are smoothed exponentially, without the bias of a short past.
+
+        Left out are batches that the untouched model has no loss for: CTC texts that fit none of their clips.
+        """
+        if not math.isfinite(base):
+            return
         n_steps = len(self.rates) + 1
         self._mean = _SMOOTHING * self._mean + (1 - _SMOOTHING) * (loss - base)
         self._base += (base - self._base) / n_steps
@@ -50,6 +55,8 @@ class Curve:
 
     def best_rate(self) -> float | None:
         """Return the rate of the steepest fall before the lowest loss; None if the loss does not fall."""
+        if not self.changes:
+            return None
         lowest = min(range(len(self.changes)), key=self.changes.__getitem__)
         width = max(2, len(self.changes) // 10)
         if -self.changes[lowest] < _MIN_FALL * self._base or lowest < width:
@@ -92,9 +99,7 @@ class RangeTest(TrainingRun):
 
     @torch.no_grad()
     def _base_loss(self, trainer: StudioSteps, inputs: Any) -> float:
-        """What the untouched model says of a batch; 0 where every weight is trained and none is left."""
-        if self.is_pretraining:
-            return 0.0
+        """What the untouched model says of a batch."""
         self.model.eval()
         with self.model.disable_adapter():
             return float(self.task.steady_loss(self.model, trainer._prepare_inputs(inputs)))
@@ -115,8 +120,7 @@ class RangeTest(TrainingRun):
         return self.attempt.stop.is_requested() or self.curve.has_diverged
 
     def _told(self) -> ResultFile:
-        step = len(self.curve.rates)
-        best = self.curve.best_rate() if step else None
+        step, best = self.attempt.heartbeat.step, self.curve.best_rate()
         found: dict[str, Any] = {"rates": self.curve.rates, "changes": self.curve.changes, "best_rate": best}
         if self.attempt.stop.is_requested():
             reason, message = ExitReason.USER_STOP, "Stopped while trying learning rates."

@@ -16,7 +16,7 @@ from qlora_studio.training.failures import ModelNotUsable, TrainingFailure
 from qlora_studio.training.pairs import read_pairs
 from qlora_studio.training.run_state import check_metric
 
-LONGEST_CLIP_S = {"whisper": 30.0, "ctc": 40.0}
+LONGEST_CLIP_S = {"whisper": 30.0, "moonshine": 30.0, "ctc": 40.0}
 
 
 def validate(spec: WorkerSpec) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def validate(spec: WorkerSpec) -> dict[str, Any]:
             spec.model_path
         ):
             report["errors"].append("The model's folder has no safetensors weights.")
+        check_type(spec)
         check_metric(spec.train.evaluation, spec.task, spec.train.training_type)
         clips = _read(spec, family)
         report |= {"n_train": len(clips.train), "n_validation": len(clips.validation)}
@@ -42,10 +43,23 @@ def validate(spec: WorkerSpec) -> dict[str, Any]:
     return report
 
 
+def check_type(spec: WorkerSpec) -> None:
+    """Make sure that there is such a way of training for the task.
+
+    Raises:
+        ModelNotUsable: there is none; the sentence says what to do.
+    """
+    training_type = spec.train.training_type
+    if training_type is TrainingType.PREFERENCE and spec.task is not Task.TEXT_TO_AUDIO:
+        name = spec.task.value.replace("-", " ")
+        raise ModelNotUsable(f"Preference tuning is for text-to-audio models; this is {name}.")
+    is_compared = training_type in (TrainingType.QLORA, TrainingType.LORA)
+    if spec.train.optimization.scheduler == "range_test" and not is_compared:
+        raise ModelNotUsable("A learning rate test is for QLoRA and LoRA. Choose another scheduler.")
+
+
 def _read(spec: WorkerSpec, family: families.Family) -> ClipSets:
     if spec.train.training_type is TrainingType.PREFERENCE:
-        if spec.task is not Task.TEXT_TO_AUDIO:
-            raise ModelNotUsable("Preference tuning is for text-to-audio models.")
         return read_pairs(spec.clips_path).clips()
     if spec.task is Task.SPEAKER_DIARIZATION:
         return read_diarized_clips(spec.clips_path)

@@ -56,6 +56,14 @@ def test_what_the_job_says_goes_before_what_the_dataset_says(session, user, data
     assert not TrainSpec.model_validate(job.spec).augmentation.is_on
 
 
+def test_pairs_are_learnt_from_as_they_were_heard(session, user, dataset, model):
+    set_augmentation(session, user, dataset, NOISE)
+    spec = make_spec(dataset, model, training_type="preference")
+    assert jobs._with_augmentation(session, spec).augmentation is None
+    spec = make_spec(dataset, model, training_type="preference", augmentation=NOISE)
+    assert "augmentation" in jobs.validate(session, actor=user, spec=spec).errors
+
+
 def test_setting_it_is_no_new_version_and_strangers_cannot(session, user, stranger, dataset):
     before = (dataset.version, dataset.content_hash)
     set_augmentation(session, user, dataset, NOISE)

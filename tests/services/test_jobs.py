@@ -93,6 +93,10 @@ def test_two_people_may_use_the_same_launch_key(session, submit, stranger):
         ({"qlora": {"target_modules": []}}, "qlora.target_modules"),
         ({"evaluation": {"metric": "der"}}, "evaluation.metric"),
         ({"optimization": {"devices": 2}}, "optimization.devices"),
+        (
+            {"training_type": "pretraining", "optimization": {"scheduler": "range_test"}},
+            "optimization.scheduler",
+        ),
     ],
 )
 def test_nonsense_is_refused_field_by_field(submit, changes, field):

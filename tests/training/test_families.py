@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from qlora_studio.contracts.enums import ExitReason, Task
 from qlora_studio.contracts.spec import QLoraSpec
 from qlora_studio.training import families, lora, models, quantize
-from qlora_studio.training.clips import read_clips
+from qlora_studio.training.clips import ClipSets, read_clips
 from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.feature_store import FeatureStore
 from tests.training import tiny
@@ -200,6 +201,21 @@ def test_an_adapted_encoder_is_not_reused(tmp_path: Path, clips_path: Path, whis
     _, task, model = _adapted(tmp_path, whisper_path, clips_path, target_modules="attention")
     assert any(".encoder." in name for name, p in model.named_parameters() if p.requires_grad)
     assert not task.speed_up(model)
+
+
+@pytest.mark.parametrize(("shortest_s", "masks"), [(0.15, False), (0.6, True)])
+def test_a_batch_of_very_short_clips_is_not_masked_to_death(
+    shortest_s: float, masks: bool, tmp_path: Path, clips_path: Path, waveform_paths: dict[str, Path]
+) -> None:
+    _, task, model = _adapted(tmp_path, waveform_paths["wav2vec2"], clips_path)
+    base = model.get_base_model()
+    base.config.mask_time_prob, base.config.apply_spec_augment = 0.5, True
+    base.wav2vec2.masked_spec_embed = torch.nn.Parameter(torch.zeros(64), requires_grad=False)
+    clip = tiny.read_clips(clips_path)[0].model_copy(update={"duration_s": shortest_s})
+    task.prepare(base, ClipSets([clip], [], {}))
+    assert base.config.apply_spec_augment is masks
+    sound = np.random.default_rng(0).standard_normal(round(shortest_s * tiny.RATE)).astype(np.float32)
+    assert torch.isfinite(model.train()(**task.collate([task.features(sound)], [[3]])).loss)
 
 
 def test_padded_and_lone_clips_give_the_same_output(tmp_path: Path, clips_path: Path, ctc_path: Path) -> None:

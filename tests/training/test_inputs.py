@@ -1,5 +1,6 @@
 """What goes in: clips, texts, batches, features; and the error rates that come out."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ from qlora_studio.contracts.spec import ClipItem, EvaluationSpec
 from qlora_studio.training import families, metrics
 from qlora_studio.training.batches import LengthBuckets
 from qlora_studio.training.clips import read_clips
-from qlora_studio.training.evaluation import spread
+from qlora_studio.training.evaluation import finite_values, spread
 from qlora_studio.training.failures import BadData
 from qlora_studio.training.feature_store import FeatureStore
 from qlora_studio.training.run_state import RunState, check_metric
 from qlora_studio.training.tasks.ctc import CtcTask
+from qlora_studio.training.tasks.moonshine import MoonshineTask
 from qlora_studio.training.tasks.whisper import WhisperTask
+from qlora_studio.training.validation import LONGEST_CLIP_S, validate
+from tests.training import tiny
 
 
 def _clip(name: str, path: Path, **changes: object) -> ClipItem:
@@ -57,12 +61,36 @@ def test_unusable_clips_are_left_out_and_counted(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_a_job_is_checked_for_every_family_that_writes(name: str, tmp_path: Path) -> None:
+    sound = tmp_path / "a.wav"
+    sound.touch()
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": name}))
+    (tmp_path / "model.safetensors").touch()
+    clips = [_clip("good", sound), _clip("held_out", sound, split=Split.VALIDATION)]
+    clips.append(_clip("long", sound, duration_s=41.0))
+    report = validate(tiny.make_spec(tmp_path, tmp_path, _write(tmp_path / "c.jsonl", clips)))
+    assert report["ok"], report["errors"]
+    assert len(report["warnings"]) == 1  # of the long one
+
+
+def test_what_is_checked_before_a_job_is_what_the_tasks_take() -> None:
+    taken = {"whisper": WhisperTask, "moonshine": MoonshineTask, "ctc": CtcTask}
+    assert {kind: task.max_clip_s for kind, task in taken.items()} == LONGEST_CLIP_S
+
+
 def test_nothing_to_train_on_is_bad_data(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="1 without text"):
         read_clips(_write(tmp_path / "c.jsonl", [_clip("a", tmp_path, text=None)]), max_s=30)
     (tmp_path / "broken.jsonl").write_text("{")
     with pytest.raises(BadData, match="cannot be read"):
         read_clips(tmp_path / "broken.jsonl", max_s=30)
+
+
+def test_what_is_not_a_number_is_no_value() -> None:
+    assert finite_values({"loss": float("nan"), "wer": 0.5, "cer": None, "clap": float("inf")}) == {
+        "loss": None, "wer": 0.5, "cer": None, "clap": None
+    }  # fmt: skip
 
 
 def test_an_undecodable_clip_is_named(tmp_path: Path, ctc_path: Path) -> None:

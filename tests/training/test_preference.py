@@ -11,14 +11,14 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import BitsAndBytesConfig, MusicgenForConditionalGeneration
 
-from qlora_studio.contracts.enums import ExitReason, Task, TrainingType
+from qlora_studio.contracts.enums import ExitReason, Task
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import WorkerSpec
 from qlora_studio.training import models, pairs, quantize
 from qlora_studio.training.attempt import Attempt, run_attempt
 from qlora_studio.training.failures import BadData, ModelNotUsable
 from qlora_studio.training.preference import PreferenceRun, for_trl
-from qlora_studio.training.validation import validate
+from qlora_studio.training.validation import check_type, validate
 from tests.training import melodies, tiny
 from tests.training.running import adapter_bytes, losses, stop_at
 
@@ -144,7 +144,7 @@ def test_the_likelihood_of_a_sound_is_that_of_its_codes(
     tmp_path: Path, model_path: Path, pairs_path: Path
 ) -> None:
     """Summed over steps and codebooks it is the model's loss, turned around."""
-    from qlora_studio.training import families, models
+    from qlora_studio.training import families
 
     spec = melodies.make_preference_spec(tmp_path, model_path, pairs_path)
     config = families.read_config(model_path)
@@ -195,11 +195,11 @@ def test_pairs_that_cannot_be_used_are_left_out_and_counted(tmp_path: Path, pair
 def test_only_models_that_make_sound_learn_from_preferences(
     tmp_path: Path, model_path: Path, pairs_path: Path
 ) -> None:
+    spec = melodies.make_preference_spec(tmp_path, model_path, pairs_path)
     for task in (Task.SPEECH_TO_TEXT, Task.AUDIO_CLASSIFICATION):
         with pytest.raises(ModelNotUsable, match="text-to-audio"):
-            models.refuse_unknown_type(TrainingType.PREFERENCE, task)
-    models.refuse_unknown_type(TrainingType.PREFERENCE, Task.TEXT_TO_AUDIO)
-    report = validate(melodies.make_preference_spec(tmp_path, model_path, pairs_path))
+            check_type(spec.model_copy(update={"task": task}))
+    report = validate(spec)
     assert report == {
         "ok": True,
         "errors": [],

@@ -1,15 +1,18 @@
 """The learning-rate range test: the rate it names, and a whole test on a tiny model."""
 
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from qlora_studio.contracts.enums import ExitReason
+from qlora_studio.contracts.enums import ExitReason, Task, TrainingType
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.training.attempt import run_attempt
+from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.range_test import Curve, RangeTest
+from qlora_studio.training.validation import check_type
 from tests.training import tiny
 
 
@@ -47,6 +50,28 @@ def test_a_loss_that_does_not_fall_has_no_rate() -> None:
     assert _curve(lambda rate: 30 * rate).best_rate() is None
 
 
+def test_a_batch_without_a_loss_is_left_out() -> None:
+    curve = Curve()
+    for rate, base in ((1e-4, 2.0), (2e-4, math.inf), (3e-4, 2.0)):
+        curve.add(rate, 1.5, base)
+    assert curve.rates == [1e-4, 3e-4]
+    assert curve.changes == pytest.approx([-0.5, -0.5])
+    assert Curve().best_rate() is None
+
+
+@pytest.mark.parametrize("training_type", [TrainingType.PRETRAINING, TrainingType.PREFERENCE])
+def test_only_adapters_have_an_untouched_model_to_compare_with(
+    training_type: TrainingType, tmp_path: Path, clips_path: Path, ctc_path: Path
+) -> None:
+    optimization = {"scheduler": "range_test"}
+    spec = tiny.make_spec(
+        tmp_path, ctc_path, clips_path, training_type=training_type, optimization=optimization
+    )
+    spec = spec.model_copy(update={"task": Task.TEXT_TO_AUDIO})
+    with pytest.raises(ModelNotUsable, match="QLoRA and LoRA"):
+        check_type(spec)
+
+
 def test_a_whole_test_leaves_a_rate_and_no_adapter(tmp_path: Path, clips_path: Path, ctc_path: Path) -> None:
     optimization = {"scheduler": "range_test", "learning_rate": 0.1, "max_steps": 20, "mode": "exact"}
     spec = tiny.make_spec(tmp_path, ctc_path, clips_path, optimization=optimization)
@@ -59,7 +84,7 @@ def test_a_whole_test_leaves_a_rate_and_no_adapter(tmp_path: Path, clips_path: P
     found = result.extra["range_test"]
     assert found["rates"][0] == pytest.approx(1e-4)
     assert found["rates"] == sorted(found["rates"])
-    assert found["best_rate"] is None or 1e-4 <= found["best_rate"] <= 0.1
+    assert 1e-4 <= found["best_rate"] <= 0.1
     told = [event["values"]["learning_rate"] for event in tiny.read_events(spec, "metric")]
     assert told == found["rates"]
     assert not tiny.read_events(spec, "eval")

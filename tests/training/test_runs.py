@@ -19,6 +19,7 @@ from qlora_studio.contracts.enums import ExitReason, TrainingType
 from qlora_studio.training import checkpoint, evaluation, families, models, quantize, state_files
 from qlora_studio.training.evaluation import Evaluator
 from qlora_studio.training.feature_store import FeatureStore
+from qlora_studio.training.tasks.ctc import CtcTask
 from tests.training import tiny
 from tests.training.running import (
     adapter_bytes,
@@ -204,6 +205,20 @@ def test_not_a_number_ends_the_run_at_once(
     newest = checkpoint.find_newest(tmp_path / "checkpoints")
     assert newest is not None
     assert newest.step == 4
+
+
+@pytest.mark.slow
+def test_a_held_out_loss_that_is_no_number_is_left_empty(
+    tmp_path: Path, clips_path: Path, ctc_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = CtcTask.predict
+    monkeypatch.setattr(CtcTask, "predict", lambda *args: real(*args)._replace(loss=float("nan")))
+    spec = tiny.make_spec(tmp_path, ctc_path, clips_path, optimization={"max_steps": 2})
+    result = run(spec)
+    assert result.reason is ExitReason.OK, result.message
+    assert result.metrics["loss"] is None
+    assert result.metrics["cer"] is not None
+    assert checkpoint.find_newest(tmp_path / "checkpoints") is not None
 
 
 @pytest.mark.slow

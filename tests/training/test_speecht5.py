@@ -67,6 +67,18 @@ def test_without_clips_and_voices_there_is_one_that_the_adapters_own_take_the_pl
     assert task.voices.names == ["ann"]
 
 
+@pytest.mark.slow
+def test_a_model_that_says_no_numbers_makes_silence(
+    model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = SpeechT5Task(model_path, families.read_config(model_path))
+    sound = task._to_sound(np.full((20, 80), np.nan, dtype=np.float32), seed=0)
+    assert np.isfinite(sound).all()
+    monkeypatch.setattr(task, "generate", lambda *_, **__: [np.full(8000, np.nan, dtype=np.float32)])
+    (made,) = task.sounds(None, ["a"], [np.zeros(8000, dtype=np.float32)])
+    assert made.figures["mel_distance"] == 0.0  # to a silent recording
+
+
 def test_labels_are_whole_steps_and_masked_beyond_the_end(
     tmp_path: Path, model_path: Path, clips_path: Path
 ) -> None:

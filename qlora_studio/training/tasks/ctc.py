@@ -1,5 +1,6 @@
 """CTC models: Wav2Vec2, HuBERT, WavLM, Wav2Vec2-Conformer, Wav2Vec2-BERT."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.failures import ModelNotUsable
-from qlora_studio.training.tasks import waves
+from qlora_studio.training.tasks import heads, waves
 from qlora_studio.training.tasks.base import Batch, Features, Output, Prediction
 from qlora_studio.training.tasks.speech import SpeechTask, pad_labels
 
@@ -99,9 +100,7 @@ class CtcTask(SpeechTask):
         config = model.config
         config.ctc_loss_reduction = "mean"  # the sum would make the step size depend on the text's length
         config.ctc_zero_infinity = True  # more letters than frames: leave the clip out, don't end the run
-        for name in ("layerdrop", "speech_encoder_layerdrop"):
-            if hasattr(config, name):
-                setattr(config, name, 0.0)
+        heads.make_steady(config, shortest_s=min((c.duration_s for c in clips.train), default=math.inf))
         if config.vocab_size < len(self._tokenizer):
             raise ModelNotUsable("The model's head is smaller than its tokenizer's alphabet.")
         config.pad_token_id = self._blank

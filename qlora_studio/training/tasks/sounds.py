@@ -104,6 +104,7 @@ class SoundTask(AudioTask):
         outputs = []
         for target, whole, reference in zip(targets, made, references, strict=True):
             sound = whole[: min(len(reference), round(SAMPLE_S * self.sampling_rate))]
+            sound = np.nan_to_num(sound, posinf=0.0, neginf=0.0)  # of a broken model: silence
             distance = sound_quality.mel_distance(sound, reference, self.sampling_rate)
             fit = self._clap.score(target, sound, self.sampling_rate) if self._clap else None
             text = f"{len(sound) / self.sampling_rate:.1f} s of sound, mel distance {distance:.1f} dB"

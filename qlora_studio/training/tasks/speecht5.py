@@ -204,7 +204,7 @@ class SpeechT5Task(SoundTask):
         mel_filters = extractor.mel_filters.T.astype(np.float64)  # (bins, frequencies)
         n_needed = -(-extractor.n_fft // extractor.sample_stride) + 1
         silence = np.full((max(0, n_needed - len(frames)), frames.shape[1]), np.log10(extractor.mel_floor))
-        levels = np.concatenate([frames, silence]).astype(np.float64)
+        levels = np.nan_to_num(np.concatenate([frames, silence]).astype(np.float64))
         magnitudes = librosa.util.nnls(mel_filters, 10.0 ** np.minimum(levels, _LOUDEST).T)
         sound = librosa.griffinlim(
             magnitudes.astype(np.float32),
