@@ -10,6 +10,7 @@ highest resident set, libraries included. Ends with 1 above a floor.
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -72,14 +73,16 @@ def main() -> int:
             for kind in RATES:
                 result = _run(root / f"{kind}{number}", kind, arguments, model, clips)
                 peaks[kind].append(result.peak_rss_bytes or 0)
-                rates[kind] = result.metrics.get("wer_normalised") or float("nan")
+                rate = result.metrics.get("wer_normalised")
+                rates[kind] = math.nan if rate is None else rate
             shown = " ".join(f"{peaks[kind][-1] / 1e6:>11,.0f}" for kind in RATES)
             print(f"{number + 1:>6} {shown}", flush=True)
     ratio = statistics.median(peaks[TrainingType.QLORA]) / statistics.median(peaks[TrainingType.PRETRAINING])
     print(f"median ratio {ratio:.3f} (floor {MEMORY_FLOOR})")
     if not arguments.epochs:
         return 0 if ratio <= MEMORY_FLOOR else 1
-    metric = rates[TrainingType.QLORA] / rates[TrainingType.PRETRAINING]
+    ours, theirs = rates[TrainingType.QLORA], rates[TrainingType.PRETRAINING]
+    metric = ours / theirs if theirs else (math.inf if ours else 1.0)
     shown = ", ".join(f"{kind} {rate:.4f}" for kind, rate in rates.items())
     print(f"normalised word error rates {shown}: ratio {metric:.3f} (floor {METRIC_FLOOR})")
     return 0 if ratio <= MEMORY_FLOOR and metric <= METRIC_FLOOR else 1

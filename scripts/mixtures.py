@@ -26,6 +26,7 @@ RATE = 16_000
 LEVEL = 0.08  # root mean square of a voice
 _SOUND = (".wav", ".flac", ".ogg", ".mp3")
 _SHORTEST_S, _LONGEST_S = 0.5, 4.0  # of a clip that is used
+_TRIES = 200  # at a mixture
 _FRAME = RATE // 100
 _SPEECH_DB = -35.0  # of the clip's loudest frame: softer ends are cut off
 _PAUSE_S = (0.1, 0.8)
@@ -95,15 +96,28 @@ def mix(
         end_s = max(end_s, turns[-1].end_s)
 
 
+def _talk(
+    voices: dict[str, Sequence[Samples]], recipe: Recipe, rng: np.random.Generator
+) -> tuple[Samples, list[Turn]]:
+    """A mixture in which at least two speak."""
+    for _ in range(_TRIES):
+        sound, turns = mix(voices, recipe, rng)
+        if len({turn.speaker for turn in turns}) > 1:
+            return sound, turns
+    raise ValueError(f"{recipe.seconds:g} s are too short for two people to speak. Make them longer.")
+
+
 def write_split(
     folder: Path, voices: dict[str, Sequence[Samples]], n: int, recipe: Recipe, rng: np.random.Generator
 ) -> None:
-    """Write `n` mixtures with their RTTM files."""
+    """Write `n` mixtures with their RTTM files.
+
+    Raises:
+        ValueError: the recipe leaves no room for two people.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(1, n + 1):
-        turns: list[Turn] = []
-        while len({turn.speaker for turn in turns}) < 2:
-            sound, turns = mix(voices, recipe, rng)
+        sound, turns = _talk(voices, recipe, rng)
         name = f"{folder.name}{index:04d}"
         soundfile.write(folder / f"{name}.wav", sound, RATE, subtype="PCM_16")
         (folder / f"{name}.rttm").write_text(to_rttm(name, turns) + "\n")
@@ -135,6 +149,10 @@ def main() -> None:
     held_out: dict[str, Sequence[Samples]] = {}
     for voice in args.voice:
         name, _, folder = voice.partition("=")
+        if not name.strip() or not folder:
+            parser.error(f"“{voice}” is no NAME=FOLDER.")
+        if name in train:
+            parser.error(f"Two voices are called {name}. Give each its own name.")
         clips = read_voice(Path(folder))
         if len(clips) < 5:
             parser.error(
@@ -145,8 +163,11 @@ def main() -> None:
     if len(train) < 2:
         parser.error("A mixture needs two voices.")
     recipe = Recipe(args.seconds, args.most_speakers, args.overlap)
-    write_split(args.out / "train", train, args.n_train, recipe, rng)
-    write_split(args.out / "validation", held_out, args.n_validation, recipe, rng)
+    try:
+        write_split(args.out / "train", train, args.n_train, recipe, rng)
+        write_split(args.out / "validation", held_out, args.n_validation, recipe, rng)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

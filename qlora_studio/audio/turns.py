@@ -27,12 +27,16 @@ class Turn:
 
 
 def to_rttm(file_id: str, turns: Iterable[Turn]) -> str:
-    """The lines that a clip keeps, without a line break at the end."""
-    name = "_".join(file_id.split())
+    """The lines that a clip keeps, without a line break at the end; in names, spaces become `_`."""
+    name = _one_word(file_id)
     return "\n".join(
-        f"SPEAKER {name} 1 {t.start_s:.3f} {t.duration_s:.3f} <NA> <NA> {t.speaker} <NA> <NA>"
+        f"SPEAKER {name} 1 {t.start_s:.3f} {t.duration_s:.3f} <NA> <NA> {_one_word(t.speaker)} <NA> <NA>"
         for t in sorted(turns)
     )
+
+
+def _one_word(name: str) -> str:
+    return "_".join(name.split()) or "<NA>"
 
 
 def from_rttm(text: str) -> list[Turn]:

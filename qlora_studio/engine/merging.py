@@ -31,6 +31,7 @@ from qlora_studio.engine.refusals import Refused, sentence
 from qlora_studio.storage import atomic
 from qlora_studio.training import families, models, pairs
 from qlora_studio.training.clips import ClipSets
+from qlora_studio.training.failures import is_disk_full
 from qlora_studio.training.saving import replace_folder
 from qlora_studio.training.tasks.base import AudioTask, Batch
 
@@ -67,7 +68,7 @@ def _say(line: MergeLine) -> None:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno == 28:
+    if is_disk_full(error):
         return "The disk is full. Free some space and merge again; nothing was changed."
     found = sentence(error)
     return found.replace("The model could not answer.", "Merging failed unexpectedly.")

@@ -109,8 +109,12 @@ class Certifier:
             with model.disable_adapter():
                 before = self._look_at(model, pair)
             after = self._look_at(model, pair)
-            _note(base, before, len(pair))
-            _note(adapted, after, len(pair))
+            base.own.extend(look.loss for look in before[: len(pair)])
+            adapted.own.extend(look.loss for look in after[: len(pair)])
+            extra = _swap_costs(before), _swap_costs(after)
+            if all(map(math.isfinite, extra)):
+                base.extra.append(extra[0])
+                adapted.extra.append(extra[1])
             changes += [_change(b.signal, a.signal) for b, a in zip(before, after, strict=True)][: len(pair)]
         finite = [value for value in changes if math.isfinite(value)]
         return base, adapted, sum(finite) / len(finite) if finite else None
@@ -194,12 +198,13 @@ def _from_all_lengths(pairs: list[tuple[ClipItem, ...]]) -> list[tuple[ClipItem,
     return list(itertools.chain(pairs[::2], pairs[1::2]))
 
 
-def _note(losses: Losses, looks: list[Look], n_clips: int) -> None:
-    """Keep the own losses, and the mean extra loss of a swap (a CTC loss may be infinite: see `CtcTask`)."""
+def _swap_costs(looks: list[Look]) -> float:
+    """What swapping two clips' targets adds to their losses, in the mean.
+
+    Not a number where nothing was swapped, or a loss is infinite (of CTC it may be: see `CtcTask`).
+    """
     values = [look.loss for look in looks]
-    losses.own.extend(values[:n_clips])
-    if len(values) == 4 and all(map(math.isfinite, values)):
-        losses.extra.append((values[2] + values[3] - values[0] - values[1]) / 2)
+    return (values[2] + values[3] - values[0] - values[1]) / 2 if len(values) == 4 else math.nan
 
 
 def _signal_of(output: Any) -> torch.Tensor:

@@ -81,7 +81,7 @@ class Prober:
         if report.misread:
             return judge(report, reach=self._reach)
         batch = to_device(self._store.batch(self._choose()), model.device)
-        with as_it_was(model):
+        with as_it_was(model), _statistics_put_back(model):
             model.train(self._is_checkpointed)
             first = self._learn_step(model, batch)
             report.first_loss = first if math.isfinite(first) else None
@@ -211,6 +211,17 @@ def _layer_name(parameter: str) -> str:
     for mark in (".lora_", ".modules_to_save."):
         name = name.split(mark, 1)[0]
     return name.removesuffix(".weight").removesuffix(".bias")
+
+
+@contextlib.contextmanager
+def _statistics_put_back(model: Any) -> Iterator[None]:
+    """Whatever training mode does to running statistics inside is undone."""
+    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    try:
+        yield
+    finally:
+        for name, buffer in model.named_buffers():
+            buffer.copy_(kept[name])
 
 
 @contextlib.contextmanager

@@ -1,11 +1,13 @@
 """An adapter merged into its base: the same outputs in plain transformers, or nothing is kept."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from qlora_studio.contracts.merging import REPORT, MergeRequest
@@ -121,6 +123,14 @@ def test_a_model_that_says_something_else_is_not_kept(
 def test_not_a_number_is_never_the_same() -> None:
     with pytest.raises(Refused, match="32 bits"):
         merging.compare([torch.ones(4)], [torch.full((4,), torch.nan)], bits=16, is_synthetic=False)
+
+
+def test_a_full_disk_is_named_whoever_met_it() -> None:
+    for error in (
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ):
+        assert merging._why(error).startswith("The disk is full.")
 
 
 def test_the_adapter_of_another_model_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from qlora_studio.audio.turns import from_rttm, speakers_of
+from qlora_studio.audio.turns import Turn, from_rttm, speakers_of, to_rttm
 from scripts import mixtures
 
 TONES = {"low": 200.0, "high": 2000.0, "middle": 600.0}
@@ -73,3 +73,30 @@ def test_both_splits_are_written_with_their_turns_and_share_no_clip(
     train, held_out = mixtures.split_clips(mixtures.read_voice(voices["low"]), np.random.default_rng(0))
     assert (len(train), len(held_out)) == (5, 1)
     assert not {clip.tobytes() for clip in train} & {clip.tobytes() for clip in held_out}
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (["--voice={low}"], "no NAME=FOLDER"),
+        (["--voice=a={low}", "--voice=a={high}"], "Two voices"),
+        (["--voice=a={low}", "--voice=b={high}", "--seconds=0.9"], "too short for two"),
+    ],
+)
+def test_what_cannot_be_mixed_is_told(
+    given: list[str],
+    reason: str,
+    voices: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["mixtures", str(tmp_path / "out"), *(g.format(**voices) for g in given)])
+    with pytest.raises(SystemExit):
+        mixtures.main()
+    assert reason in capsys.readouterr().err
+
+
+def test_names_of_two_words_stay_two_people() -> None:
+    lines = to_rttm("a talk", [Turn(0.0, 1.0, "ann lee"), Turn(1.0, 1.0, "ann ray"), Turn(2.0, 1.0, "")])
+    assert [turn.speaker for turn in from_rttm(lines)] == ["ann_lee", "ann_ray", "<NA>"]

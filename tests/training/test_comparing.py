@@ -1,11 +1,17 @@
 """What is chance and what is not, and what is called an improvement."""
 
+import math
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
 from qlora_studio.contracts.certificate import OutputMoves, WeightMoves
 from qlora_studio.contracts.enums import Verdict
 from qlora_studio.training import comparing
+from qlora_studio.training.certificate import Certifier, Look
 from qlora_studio.training.comparing import compare, pairing
 from qlora_studio.training.tasks.base import Output
 from qlora_studio.training.tasks.speech import SpeechTask
@@ -50,6 +56,27 @@ def test_many_clips_do_not_take_all_the_memory(monkeypatch: pytest.MonkeyPatch) 
     assert found is not None
     assert max(sizes) <= 20_000  # of the resamples' 1.5 million values
     assert sum(sizes) > 2 * 4_000 * 300
+
+
+def test_a_swap_with_an_infinite_loss_counts_neither_before_nor_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of CTC a text may not fit a clip: means over different pairs would say nothing."""
+
+    def looks(*losses: float) -> list[Look]:
+        return [Look(loss, torch.ones(2, 3)) for loss in losses]
+
+    seen = iter([
+        looks(1.0, 1.0, 3.0, 3.0), looks(1.0, 1.0, 2.0, 2.0),
+        looks(1.0, 1.0, math.inf, 3.0), looks(1.0, 1.0, 2.0, 2.0),
+        looks(1.0, 1.0, 3.0, 3.0), looks(1.0, 1.0, math.inf, math.inf),
+    ])  # fmt: skip
+    certifier = Certifier(None, None, [], check=lambda: None)  # type: ignore[arg-type]
+    monkeypatch.setattr(certifier, "_pairs", lambda: [("a", "b")] * 3)
+    monkeypatch.setattr(certifier, "_look_at", lambda *_: next(seen))
+    base, adapted, change = certifier._listen(SimpleNamespace(disable_adapter=nullcontext))
+    assert (base.extra, adapted.extra) == ([2.0], [1.0])
+    assert (len(base.own), change) == (6, 0.0)
 
 
 def _decide(**found: object) -> tuple[Verdict, str]:

@@ -88,6 +88,20 @@ def test_the_loss_is_the_models_own_on_hand_made_codes(
     assert by_hand == pytest.approx(math.log(melodies.CODEBOOK_SIZE), abs=0.2)
 
 
+def test_prompts_are_kept_while_there_is_room(
+    tmp_path: Path, model_path: Path, clips_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, model = _adapted(tmp_path, model_path, clips_path)
+    task.speed_up(model)
+    first, second = tuple(task.encode("low")), tuple(task.encode("a high tone"))
+    said = task._say(first)
+    assert task._say(first) is said
+    task._room_bytes = said.nbytes - 1
+    later = task._say(second)
+    assert task._say(second) is not later
+    assert torch.equal(task._say(second), later)
+
+
 def test_only_random_weights_have_an_expected_first_loss(tmp_path: Path, model_path: Path) -> None:
     config = families.read_config(model_path)
     assert MusicgenTask(model_path, config).expected_first_loss() is None

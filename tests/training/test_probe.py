@@ -16,7 +16,7 @@ from qlora_studio import examples
 from qlora_studio.contracts.enums import ExitReason, Split, TrainingType
 from qlora_studio.contracts.probe import GradientReach, OverfitTry, ProbeReport
 from qlora_studio.contracts.spec import ClipItem, WorkerSpec
-from qlora_studio.training import families, models
+from qlora_studio.training import families, models, probe
 from qlora_studio.training.feature_store import FeatureStore
 from qlora_studio.training.probe import Prober, gradient_reach
 from qlora_studio.training.probe_findings import judge
@@ -67,6 +67,14 @@ def _prompts(folder: Path, *, slipped_by: int = 0, n_clips: int = 32) -> Path:
         for index, row in enumerate(rows)
     ]
     return tones.write_listing(folder / "clips.jsonl", clips)
+
+
+def test_running_statistics_are_put_back() -> None:
+    model = torch.nn.BatchNorm1d(3)
+    with probe._statistics_put_back(model):
+        model(torch.randn(8, 3) + 5)
+    assert torch.equal(model.running_mean, torch.zeros(3))
+    assert int(model.num_batches_tracked) == 0
 
 
 # Good jobs pass

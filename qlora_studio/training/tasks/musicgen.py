@@ -19,6 +19,7 @@ DROPPED_PROMPTS = 0.1  # of all, so that the model can also do without: guidance
 GUIDANCE = 3.0
 _TOP_K = 250
 _MAX_PROMPT_TOKENS = 256
+_SAID_BYTES = 2**30  # of prompts kept as the text encoder made them
 
 
 class MusicgenTask(SoundTask):
@@ -41,6 +42,7 @@ class MusicgenTask(SoundTask):
         self._codec: Any = None
         self._text_encoder: Any = None
         self._said: dict[tuple[int, ...], torch.Tensor] = {}
+        self._room_bytes = _SAID_BYTES
         if decoder.get("audio_channels", 1) != 1:
             raise ModelNotUsable("This is a stereo MusicGen; only mono ones can be trained here.")
 
@@ -90,12 +92,16 @@ class MusicgenTask(SoundTask):
         return {"input_ids": ids, "attention_mask": mask}
 
     def _say(self, ids: tuple[int, ...]) -> torch.Tensor:
-        """What the frozen text encoder makes of a prompt, (tokens, width); computed once."""
-        if ids not in self._said:
-            tokens = torch.tensor([ids], device=next(self._text_encoder.parameters()).device)
-            with torch.no_grad():
-                self._said[ids] = self._text_encoder(input_ids=tokens).last_hidden_state[0].float().cpu()
-        return self._said[ids]
+        """What the frozen text encoder makes of a prompt, (tokens, width); kept while there is room."""
+        if ids in self._said:
+            return self._said[ids]
+        tokens = torch.tensor([ids], device=next(self._text_encoder.parameters()).device)
+        with torch.no_grad():
+            said = self._text_encoder(input_ids=tokens).last_hidden_state[0].float().cpu()
+        if said.nbytes <= self._room_bytes:
+            self._room_bytes -= said.nbytes
+            self._said[ids] = said
+        return said
 
     def speed_up(self, model: Any) -> bool:
         """Run the text encoder once a prompt: it is frozen and never varies its output."""
