@@ -41,7 +41,7 @@ def _run(spec: WorkerSpec, on_attempt: Any = lambda _: None) -> tuple[Preference
     tiny.write_spec(spec)
     kept: list[PreferenceRun] = []
 
-    def body(attempt: Attempt) -> ResultFile:
+    def body(attempt: Attempt) -> Any:
         on_attempt(attempt)
         kept.append(PreferenceRun(attempt, "cpu"))
         return kept[0].run()
