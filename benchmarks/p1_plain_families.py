@@ -63,8 +63,6 @@ class Collator:
     def _classification(
         self, clips: list[dict[str, Any]], waves: list[np.ndarray]
     ) -> dict[str, torch.Tensor]:
-        window = getattr(self.extractor, "chunk_length", 10) * self.extractor.sampling_rate
-        waves = [wave[:window] for wave in waves]
         batch = self.extractor(waves, sampling_rate=self.extractor.sampling_rate, return_tensors="pt")
         return {**batch, "labels": torch.tensor([self.labels[clip["label"]] for clip in clips])}
 

@@ -142,3 +142,12 @@ def test_a_classifier_trains_in_short_windows_and_is_measured_in_the_standard_on
     assert torch.isfinite(model(**short).logits).all()
     assert torch.equal(store.batch(clips)[name], standard[name])
     assert torch.equal(model(**standard).logits, expected)
+
+
+def test_a_long_clip_fills_asts_window_to_its_last_frame(tmp_path):
+    path = tones.make_ast(tmp_path / "model")
+    task = ClassificationTask(path, families.read_config(path), is_windowed=True)
+    sound = np.random.default_rng(0).standard_normal(2 * tiny.RATE).astype(np.float32)
+    stock = task.feature_extractor(sound, sampling_rate=tiny.RATE, return_tensors="np")["input_values"][0]
+    found = task.collate([task.features(sound)], [[0]])["input_values"][0]
+    assert np.array_equal(found.numpy(), stock)

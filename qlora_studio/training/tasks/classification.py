@@ -25,6 +25,7 @@ from qlora_studio.training.tasks.base import (
 
 WAVE_S = 30.0
 _AST_FRAME_S = 0.01
+_SPARE_S = 0.1  # AST's last frame reaches beyond its window; extractors cut by themselves
 _N_TOP = 3
 
 
@@ -84,7 +85,8 @@ class ClassificationTask(AudioTask):
         Returns:
             A trimmed window (`windows`), or an unpadded clip (`waves`).
         """
-        samples = samples[: round(self.max_clip_s * self.sampling_rate)]
+        spare_s = _SPARE_S if self._is_windowed else 0.0
+        samples = samples[: round((self.max_clip_s + spare_s) * self.sampling_rate)]
         if not self._is_windowed:
             clip = waves.extract(self.processor, samples)
             return self._ear.hear(clip) if self._ear else clip
