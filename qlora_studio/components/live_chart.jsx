@@ -262,11 +262,12 @@ export function ChartControls() {
         Smoothing
         <input
           type="range"
+          className="slider"
           min="0"
           max="0.98"
           step="0.02"
           value={scale.smoothing}
-          style={{ width: 120, accentColor: "var(--primary)" }}
+          style={{ width: 120, "--at": scale.smoothing, "--from": 0, "--to": 0.98 }}
           onChange={(event) => setView({ smoothing: Number(event.target.value) })}
         />
       </label>

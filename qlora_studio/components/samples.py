@@ -27,7 +27,11 @@ def sample_card(row: Any) -> rx.Component:
             rx.cond(
                 row.is_right,
                 badge(row.verdict, icon="check", tone="success"),
-                badge(row.verdict, icon="ear", tone="warning"),
+                rx.cond(
+                    row.sounds.length() > 0,
+                    badge(row.verdict, icon="audio-lines", tone="neutral"),
+                    badge(row.verdict, icon="ear", tone="warning"),
+                ),
             ),
             class_name="flex items-center justify-between gap-4 mb-3",
         ),
@@ -115,7 +119,7 @@ def _classes(classes: Any) -> rx.Component:
 
 def _class(row: Any) -> rx.Component:
     bar = rx.el.span(
-        style={"width": row.share.replace(" ", "")},
+        style={"width": row.share.replace("\u00a0", "")},
         class_name=rx.cond(row.is_right, "block h-full bg-success", "block h-full bg-chart-1"),
     )
     return rx.el.li(

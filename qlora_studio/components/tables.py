@@ -22,6 +22,7 @@ class Column:
         sort: the name that `sort_by` gets; None if it cannot be sorted.
         align: text left, numbers right.
         shown_if: a bool Var; without it the column is always there.
+        is_extra: left out where the window is too narrow for all, though not where rows are cards.
     """
 
     label: str
@@ -30,6 +31,7 @@ class Column:
     align: Literal["left", "right"] = "left"
     width: str = ""
     shown_if: Any = None
+    is_extra: bool = False
 
 
 Options = Sequence[tuple[str, str]] | rx.Var[list[list[str]]]
@@ -103,7 +105,7 @@ def data_table(
 
 def _heading(state: Any, column: Column) -> rx.Component:
     side = "text-right" if column.align == "right" else "text-left"
-    base = f"sticky top-0 bg-card border-b border-border px-4 h-10 font-medium text-muted-foreground whitespace-nowrap {side} {column.width}"
+    base = f"sticky top-0 bg-card border-b border-border px-4 h-10 font-medium text-muted-foreground whitespace-nowrap {side} {column.width} {_extra(column)}"
     if column.sort is None:
         return _if_shown(column, rx.el.th(column.label, scope="col", class_name=base))
     up, down = state.sort == column.sort, state.sort == f"-{column.sort}"
@@ -135,6 +137,10 @@ def _if_shown(column: Column, cell: rx.Component) -> rx.Component:
     return cell if column.shown_if is None else rx.cond(column.shown_if, cell, rx.fragment())
 
 
+def _extra(column: Column) -> str:
+    return "max-lg:hidden" if column.is_extra else ""
+
+
 def _menu_heading() -> rx.Component:
     return rx.el.th(
         rx.el.span("Actions", class_name="sr-only"),
@@ -156,7 +162,7 @@ def _row(
             rx.el.td(
                 column.cell(row),
                 data_label=column.label,
-                class_name="px-4 h-12 align-middle max-w-[340px] "
+                class_name=f"px-4 h-12 align-middle max-w-[340px] {_extra(column)} "
                 + ("text-right tabular whitespace-nowrap" if column.align == "right" else "truncate"),
             ),
         )

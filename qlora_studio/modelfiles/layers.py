@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -94,6 +94,15 @@ def describe_layers(
         presets=_presets(family, names, attention, task),
         n_frozen_parameters=n_frozen,
     )
+
+
+def packed_shapes(shapes: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of the layers' shapes (inputs, outputs) that QLoRA stores in 4 bits, as `training.quantize` does.
+
+    Rows of whole blocks of 64 are asked for where any layer has them, of 32 where none has.
+    """
+    even = {shape for shape in shapes if not shape[0] % 32 and not shape[1] % 32}
+    return {shape for shape in even if not shape[0] % 64} or even
 
 
 def _presets(family: Family, names: list[str], attention: list[str], task: Task) -> dict[str, list[str]]:

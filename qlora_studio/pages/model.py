@@ -99,7 +99,11 @@ def _card() -> rx.Component:
         grid(
             stat_card("Parameters", shown.parameters, icon="box", hint=shown.family),
             stat_card("Memory in 4 bits", shown.four_bit_size, icon="package", hint=shown.size + " on disk"),
-            stat_card("Hears", shown.sample_rate, icon="audio-lines", hint=shown.task),
+            rx.cond(
+                shown.makes_sound,
+                stat_card("Makes", shown.sample_rate, icon="volume-2", hint=shown.task),
+                stat_card("Hears", shown.sample_rate, icon="audio-lines", hint=shown.task),
+            ),
             stat_card("Longest clip", shown.max_duration, icon="clock", hint=shown.of_longer_ones),
         ),
         rx.cond(ModelTryState.is_offered, rx.el.div(try_card(), class_name="mt-4"), rx.fragment()),
@@ -170,6 +174,7 @@ def _layers() -> rx.Component:
                 rx.el.th("Size", scope="col", class_name=heading),
                 rx.el.th("How many", scope="col", class_name=heading + " text-right"),
                 rx.el.th("Parameters", scope="col", class_name=heading + " text-right"),
+                rx.el.th("Stored in", scope="col", class_name=heading + " whitespace-nowrap"),
             )
         ),
         rx.el.tbody(rx.foreach(ModelState.layers, _layer)),
@@ -188,7 +193,7 @@ def _layers() -> rx.Component:
             class_name="grid grid-cols-1 lg:grid-cols-[3fr_2fr] gap-6",
         ),
         title="LoRA targets",
-        description="These layers can carry an adapter; they are stored in 4 bits where their rows are whole blocks of 64. Everything else stays as it is.",
+        description="These layers can carry an adapter. QLoRA stores in 4 bits those whose rows are whole blocks of 64; everything else stays in 32.",
     )
 
 
@@ -199,6 +204,11 @@ def _layer(row: LayerRow) -> rx.Component:
         rx.el.td(row.shape, class_name=cell + "tabular whitespace-nowrap"),
         rx.el.td(row.count, class_name=cell + "tabular text-right"),
         rx.el.td(row.parameters, class_name=cell + "tabular text-right"),
+        rx.el.td(
+            row.stored_in,
+            class_name=cell
+            + rx.cond(row.is_packed, "whitespace-nowrap", "whitespace-nowrap text-muted-foreground"),
+        ),
     )
 
 

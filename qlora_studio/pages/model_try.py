@@ -161,7 +161,7 @@ def _actions() -> rx.Component:
         rx.cond(
             (state.clip_id != "") | state.makes_sound,
             rx.el.div(
-                button(again, icon="ear", variant="primary", loading=state.is_busy, on_click=state.listen),
+                rx.cond(state.makes_sound, _ask(again, "audio-lines"), _ask(again, "ear")),
                 rx.cond(state.is_busy, button("Cancel", on_click=state.cancel), rx.fragment()),
                 class_name="flex gap-2",
             ),
@@ -169,6 +169,11 @@ def _actions() -> rx.Component:
         ),
         class_name="flex flex-col gap-3 empty:hidden",
     )
+
+
+def _ask(text: rx.Var[str], icon: str) -> rx.Component:
+    state = ModelTryState
+    return button(text, icon=icon, variant="primary", loading=state.is_busy, on_click=state.listen)
 
 
 def _outcome() -> rx.Component:

@@ -17,6 +17,7 @@ from qlora_studio.jobs.events import parse_line
 from qlora_studio.jobs.logs import LogPart
 from qlora_studio.jobs.metrics import MAX_POINTS, Series
 from qlora_studio.services.jobs import get_job
+from qlora_studio.services.preference_pairs import PAIR_ID, better_of
 from qlora_studio.storage import layout
 
 MAX_LOG_LINES = 5_000
@@ -152,9 +153,17 @@ def list_samples(session: Session, *, actor: User, job_id: str, step: int | None
 
 
 def find_sample_clips(session: Session, *, samples: list[JobSample]) -> dict[str, Clip]:
-    """Return the clips of a panel by id; those deleted since are left out. The caller checks who asks."""
+    """Return the clips of a panel by the id that its samples have; those deleted since are left out.
+
+    Of a pair it is the better clip. The caller checks who asks.
+    """
     ids = [sample.clip_id for sample in samples]
-    return {clip.id: clip for clip in session.exec(select(Clip).where(col(Clip.id).in_(ids)))}
+    found = {clip.id: clip for clip in session.exec(select(Clip).where(col(Clip.id).in_(ids)))}
+    if any(PAIR_ID.fullmatch(clip_id) for clip_id in ids):
+        job = session.get_one(Job, samples[0].job_id)
+        marked = select(Clip).where(col(Clip.dataset_id) == job.dataset_id, col(Clip.label).contains("+"))
+        found |= {pair_id: clip for clip in session.exec(marked) for pair_id in better_of(clip.label or "")}
+    return found
 
 
 def list_sample_steps(session: Session, *, actor: User, job_id: str) -> list[int]:

@@ -1,11 +1,15 @@
 """Pairs of recordings of which one was preferred, out of the marks in the recordings' labels."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from qlora_studio.contracts.enums import Split
 from qlora_studio.contracts.spec import ClipItem, PairItem
 from qlora_studio.ingest.preferences import MARK
+
+_ID = "pair_{}"
+PAIR_ID = re.compile(_ID.format(r"\d{1,9}"))
 
 
 @dataclass
@@ -55,9 +59,15 @@ def pair_up(clips: Iterable[ClipItem]) -> Pairs:
     return Pairs(whole, len(halves) - len(whole))
 
 
+def better_of(label: str) -> list[str]:
+    """Ids of the pairs whose better clip has this label."""
+    marks = (MARK.fullmatch(mark) for mark in label.split())
+    return [_ID.format(found[1]) for found in marks if found is not None and found[2] == "+"]
+
+
 def _pair(number: int, better: ClipItem, worse: ClipItem) -> PairItem:
     return PairItem(
-        id=f"pair_{number}",
+        id=_ID.format(number),
         prompt=" ".join((better.text or "").split()),
         chosen=better.path,
         rejected=worse.path,

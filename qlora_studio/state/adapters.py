@@ -226,7 +226,7 @@ def metric_rows(view: AdapterView) -> list[MetricRow]:
         base, now = view.adapter.base_metrics.get(key), view.adapter.metrics.get(key)
         if base is None and now is None:
             continue
-        change = f"{(now - base) / base * 100:+.0f} %" if base and now is not None else ""
+        change = f"{(now - base) / base * 100:+.0f}\u00a0%" if base and now is not None else ""
         is_changed = base is not None and now is not None and now != base
         is_better = is_changed and (now > base) is metric.is_higher_better
         name = metric.name[:1].upper() + metric.name[1:]

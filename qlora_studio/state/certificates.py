@@ -103,7 +103,7 @@ def _p(value: float) -> str:
 def _share(value: float | None) -> str:
     if value is None:
         return "not a number"
-    return f"more than {_HUGE * 100:,.0f} %" if value > _HUGE else formats.percent(value, 1)
+    return f"more than {_HUGE * 100:,.0f}\u00a0%" if value > _HUGE else formats.percent(value, 1)
 
 
 def _layers(weights: WeightMoves) -> list[LayerRow]:

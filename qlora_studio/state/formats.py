@@ -62,8 +62,8 @@ def hours(seconds: float) -> str:
 
 
 def percent(ratio: float | None, digits: int = 1) -> str:
-    """`0.0653` is `6.5 %`; `–` for None."""
-    return "–" if ratio is None else f"{ratio * 100:.{digits}f} %"
+    """`0.0653` is `6.5 %`, which no line breaks in two; `–` for None."""
+    return "–" if ratio is None else f"{ratio * 100:.{digits}f}\u00a0%"
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -69,7 +69,7 @@ def sample_row(sample: JobSample, clip: Clip | None) -> SampleRow:
         return _speakers_row(sample, clip, timeline)
     classes = [_class_row(top, sample.reference) for top in sample.details.get("top", [])]
     return SampleRow(
-        clip_id=sample.clip_id,
+        clip_id=clip.id if clip else sample.clip_id,
         duration_s=f"{clip.duration_s:.3f}" if clip else "",
         peaks=peaks_text(clip.peaks) if clip else "",
         reference=sample.reference,

@@ -8,6 +8,7 @@ from qlora_studio.contracts.metrics import first_of
 from qlora_studio.db.models.adapter import Adapter
 from qlora_studio.db.models.job import Job
 from qlora_studio.db.models.model import BaseAudioModel
+from qlora_studio.modelfiles.layers import packed_shapes
 from qlora_studio.state import formats
 from qlora_studio.state.datasets import TASK_LABELS
 
@@ -47,6 +48,8 @@ class LayerRow:
     shape: str
     count: str
     parameters: str
+    stored_in: str
+    is_packed: bool
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class ModelView:
     size: str = ""
     four_bit_size: str = ""
     sample_rate: str = ""
+    makes_sound: bool = False
     max_duration: str = ""
     languages: str = ""
     license: str = ""
@@ -142,6 +146,7 @@ def model_view(model: BaseAudioModel) -> ModelView:
         size=formats.size(model.size_bytes or None),
         four_bit_size=_four_bit_size(model),
         sample_rate=f"{model.sample_rate / 1000:g} kHz" if model.sample_rate else "–",
+        makes_sound=model.task is Task.TEXT_TO_AUDIO,
         max_duration=formats.duration(details.get("window_s") or model.max_duration_s or longest),
         of_longer_ones=of_longer_ones,
         languages=", ".join(model.languages[:12]) or "not stated",
@@ -160,6 +165,7 @@ def model_view(model: BaseAudioModel) -> ModelView:
 def layer_rows(model: BaseAudioModel) -> list[LayerRow]:
     """The linear layers, largest first."""
     kinds = model.details.get("layers", {}).get("linear", [])
+    packed = packed_shapes((kind["n_in"], kind["n_out"]) for kind in kinds)
     ordered = sorted(kinds, key=lambda kind: -kind["n_in"] * kind["n_out"] * kind["n_layers"])
     return [
         LayerRow(
@@ -167,6 +173,8 @@ def layer_rows(model: BaseAudioModel) -> list[LayerRow]:
             shape=f"{kind['n_in']:,} to {kind['n_out']:,}",
             count=formats.count(kind["n_layers"]),
             parameters=formats.parameters(kind["n_in"] * kind["n_out"] * kind["n_layers"]),
+            stored_in="4 bits" if (kind["n_in"], kind["n_out"]) in packed else "32 bits",
+            is_packed=(kind["n_in"], kind["n_out"]) in packed,
         )
         for kind in ordered
     ]

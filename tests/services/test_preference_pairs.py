@@ -6,8 +6,8 @@ from sqlmodel import select
 
 from qlora_studio.contracts.enums import Split, Task, TrainingType
 from qlora_studio.contracts.spec import ClipItem, EvaluationSpec, OptimizationSpec, PairItem, TrainSpec
-from qlora_studio.db.models import Clip
-from qlora_studio.services import jobs
+from qlora_studio.db.models import Clip, JobSample
+from qlora_studio.services import job_reading, jobs
 from qlora_studio.services.preference_pairs import pair_up
 from qlora_studio.storage import layout
 from tests.jobs.workbench import make_dataset, make_model, spec_data
@@ -78,3 +78,13 @@ def test_too_few_pairs_and_other_tasks_are_refused_with_the_reason(session, user
     speech = preference_job(session, user, task=Task.SPEECH_TO_TEXT)
     errors = jobs.validate(session, actor=user, spec=speech).errors
     assert errors["training_type"] == "Preference tuning is for text-to-audio models."
+
+
+def test_the_sample_of_a_pair_is_heard_by_its_better_clip(session, user):
+    spec = preference_job(session, user, labels=("1+ 2-", "1-", "2+", "12+", "3+", "3-"))
+    job = jobs.submit(session, actor=user, spec=spec)
+    ids = ("pair_1", "pair_2", "pair_9", "clip_gone")
+    samples = [JobSample(job_id=job.id, step=1, clip_id=i, reference="a bell", now="") for i in ids]
+    found = job_reading.find_sample_clips(session, samples=samples)
+    assert {found[name].label for name in ("pair_1", "pair_2")} == {"1+ 2-", "2+"}
+    assert set(ids) & set(found) == {"pair_1", "pair_2"}

@@ -16,9 +16,9 @@ def view(base: dict[str, float | None], now: dict[str, float | None]) -> Adapter
 def test_fewer_word_errors_are_better():
     words = view({"wer": 0.8, "eval_loss": 2.0}, {"wer": 0.4, "eval_loss": 2.5})
     rows = {row.name: row for row in metric_rows(words)}
-    assert (rows["Word error rate"].change, rows["Word error rate"].is_better) == ("-50 %", True)
+    assert (rows["Word error rate"].change, rows["Word error rate"].is_better) == ("-50\u00a0%", True)
     assert (rows["Held-out loss"].adapter, rows["Held-out loss"].is_better) == ("2.5", False)
-    assert adapter_row(words).result == "WER 80.0 % → 40.0 %"
+    assert adapter_row(words).result == "WER 80.0\u00a0% → 40.0\u00a0%"
 
 
 def test_more_is_better_of_an_accuracy():
@@ -26,7 +26,7 @@ def test_more_is_better_of_an_accuracy():
     rows = {row.name: row for row in metric_rows(classes)}
     assert rows["Accuracy"].is_better
     assert not rows["Macro F1"].is_better
-    assert adapter_row(classes).result == "Accuracy 25.0 % → 75.0 %"
+    assert adapter_row(classes).result == "Accuracy 25.0\u00a0% → 75.0\u00a0%"
 
 
 def test_an_adapter_that_was_not_measured_has_no_result():

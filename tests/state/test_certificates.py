@@ -40,11 +40,14 @@ def test_figures_are_in_the_readers_units() -> None:
     assert (view.verdict, view.sentence) == ("improved", "Fewer wrong words.")
     rows = {row.name: row.value for row in view.figures}
     assert rows["Layers that moved"] == "2 of 3"
-    assert rows["Error per clip"] == "50.0 % → 30.0 %"
+    assert rows["Error per clip"] == "50.0\u00a0% → 30.0\u00a0%"
     assert rows["… difference, 95 % interval"] == "-30.0 to -10.0 points"
     assert rows["… by chance alone"] == "p < 0.001"
-    assert rows["Change of the last layer's values"] == "more than 1,000 %"
-    assert [(layer.change, layer.share) for layer in view.layers] == [("50.0 %", 100.0), ("2.0 %", 4.0)]
+    assert rows["Change of the last layer's values"] == "more than 1,000\u00a0%"
+    assert [(layer.change, layer.share) for layer in view.layers] == [
+        ("50.0\u00a0%", 100.0),
+        ("2.0\u00a0%", 4.0),
+    ]
 
 
 def test_no_certificate_and_a_strange_one_show_nothing() -> None:

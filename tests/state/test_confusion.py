@@ -7,8 +7,8 @@ def test_rows_are_labels_and_the_worst_confusion_comes_first():
     shown = confusion_of({"classes": ["bass", "drum"], "confusion_matrix": [[3, 1], [2, 0]]})
     assert shown.columns == ["bass", "drum"]
     assert [(line.label, line.n_clips, line.recall) for line in shown.lines] == [
-        ("bass", "4", "75 %"),
-        ("drum", "2", "0 %"),
+        ("bass", "4", "75\u00a0%"),
+        ("drum", "2", "0\u00a0%"),
     ]
     assert [cell.text for cell in shown.lines[1].cells] == ["2", ""]
     assert shown.lines[0].cells[1].title == "1 of 4 clips of bass taken for drum"

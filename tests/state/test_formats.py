@@ -36,7 +36,7 @@ def test_size(n_bytes: float | None, text: str) -> None:
 def test_counts_and_numbers() -> None:
     assert formats.count(12480, "clip") == "12,480 clips"
     assert formats.count(1, "clip") == "1 clip"
-    assert formats.percent(0.0653) == "6.5 %"
+    assert formats.percent(0.0653) == "6.5\u00a0%"
     assert formats.parameters(37_760_640) == "37.8 M"
     assert formats.number(0.00012345) == "0.0001234"
     assert formats.hours(12_240) == "3.4 h"

@@ -38,13 +38,13 @@ def page(**values):
 
 def test_the_headline_goes_from_the_base_to_the_best():
     shown = page(base_metrics={"wer": 0.842}, best_metrics={"wer": 0.41}, last_metrics={"wer": 0.5})
-    assert (shown.before, shown.now, shown.is_better) == ("84.2 %", "41.0 %", True)
+    assert (shown.before, shown.now, shown.is_better) == ("84.2\u00a0%", "41.0\u00a0%", True)
     assert shown.change == "51 % lower than the base model"
 
 
 def test_more_is_better_of_an_accuracy():
     shown = page(base_metrics={"accuracy": 0.25}, best_metrics={"accuracy": 0.75})
-    assert (shown.metric_name, shown.before, shown.now) == ("accuracy", "25.0 %", "75.0 %")
+    assert (shown.metric_name, shown.before, shown.now) == ("accuracy", "25.0\u00a0%", "75.0\u00a0%")
     assert (shown.change, shown.is_better) == ("200 % higher than the base model", True)
     assert not page(base_metrics={"accuracy": 0.5}, best_metrics={"accuracy": 0.25}).is_better
 
@@ -58,7 +58,7 @@ def test_the_arrow_goes_the_way_that_is_better(metric, is_higher_better):
 
 def test_before_any_evaluation_there_is_no_number():
     shown = page(base_metrics={"wer": 0.842})
-    assert (shown.before, shown.now, shown.change) == ("84.2 %", "–", "")
+    assert (shown.before, shown.now, shown.change) == ("84.2\u00a0%", "–", "")
 
 
 @pytest.mark.parametrize(
@@ -170,13 +170,13 @@ def test_a_sample_of_classes_says_how_sure_the_model_is_of_the_right_one():
     top = [{"label": "bass", "probability": 0.7}, {"label": "drum", "probability": 0.2}]
     values = {"job_id": "job_1", "step": 1, "clip_id": "c", "reference": "drum", "details": {"top": top}}
     row = sample_row(JobSample(**values, now="bass", error=0.8), None)
-    assert (row.verdict, row.is_right) == ("Wrong, 20 % for the right class", False)
+    assert (row.verdict, row.is_right) == ("Wrong, 20\u00a0% for the right class", False)
     assert [(c.label, c.share, c.is_right) for c in row.classes] == [
-        ("bass", "70 %", False),
-        ("drum", "20 %", True),
+        ("bass", "70\u00a0%", False),
+        ("drum", "20\u00a0%", True),
     ]
     row = sample_row(JobSample(**{**values, "reference": "bass"}, now="bass", error=0.3), None)
-    assert (row.verdict, row.is_right) == ("Right, 70 % sure", True)
+    assert (row.verdict, row.is_right) == ("Right, 70\u00a0% sure", True)
 
 
 def test_a_sample_of_sound_has_players_for_base_and_now(data_folder):
@@ -203,7 +203,7 @@ def test_a_sample_of_sound_has_players_for_base_and_now(data_folder):
 def test_preferences_are_the_headline_of_their_jobs():
     values = {"reward_accuracy": 0.5, "reward_margin": 0.0, "eval_loss": 0.693}
     shown = page(base_metrics=values, best_metrics={**values, "reward_accuracy": 1.0})
-    assert (shown.metric_name, shown.before, shown.now) == ("preferences met", "50.0 %", "100.0 %")
+    assert (shown.metric_name, shown.before, shown.now) == ("preferences met", "50.0\u00a0%", "100.0\u00a0%")
     assert shown.has_preferences
     assert shown.base == 0.5
 
@@ -211,4 +211,4 @@ def test_preferences_are_the_headline_of_their_jobs():
 def test_a_sample_of_speech_says_how_many_words_are_wrong():
     values = {"job_id": "job_1", "step": 1, "clip_id": "c", "reference": "one two", "now": "one two"}
     assert sample_row(JobSample(**values, error=0.0), None).verdict == "Exact"
-    assert sample_row(JobSample(**values, error=0.5), None).verdict == "50 % wrong"
+    assert sample_row(JobSample(**values, error=0.5), None).verdict == "50\u00a0% wrong"

@@ -33,7 +33,7 @@ def test_a_text_is_no_timeline():
     assert timeline_of("Speaker, please hold", None, ANSWER, duration_s=1.0) is NOTHING
     sample = JobSample(job_id="j", step=1, clip_id="c", reference=REFERENCE, base=ANSWER, now="", error=0.25)
     row = sample_row(sample, None)
-    assert (row.verdict, row.is_right, row.reference) == ("DER 25 %", False, "ann, bob, nobody known")
+    assert (row.verdict, row.is_right, row.reference) == ("DER 25\u00a0%", False, "ann, bob, nobody known")
     assert not sample_row(
         JobSample(job_id="j", step=1, clip_id="c", reference="a", now="a"), None
     ).timeline.speakers

@@ -51,6 +51,13 @@ def write_voices(folder: Path, *, n_train: int = 12, n_validation: int = 3) -> P
     return tones.write_listing(folder / "clips.jsonl", clips)
 
 
+def write_recordings(folder: Path) -> None:
+    """The recordings of `write_voices`, each with its turns beside it as RTTM."""
+    for line in write_voices(folder).read_text().splitlines():
+        clip = ClipItem.model_validate_json(line)
+        Path(clip.path).with_suffix(".rttm").write_text(clip.text or "")
+
+
 def make_spec(root: Path, model_path: Path, clips_path: Path, **settings: Any) -> WorkerSpec:
     """`tiny.make_spec` for speaker diarization."""
     spec = tiny.make_spec(root, model_path, clips_path, **settings)
