@@ -130,8 +130,8 @@ def _check_devices(check: JobCheck, spec: TrainSpec) -> None:
         return
     name = "optimization.devices"
     if wanted > most:
-        have = "1 device" if most == 1 else f"{most} devices"
-        check.errors[name] = f"This machine has {have} for jobs. Give {most} or less."
+        have, give = ("1 device", "1") if most == 1 else (f"{most} devices", f"{most} or less")
+        check.errors[name] = f"This machine has {have} for jobs. Give {give}."
     elif spec.training_type is TrainingType.PREFERENCE:
         check.errors[name] = "Preference tuning runs on one device. Give 1."
     elif spec.optimization.scheduler == "range_test":
