@@ -1,6 +1,7 @@
 """The devices that jobs can train on, and how many jobs run at a time. Nothing of CUDA is started here."""
 
 import os
+from functools import lru_cache
 
 from qlora_studio.core.settings import get_settings
 
@@ -30,6 +31,7 @@ def most_devices() -> int:
     return max(1, min(count_devices(), count_slots()))
 
 
+@lru_cache(maxsize=1)
 def _count_cards() -> int:
     import pynvml
 

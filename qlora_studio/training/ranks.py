@@ -50,9 +50,9 @@ class Ranks:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: nothing listens to the network
         os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
         with _parting():
-            dist.init_process_group(
-                "gloo", init_method=f"file://{meeting}", rank=rank, world_size=size, timeout=_PATIENCE
-            )
+            store = dist.FileStore(str(meeting), size)  # type: ignore[attr-defined]
+            store.set_timeout(_PATIENCE)
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=_PATIENCE)
             n_cuda = torch.tensor([int(device == "cuda")])
             dist.all_reduce(n_cuda)
             if 0 < n_cuda.item() < size:
