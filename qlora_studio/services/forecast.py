@@ -48,7 +48,8 @@ _WHISPER_WINDOW_S = 30.0
 _LONGEST_S, _LONGEST_SOUND_S = 40.0, 30.0
 _EVALUATIONS = 6
 _INTERIM_CLIPS = 200
-_STANDARD_SHARE, _SHORT_WINDOW_MARGIN_S = 0.15, 1.25  # of Whisper's fast mode, as the worker has them
+# Of windows in fast mode, as the worker has them:
+_STANDARD_SHARE, _SHORT_WINDOW_MARGIN_S, _STANDARD_ROWS = 0.15, 1.25, 2
 _WRITERS = ("whisper", "moonshine")  # pretrained to write: few epochs do
 _FEW_EPOCHS, _EPOCHS = 3.0, 10.0  # where neither epochs nor steps are set, as the worker has them
 _KEPT_CHECKPOINTS = 3
@@ -65,6 +66,7 @@ class _Work:
     tokens: float  # of the mean clip, out of the decoder; 0 without one
     batch_size: int  # on each device
     reuses_encoder: bool = False
+    n_windows: int | None = None  # so many go through at a time, of a fixed length; None where clips do
 
 
 def forecast_job(
@@ -195,16 +197,16 @@ def count_steps(spec: TrainSpec, model: BaseAudioModel, n_train: int) -> int:
 def _shape(spec: TrainSpec, model: BaseAudioModel, clips: ClipStats) -> _Work:
     rate = float(model.details.get("frames_per_s") or 50)
     n_clips = ceil(spec.optimization.batch_size / spec.optimization.devices)
-    if _is_whisper(model):  # every clip costs the whole window, but for most training in fast mode
-        frames = trained = rate * _WHISPER_WINDOW_S
+    window_s = _WHISPER_WINDOW_S if _is_whisper(model) else model.details.get("window_s")
+    if window_s:  # every clip costs the whole window, but for most training in fast mode
+        frames = trained = rate * float(window_s)
+        n_windows = n_clips
         if spec.optimization.mode == "fast":
             short = min(frames, rate * (clips.mean_s + _SHORT_WINDOW_MARGIN_S))
             trained = _STANDARD_SHARE * frames + (1 - _STANDARD_SHARE) * short
-        tokens = max(8.0, clips.mean_s * _TOKENS_PER_S)
-        return _Work(frames, trained, frames, tokens, n_clips, reuses_encoder(spec, model))
-    if window_s := model.details.get("window_s"):
-        frames = rate * float(window_s)
-        return _Work(frames, frames, frames, 0, n_clips)
+            n_windows = min(n_clips, _STANDARD_ROWS)
+        tokens = max(8.0, clips.mean_s * _TOKENS_PER_S) if _is_whisper(model) else 0.0
+        return _Work(frames, trained, frames, tokens, n_clips, reuses_encoder(spec, model), n_windows)
     longest = _LONGEST_SOUND_S if model.task is Task.TEXT_TO_AUDIO else _LONGEST_S
     frames, mean_frames = (rate * min(s, longest) for s in (clips.longest_s, clips.mean_s))
     n_sounds = 2 if spec.training_type == TrainingType.PREFERENCE else 1
@@ -251,7 +253,8 @@ def _activation_bytes(spec: TrainSpec, model: BaseAudioModel, work: _Work) -> fl
     if _is_whisper(model):  # half of the layers are the decoder's, which sees few tokens
         n_layers = ceil(n_layers / 2)
     floats = _KEPT_FLOATS_DECODER_ONLY if work.reuses_encoder else _KEPT_FLOATS.get(_family(model), 40)
-    kept = 4 * floats * width * n_layers * work.frames * work.batch_size
+    n_clips = work.batch_size if work.reuses_encoder else work.n_windows or work.batch_size
+    kept = 4 * floats * width * n_layers * work.frames * n_clips
     if spec.optimization.gradient_checkpointing:
         kept *= _KEPT_WITH_CHECKPOINTING
     positions = 2 * work.tokens if work.tokens else work.frames

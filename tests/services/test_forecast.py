@@ -69,6 +69,16 @@ def test_memory_is_within_a_third_of_what_was_measured() -> None:
     assert found.memory.fits
 
 
+def test_fast_mode_holds_two_standard_windows_at_a_time() -> None:
+    memory = {
+        (mode, n): forecast({"optimization": {"batch_size": n, "mode": mode}}).memory.activations_bytes
+        for mode in ("fast", "exact")
+        for n in (2, 16)
+    }
+    assert memory["fast", 16] < 0.4 * memory["exact", 16]
+    assert memory["fast", 2] == memory["exact", 2]
+
+
 def test_speed_is_within_a_factor_of_what_was_measured() -> None:
     fast = forecast({"optimization": {"batch_size": 8, "epochs": 1}})
     decoder = {"qlora": {"target_modules": "decoder"}, "optimization": {"batch_size": 8, "epochs": 1}}
@@ -121,7 +131,10 @@ def test_more_of_anything_costs_more() -> None:
 
 def test_devices_share_the_clips_and_not_the_weights() -> None:
     card = Machine(device="cuda", n_cores=8, free_bytes=8 * 2**30, free_disk_bytes=50 * 2**30)
-    one, two = (forecast({"optimization": {"batch_size": 8, "devices": n}}, machine=card) for n in (1, 2))
+    one, two = (
+        forecast({"optimization": {"batch_size": 8, "devices": n, "mode": "exact"}}, machine=card)
+        for n in (1, 2)
+    )
     assert two.memory.weights_bytes == one.memory.weights_bytes
     assert two.memory.activations_bytes == pytest.approx(one.memory.activations_bytes / 2, rel=0.01)
     assert two.time.total_steps == one.time.total_steps
