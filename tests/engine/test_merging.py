@@ -95,8 +95,9 @@ def test_an_adapter_of_preference_tuning_is_compared_on_the_preferred_sounds(tmp
     assert (report.is_synthetic, report.n_clips > 0) == (False, True)
 
 
-def test_without_clips_made_up_ones_are_compared(tmp_path: Path) -> None:
-    report = merging.merge(_request(_made(tmp_path, "ctc"), clips_path=None))
+@pytest.mark.parametrize("family", ["ctc", "speecht5"])
+def test_without_clips_made_up_ones_are_compared(family: str, tmp_path: Path) -> None:
+    report = merging.merge(_request(_made(tmp_path, family), clips_path=None))
     assert report.is_synthetic
     assert "made-up" in report.sentence
 
