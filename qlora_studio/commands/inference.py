@@ -35,12 +35,8 @@ def transcribe(
     as_json: JsonFlag = False,
 ) -> None:
     """Write down what is said in a recording."""
-    wish = {"model_id": model, "adapter_id": adapter or None, "strength": strength}
-    said = _hear(file, user, Task.SPEECH_TO_TEXT, inference.transcription, wish)
-    if as_json:
-        print_json(said)
-    else:
-        print_line(said.text)
+    said = _hear(file, user, Task.SPEECH_TO_TEXT, inference.transcription, _wish(model, adapter, strength))
+    _tell(said, [said.text], as_json)
 
 
 @command
@@ -54,13 +50,11 @@ def classify(
     as_json: JsonFlag = False,
 ) -> None:
     """Name the class of a recording, with how likely each is."""
-    wish = {"model_id": model, "adapter_id": adapter or None, "strength": strength}
-    said = _hear(file, user, Task.AUDIO_CLASSIFICATION, inference.classification, wish)
-    if as_json:
-        print_json(said)
-        return
-    for item in said.classes[:_MOST_CLASSES]:
-        print_line(f"{100 * item.probability:5.1f} %  {item.label}")
+    said = _hear(
+        file, user, Task.AUDIO_CLASSIFICATION, inference.classification, _wish(model, adapter, strength)
+    )
+    most = said.classes[:_MOST_CLASSES]
+    _tell(said, [f"{100 * item.probability:5.1f} %  {item.label}" for item in most], as_json)
 
 
 @command
@@ -74,13 +68,8 @@ def diarize(
     as_json: JsonFlag = False,
 ) -> None:
     """Say who speaks when in a recording, as lines of RTTM."""
-    wish = {"model_id": model, "adapter_id": adapter or None, "strength": strength}
-    said = _hear(file, user, Task.SPEAKER_DIARIZATION, inference.diarization, wish)
-    if as_json:
-        print_json(said)
-        return
-    for line in said.rttm.splitlines():
-        print_line(line)
+    said = _hear(file, user, Task.SPEAKER_DIARIZATION, inference.diarization, _wish(model, adapter, strength))
+    _tell(said, said.rttm.splitlines(), as_json)
 
 
 @command
@@ -120,6 +109,18 @@ def generate(
     finally:
         made.unlink(missing_ok=True)
     print_line(str(output))
+
+
+def _wish(model: str, adapter: str, strength: float) -> dict[str, Any]:
+    return {"model_id": model, "adapter_id": adapter or None, "strength": strength}
+
+
+def _tell(said: Transcription | Classification | Diarization, lines: list[str], as_json: bool) -> None:
+    if as_json:
+        print_json(said)
+        return
+    for line in lines:
+        print_line(line)
 
 
 def _hear(file: Path, user: str, task: Task, put: Callable[..., Result], wish: dict[str, Any]) -> Result:

@@ -1,6 +1,5 @@
 """Speaker diarization on tiny models: losses, windows and error rates by hand; every family in 4 bits."""
 
-import itertools
 import json
 import math
 from pathlib import Path
@@ -49,78 +48,6 @@ def voices_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model_paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: make(tmp_path_factory.mktemp(name)) for name, make in voices.MAKERS.items()}
-
-
-# The loss
-
-
-def test_the_loss_is_that_of_the_best_order_of_speakers() -> None:
-    rng = torch.Generator().manual_seed(0)
-    logits = torch.randn(3, 7, 3, generator=rng)
-    labels = (torch.rand(3, 7, 3, generator=rng) > 0.5).float()
-    expected = [
-        min(
-            float(torch.nn.functional.binary_cross_entropy_with_logits(clip, truth[:, list(order)]))
-            for order in itertools.permutations(range(3))
-        )
-        for clip, truth in zip(logits, labels, strict=True)
-    ]
-    assert float(permutation_free_loss(logits, labels)) == pytest.approx(sum(expected) / 3, abs=1e-6)
-    assert permutation_free_loss(logits, labels[..., [2, 0, 1]]) == permutation_free_loss(logits, labels)
-
-
-def test_padded_frames_are_not_learnt() -> None:
-    logits = torch.randn(2, 6, 2, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    labels = torch.ones(2, 6, 2)
-    labels[1, 4:] = PADDING
-    loss = permutation_free_loss(logits, labels)
-    alone = [
-        permutation_free_loss(logits[:1], labels[:1]),
-        permutation_free_loss(logits[1:, :4], labels[1:, :4]),
-    ]
-    assert float(loss.detach()) == pytest.approx(float(sum(alone).detach()) / 2, abs=1e-6)
-    loss.backward()
-    assert logits.grad is not None
-    assert not logits.grad[1, 4:].any()
-    assert logits.grad[1, :4].all()
-
-
-def test_knowing_nothing_costs_ln_2_and_a_loss_that_is_no_number_stays_one() -> None:
-    labels = torch.tensor([[[0.0, 1.0], [1.0, 1.0]]])
-    assert float(permutation_free_loss(torch.zeros(1, 2, 2), labels)) == pytest.approx(math.log(2))
-    assert torch.isnan(permutation_free_loss(torch.full((1, 2, 2), float("nan")), labels))
-
-
-# The error rate
-
-
-@pytest.mark.parametrize(
-    ("answer", "rates"),
-    [
-        ([(0, 6, "x"), (4, 6, "y")], (0, 0, 0)),
-        ([], (12, 0, 0)),
-        (
-            [(0, 10, "x")],
-            (2, 0, 4),
-        ),  # the second to speak is taken for the first in 4 s, and 2 s of both are one
-        ([(0, 6, "x"), (4, 8, "y")], (0, 2, 0)),
-        ([(0, 4, "x"), (4, 2, "z"), (4, 6, "y")], (0, 0, 2)),
-    ],
-)
-def test_the_error_rate_and_its_parts_by_hand(answer: list[tuple], rates: tuple[int, int, int]) -> None:
-    """Ann speaks from 0 to 6 s, Bob from 4 to 10 s: 12 s of speech in 10 s of sound."""
-    reference = [Turn(0, 6, "ann"), Turn(4, 6, "bob")]
-    found = diarization_error.rates([(reference, [Turn(*turn) for turn in answer])])
-    parts = [found["missed_speech"], found["false_alarm"], found["confusion"]]
-    assert parts == pytest.approx([seconds / 12 for seconds in rates])
-    assert found["der"] == pytest.approx(sum(rates) / 12)
-
-
-def test_error_rates_add_seconds_up_over_recordings() -> None:
-    long, short = [Turn(0, 9, "ann")], [Turn(0, 0.5, "ann"), Turn(0.4, 0.6, "ann")]
-    found = diarization_error.rates([(long, long), (short, []), ([], [])])
-    assert found["der"] == pytest.approx(0.1)  # a speaker's own overlap is no second voice
-    assert set(diarization_error.rates([([], [Turn(0, 1, "x")])]).values()) == {None}
 
 
 # Windows
