@@ -86,10 +86,22 @@ def test_two_devices_take_the_same_steps_as_one(
     # One stream of events, in order, and nothing of the processes' meeting left behind.
     events = tiny.read_events(two)
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-    assert [event["step"] for event in events if event["type"] == "metric"] == list(
-        range(1, one.train.optimization.max_steps + 1)
-    )
+    steps = [event["step"] for event in events if event["type"] == "metric"]
+    assert steps == list(range(1, len(losses(one)) + 1))
     assert not (two.attempt_path / "launcher").exists()
+
+
+def test_all_of_them_end_early_together(tmp_path: Path, clips_path: Path, model_path: Path) -> None:
+    spec = _spec(
+        tmp_path / "run",
+        model_path,
+        clips_path,
+        optimization={"max_steps": 500, "learning_rate": 1e-12},  # nothing gets better
+        evaluation={"every_steps": 1, "early_stopping_patience": 2},
+    )
+    assert start(spec, WORKER).wait(120) == 0
+    assert result_of(spec).reason is ExitReason.OK
+    assert len(losses(spec)) < 10
 
 
 def test_stopped_and_resumed_ends_as_if_never_stopped(
