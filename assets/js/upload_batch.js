@@ -331,7 +331,8 @@ export class Batch extends EventTarget {
 
   // Hand everything over. Where there are columns to look at, whoever shows this batch does that first.
   async process() {
-    this.goesOn = false;
+    this.goesOn = this.isBusy; // clicked in the moment between a file's choice and the page's next picture: later
+    if (this.goesOn) return;
     this.isStarting = true;
     const isModel = this.kind === "models";
     const answer = isModel ? {} : await this.#post("mapping-preview", {});
