@@ -2,24 +2,9 @@
 // "Sent" with {id} once it is there, "Gone" when it is taken away. One clip at a time.
 import { Microphone } from "./microphone.js";
 import "./player.js";
+import { action, element, fileInput, post, show, takeDrops } from "./sending.js";
 
-const LOST = "The server can't be reached. Try again.";
 const clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`;
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text) made.textContent = text;
-  return made;
-}
-
-function action(label, run, options = {}) {
-  const made = element("button", "up-button", label);
-  made.type = "button";
-  for (const [key, value] of Object.entries(options)) made.setAttribute(key, value);
-  made.addEventListener("click", run);
-  return made;
-}
 
 class StudioTrialClip extends HTMLElement {
   static observedAttributes = ["most-bytes", "most-seconds"]; // the server's limits, which a setting changes
@@ -54,15 +39,8 @@ class StudioTrialClip extends HTMLElement {
   }
 
   #build() {
-    this.file = element("input");
-    this.file.type = "file";
-    this.file.accept = "audio/*,.wav,.flac,.ogg,.mp3";
-    this.file.hidden = true;
-    this.file.setAttribute("aria-label", "Clip to try");
-    this.file.addEventListener("change", () => {
-      if (this.file.files[0]) this.#send(this.file.files[0], this.file.files[0].name);
-      this.file.value = "";
-    });
+    const take = (file) => this.#send(file, file.name);
+    this.file = fileInput("audio/*,.wav,.flac,.ogg,.mp3", "Clip to try", take);
     this.zone = element("div", "up-zone trial-zone");
     this.hint = element("p", "", this.#hint());
     const buttons = element("div", "up-buttons");
@@ -72,31 +50,8 @@ class StudioTrialClip extends HTMLElement {
     this.note = element("p", "up-note");
     this.note.setAttribute("role", "alert");
     this.append(this.file, this.zone, this.live, this.note);
-    this.#dropZone();
-    this.#show("zone");
-  }
-
-  #dropZone() {
-    const over = (is) => (event) => {
-      event.preventDefault();
-      this.zone.toggleAttribute("data-over", is);
-    };
-    this.zone.addEventListener("dragenter", over(true));
-    this.zone.addEventListener("dragover", over(true));
-    this.zone.addEventListener("dragleave", over(false));
-    this.zone.addEventListener("drop", (event) => {
-      over(false)(event);
-      const [file] = event.dataTransfer.files;
-      if (file) this.#send(file, file.name);
-    });
-  }
-
-  #show(what, note = "") {
-    this.zone.hidden = what !== "zone";
-    this.live.hidden = what === "zone";
-    this.note.hidden = !note;
-    this.note.textContent = note;
-    if (what === "zone") this.live.replaceChildren();
+    takeDrops(this.zone, take);
+    show(this, "zone");
   }
 
   async #record() {
@@ -116,16 +71,16 @@ class StudioTrialClip extends HTMLElement {
       if (turn !== this.#turn || !this.isConnected) return opened.drop();
       this.#microphone = opened;
     } catch (error) {
-      this.#show("zone", error.message);
+      show(this, "zone", error.message);
       return;
     }
     const stop = action("Stop and use", () => this.#stop(), { "data-primary": "" });
     const drop = action("Cancel", () => {
       this.#letGo();
-      this.#show("zone");
+      show(this, "zone");
     });
     this.live.replaceChildren(element("span", "trial-dot"), time, meter, drop, stop, live);
-    this.#show("live");
+    show(this, "live");
     stop.focus();
   }
 
@@ -136,44 +91,31 @@ class StudioTrialClip extends HTMLElement {
     try {
       this.#send(await microphone.stop(), "Recording");
     } catch (error) {
-      this.#show("zone", error.message);
+      show(this, "zone", error.message);
     }
   }
 
   #send(blob, name) {
     this.#letGo();
-    if (blob.size > this.#most("bytes")) return this.#show("zone", `${name} is larger than ${this.#megabytes}. Choose a shorter clip.`);
+    if (blob.size > this.#most("bytes")) return show(this, "zone", `${name} is larger than ${this.#megabytes}. Choose a shorter clip.`);
     const turn = ++this.#turn;
-    const bar = element("div", "up-bar trial-meter");
-    bar.append(element("i"));
-    bar.setAttribute("role", "progressbar");
-    bar.setAttribute("aria-label", `Sending ${name}`);
-    const cancel = action("Cancel", () => {
-      this.#letGo();
-      this.#show("zone");
+    show(this, "live");
+    this.#request = post(this.live, {
+      address: "/api/v1/trial-clips",
+      type: "application/octet-stream",
+      blob,
+      name,
+      onCancel: () => {
+        this.#letGo();
+        show(this, "zone");
+      },
+      onDone: (made, refusal) => {
+        if (turn !== this.#turn) return;
+        this.#request = null;
+        if (made) this.#sent(made, blob, name);
+        else show(this, "zone", refusal);
+      },
     });
-    this.live.replaceChildren(element("span", "trial-name", name), bar, cancel);
-    this.#show("live");
-    const request = new XMLHttpRequest();
-    request.open("POST", "/api/v1/trial-clips");
-    request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.upload.onprogress = (event) => {
-      bar.firstChild.style.width = `${(100 * event.loaded) / Math.max(1, event.total)}%`;
-    };
-    request.onloadend = () => {
-      if (turn !== this.#turn) return;
-      this.#request = null;
-      let body = {};
-      try {
-        body = JSON.parse(request.responseText || "{}");
-      } catch {
-        /* not one of our answers */
-      }
-      if (request.status === 201) this.#sent(body, blob, name);
-      else this.#show("zone", body.detail || LOST);
-    };
-    this.#request = request;
-    request.send(blob);
   }
 
   #sent(clip, blob, name) {
@@ -182,14 +124,14 @@ class StudioTrialClip extends HTMLElement {
     for (const [key, value] of Object.entries({ src: this.address, peaks: clip.peaks, seconds: String(clip.duration_s), label: name })) player.setAttribute(key, value);
     const other = action("Another clip", () => {
       this.#letGo();
-      this.#show("zone");
+      show(this, "zone");
       this.zone.querySelector("button").focus();
       this.dispatchEvent(new Event("Gone"));
     });
     const label = element("span", "trial-name", name);
     label.title = name;
     this.live.replaceChildren(label, player, other);
-    this.#show("live");
+    show(this, "live");
     this.dispatchEvent(new CustomEvent("Sent", { detail: { id: clip.id } }));
   }
 

@@ -33,7 +33,7 @@ def sample_card(row: Any) -> rx.Component:
                     badge(row.verdict, icon="ear", tone="warning"),
                 ),
             ),
-            class_name="flex items-center justify-between gap-4 mb-3",
+            class_name="flex flex-wrap items-center justify-between gap-x-4 gap-y-2 mb-3",
         ),
         rx.el.dl(
             rx.cond(
