@@ -120,6 +120,7 @@ def _uploads(api: httpx.Client) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as empty:
         waiting = _send(api, "models", Path(empty), name="Our recogniser", task="speech-to-text")
         (Path(empty) / "config.json").write_text('{"model_type": "llama"}')
+        (Path(empty) / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
         refused = _send(api, "models", Path(empty), name="A text model", task="speech-to-text")
     api.post(f"/models/{refused}/check")
     return {"waiting_model": waiting, "refused_model": refused}
