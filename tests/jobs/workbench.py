@@ -10,6 +10,7 @@ from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, ModelStatus,
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, User
 from qlora_studio.modelfiles.prepare import content_hash
+from qlora_studio.storage import layout
 
 
 def make_dataset(session: Session, owner: User, *, n_train: int = 6, n_validation: int = 3) -> Dataset:
@@ -45,7 +46,7 @@ def make_dataset(session: Session, owner: User, *, n_train: int = 6, n_validatio
 
 
 def make_model(session: Session, owner: User) -> BaseAudioModel:
-    folder = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp(prefix="small-recogniser-", dir=layout.data_path()))
     (folder / "config.json").write_text("{}")
     model = BaseAudioModel(
         owner_id=owner.id,
