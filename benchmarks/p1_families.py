@@ -21,13 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.p1_throughput import Figures, example_clips, fold_spaces, run_ours, run_script
+from benchmarks.p1_throughput import BATCH, Figures, example_clips, fold_spaces, run_ours, run_script
 from qlora_studio.contracts.enums import Task
 from qlora_studio.contracts.spec import ClipItem, WorkerSpec
 from tests.training import melodies, tiny
 
 FLOOR, TOLERANCE = 0.99, 1e-4
-BATCH = 8
 CLASSES = ["long", "short"]
 
 

@@ -8,6 +8,7 @@ of the spec.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ def main() -> None:
             per_device_train_batch_size=train["batch_size"],
             max_steps=train["max_steps"],
             learning_rate=train["learning_rate"],
-            warmup_steps=1,
+            warmup_steps=math.ceil(0.1 * train["max_steps"]),
             seed=train["seed"],
             use_cpu=True,
             remove_unused_columns=False,

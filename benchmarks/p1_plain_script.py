@@ -7,6 +7,7 @@ Nothing here comes from this project but the reading of the spec.
 """
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -96,7 +97,7 @@ def main() -> None:
             per_device_train_batch_size=train["batch_size"],
             max_steps=train["max_steps"],
             learning_rate=train["learning_rate"],
-            warmup_steps=1,
+            warmup_steps=math.ceil(0.1 * train["max_steps"]),
             seed=train["seed"],
             use_cpu=True,
             remove_unused_columns=False,

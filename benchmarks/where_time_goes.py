@@ -18,8 +18,8 @@ from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.p1_families import BATCH, SIDES, write_clips
-from benchmarks.p1_throughput import RANDOM_MODEL
+from benchmarks.p1_families import SIDES, write_clips
+from benchmarks.p1_throughput import BATCH, RANDOM_MODEL
 from qlora_studio.contracts.enums import Task
 from qlora_studio.contracts.spec import WorkerSpec
 from qlora_studio.training import models
