@@ -7,9 +7,9 @@ DEV_STAMP := $(VENV)/.installed-dev
 TRAININGS := tests/training tests/ingest
 TORCH_TESTS := tests/training tests/engine tests/protocol
 # The fast tests: what imports torch in one run, the rest in another, half the cores for each; so nobody
-# imports both worlds. Their folders are in memory where the machine has such a place.
+# imports both worlds. Their folders are in memory where the machine has two gigabytes for it.
 HALF := $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN) + 1) / 2 )))
-MEMORY := $(shell [ -w /dev/shm ] && echo TMPDIR=/dev/shm)
+MEMORY := $(shell df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 2000 { print "TMPDIR=/dev/shm" }')
 FAST := OMP_NUM_THREADS=1 $(MEMORY) $(VENV)/bin/pytest -q -n $(HALF:1=0) --dist loadfile -m "not slow and not browser and not gpu"
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export REFLEX_USE_NPM := 1

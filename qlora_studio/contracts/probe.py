@@ -55,6 +55,7 @@ class ProbeReport(BaseModel):
         chance: what a trained model stays below: the loss of finding everything equally likely.
         misread: an answer whose labels read back as something else, where most do.
         base_loss: mean loss of the base model on held-out clips.
+        train_loss: its median loss on training clips of all lengths, one by one.
     """
 
     status: Literal["passed", "doubtful", "failed"] = "passed"
@@ -63,6 +64,7 @@ class ProbeReport(BaseModel):
     expected: float | None = None
     chance: float | None = None
     base_loss: float | None = None
+    train_loss: float | None = None
     misread: str = ""
     gradient: GradientReach | None = None
     overfit: OverfitTry | None = None
@@ -77,9 +79,12 @@ class ProbeReport(BaseModel):
     def _figures(self) -> str:
         parts = []
         if self.first_loss is not None:
-            beside = self.expected if self.expected is not None else self.base_loss
-            word = "expected" if self.expected is not None else "base model on held-out clips"
-            parts.append(f"first loss {self.first_loss:.2f}" + (f" ({word} {beside:.2f})" if beside else ""))
+            expected = f" (expected {self.expected:.2f})" if self.expected else ""
+            parts.append(f"first loss {self.first_loss:.2f}{expected}")
+        if self.train_loss is not None and self.base_loss is not None:
+            parts.append(
+                f"training clips fit as held-out ones (loss {self.train_loss:.2f} and {self.base_loss:.2f})"
+            )
         if self.overfit is not None:
             parts.append(
                 f"one batch goes from {self.overfit.before:.2f} to {self.overfit.after:.2f} "

@@ -35,7 +35,8 @@ CLEAR_FALL = 0.02  # of the loss of the batch, which has no noise: nothing in it
 MIN_STEPS = 4  # fewer say nothing
 READ_CLIPS = 20
 SLIP_CLIPS = 20
-_OVERFIT_S, _SLIP_S = 30.0, 15.0
+USUAL_CLIPS = 9
+_OVERFIT_S, _SLIP_S, _USUAL_S = 30.0, 15.0, 5.0
 _SLIP_P, _SLIP_FALL = 0.01, 0.1
 _N_NAMED = 10
 _MASK = "masked_spec_embed"
@@ -85,6 +86,7 @@ class Prober:
             model.train(self._is_checkpointed)
             first = self._learn_step(model, batch)
             report.first_loss = first if math.isfinite(first) else None
+            report.train_loss = self._usual_loss(model) if base_loss is not None else None
             report.gradient = gradient_reach(model)
             model.zero_grad(set_to_none=True)
             if report.first_loss is not None and report.gradient.n_reached:
@@ -158,6 +160,23 @@ class Prober:
             is_clear=is_clear,
         )
 
+    def _usual_loss(self, model: Any) -> float | None:
+        """The median loss of a few clips of all lengths.
+
+        Of one batch it would say little: a CTC loss is by letter, and a clip of one letter has nothing to
+        spread an error over.
+        """
+        deadline = time.monotonic() + _USUAL_S
+        found: list[float] = []
+        with torch.no_grad():
+            for clip in _from_the_middle(spread(self._clips, USUAL_CLIPS)):
+                if found and time.monotonic() > deadline:
+                    break
+                self._check()
+                found.append(self._loss_with(model, clip, clip))
+        known = [loss for loss in found if math.isfinite(loss)]
+        return statistics.median(known) if known else None
+
     # The answers of the neighbours
 
     def _look_for_slip(self, model: Any) -> Slip | None:
@@ -180,6 +199,13 @@ class Prober:
     def _loss_with(self, model: Any, sound: ClipItem, words: ClipItem) -> float:
         batch = to_device(self._store.cross(sound, words), model.device)
         return float(self._task.steady_loss(model, batch))
+
+
+def _from_the_middle(clips: list[ClipItem]) -> list[ClipItem]:
+    """The middle one first, so that a search that is broken off has seen the usual."""
+    middle = (len(clips) - 1) / 2
+    order = sorted(range(len(clips)), key=lambda index: (abs(index - middle), index))
+    return [clips[index] for index in order]
 
 
 def letters(text: str) -> str:

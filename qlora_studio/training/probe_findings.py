@@ -6,7 +6,7 @@ _FAR = 1.5  # times the loss it should have …
 _ABOVE = 0.5  # … and as many nats above it: wrong beyond doubt
 _BELOW = 0.75  # of the expected loss
 _HEAD_NOISE = 3.0  # times the expected loss: what a head drawn at random may add where its inputs are large
-_TRAIN_APART = 4.0  # times the loss on held-out clips; a batch that happens to be hard is at two or three
+_TRAIN_APART = 4.0  # times the loss on held-out clips, which may be the longer or the clearer ones
 _TOO_SHORT = 0.02  # of what the probe had to move weights to see an effect
 
 
@@ -83,11 +83,11 @@ def _about_nearness(report: ProbeReport) -> str:
 
 
 def _about_base(report: ProbeReport) -> str:
-    first, base = report.first_loss, report.base_loss
-    if first is None or base is None or first <= _TRAIN_APART * base + _ABOVE:
+    train, base = report.train_loss, report.base_loss
+    if train is None or base is None or train <= _TRAIN_APART * base + _ABOVE:
         return ""
     return (
-        f"Training clips fit far worse than held-out ones (loss {first:.2f} against {base:.2f}): "
+        f"Training clips fit far worse than held-out ones (loss {train:.2f} against {base:.2f}): "
         "check the training clips' answers."
     )
 
