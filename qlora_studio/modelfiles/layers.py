@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -96,13 +96,9 @@ def describe_layers(
     )
 
 
-def packed_shapes(shapes: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Those of the layers' shapes (inputs, outputs) that QLoRA stores in 4 bits, as `training.quantize` does.
-
-    Rows of whole blocks of 64 are asked for where any layer has them, of 32 where none has.
-    """
-    even = {shape for shape in shapes if not shape[0] % 32 and not shape[1] % 32}
-    return {shape for shape in even if not shape[0] % 64} or even
+def is_packed(n_in: int, n_out: int) -> bool:
+    """Whether QLoRA stores a layer of this shape in 4 bits, as `training.quantize` decides it."""
+    return not n_in % 64 and not n_out % 32
 
 
 def _presets(family: Family, names: list[str], attention: list[str], task: Task) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from qlora_studio.contracts.metrics import first_of
 from qlora_studio.db.models.adapter import Adapter
 from qlora_studio.db.models.job import Job
 from qlora_studio.db.models.model import BaseAudioModel
-from qlora_studio.modelfiles.layers import packed_shapes
+from qlora_studio.modelfiles.layers import is_packed
 from qlora_studio.state import formats
 from qlora_studio.state.datasets import TASK_LABELS
 
@@ -165,7 +165,6 @@ def model_view(model: BaseAudioModel) -> ModelView:
 def layer_rows(model: BaseAudioModel) -> list[LayerRow]:
     """The linear layers, largest first."""
     kinds = model.details.get("layers", {}).get("linear", [])
-    packed = packed_shapes((kind["n_in"], kind["n_out"]) for kind in kinds)
     ordered = sorted(kinds, key=lambda kind: -kind["n_in"] * kind["n_out"] * kind["n_layers"])
     return [
         LayerRow(
@@ -173,8 +172,8 @@ def layer_rows(model: BaseAudioModel) -> list[LayerRow]:
             shape=f"{kind['n_in']:,} to {kind['n_out']:,}",
             count=formats.count(kind["n_layers"]),
             parameters=formats.parameters(kind["n_in"] * kind["n_out"] * kind["n_layers"]),
-            stored_in="4 bits" if (kind["n_in"], kind["n_out"]) in packed else "32 bits",
-            is_packed=(kind["n_in"], kind["n_out"]) in packed,
+            stored_in="4 bits" if is_packed(kind["n_in"], kind["n_out"]) else "32 bits",
+            is_packed=is_packed(kind["n_in"], kind["n_out"]),
         )
         for kind in ordered
     ]

@@ -33,11 +33,8 @@ def skipped_layers(model_class: Any, config: Any, barred: Sequence[str]) -> list
     """Return what the library must keep out of 4 bits: `barred`, and names that it would not know by that.
 
     It knows a layer by the end of its name, so `lm_heads` says nothing to it of `decoder.lm_heads.0`. The
-    others are the linear layers whose shape is too odd for 4 bits: they stay as they are. Rows of whole
-    blocks are asked for where any layer has them; a model of which none would be left is packed all the same.
-
-    On CPUs with bfloat16 instructions bitsandbytes' own inference asks for more still, rows of whole blocks
-    of 64; `keep_weights_unpacked` switches that path off. Makes the model without memory.
+    others are the linear layers whose rows are no whole blocks of 64 values: on CPUs they would come back
+    from 4 bits wrongly (`docs/decisions/0003-four-bit-widths.md`). Makes the model without memory.
     """
     import torch
     from transformers.quantizers.quantizers_utils import should_convert_module
@@ -47,10 +44,8 @@ def skipped_layers(model_class: Any, config: Any, barred: Sequence[str]) -> list
     linear = [(name, m) for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
     inner = [n for n, _ in linear if set(barred) & set(n.split(".")) and should_convert_module(n, [*barred])]
     free = [(name, m) for name, m in linear if not set(barred) & set(name.split("."))]
-    whole = [name for name, m in free if not m.in_features % _BLOCK and not m.out_features % _MULTIPLE]
-    fit = [name for name, m in free if not m.in_features % _MULTIPLE and not m.out_features % _MULTIPLE]
-    packed = set(whole or fit)
-    return [*barred, *inner, *(name for name, _ in free if name not in packed)]
+    odd = [name for name, m in free if m.in_features % _BLOCK or m.out_features % _MULTIPLE]
+    return [*barred, *inner, *odd]
 
 
 def quantization_config(

@@ -14,7 +14,7 @@ TOKENS = [PAD, UNKNOWN, SPACE, "'", *"abcdefghijklmnopqrstuvwxyz"]
 def write_blueprint(target: Path) -> None:
     """Write `config.json`, tokenizer and feature extractor of the untrained model; no weights.
 
-    The widths are multiples of 32, as 4-bit layers want them on every CPU.
+    The widths are multiples of 64, the block in which 4-bit layers are stored.
     """
     from transformers import (
         SeamlessM4TFeatureExtractor,
@@ -45,10 +45,10 @@ def write_blueprint(target: Path) -> None:
         bos_token_id=None,
         eos_token_id=None,
         feature_projection_input_dim=N_MELS * STRIDE,
-        hidden_size=160,
-        num_hidden_layers=5,
+        hidden_size=192,
+        num_hidden_layers=4,
         num_attention_heads=4,
-        intermediate_size=480,
+        intermediate_size=512,
         conv_depthwise_kernel_size=15,
         position_embeddings_type="rotary",
         ctc_loss_reduction="mean",

@@ -43,15 +43,11 @@ def test_layers_are_listed_largest_first() -> None:
 
 def test_a_layer_says_whether_it_goes_into_four_bits() -> None:
     """Those of odd shapes stay in 32 bits, as `training.quantize` keeps them."""
-    shapes = {"whole": (128, 64), "half": (96, 64), "odd": (96, 30)}
+    shapes = {"whole": (128, 64), "half": (96, 64), "odd": (128, 30)}
     linear = [{"name": k, "n_in": i, "n_out": o, "n_layers": 1} for k, (i, o) in shapes.items()]
-
-    def stored(kinds: list[dict[str, object]]) -> dict[str, str]:
-        rows = layer_rows(model(details={"layers": {"linear": kinds}}))
-        return {row.name: row.stored_in for row in rows}
-
-    assert stored(linear) == {"whole": "4 bits", "half": "32 bits", "odd": "32 bits"}
-    assert stored(linear[1:]) == {"half": "4 bits", "odd": "32 bits"}, "none has whole blocks"
+    rows = layer_rows(model(details={"layers": {"linear": linear}}))
+    stored = {row.name: row.stored_in for row in rows}
+    assert stored == {"whole": "4 bits", "half": "32 bits", "odd": "32 bits"}
 
 
 def test_a_model_that_makes_sound_does_not_hear() -> None:
