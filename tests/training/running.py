@@ -19,7 +19,7 @@ def run(spec: WorkerSpec, *, on_attempt: Callable[[Attempt], None] = lambda _: N
     """Run an attempt as the worker does and return its result file."""
     tiny.write_spec(spec)
 
-    def body(attempt: Attempt) -> ResultFile:
+    def body(attempt: Attempt) -> ResultFile | None:
         on_attempt(attempt)
         return loop.TrainingRun(attempt, "cpu").run()
 
