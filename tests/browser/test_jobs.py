@@ -31,7 +31,8 @@ class Desk:
         engine = make_engine(f"sqlite:///{server.data_path / 'studio.db'}")
         with Session(engine) as session:
             user = session.exec(select(User)).one()
-            dataset, model = make_dataset(session, user), make_model(session, user)
+            dataset = make_dataset(session, user)
+            model = make_model(session, user, data_path=server.data_path)
             self._data = spec_data(dataset, model)
         engine.dispose()
 

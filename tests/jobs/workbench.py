@@ -45,8 +45,9 @@ def make_dataset(session: Session, owner: User, *, n_train: int = 6, n_validatio
     return dataset
 
 
-def make_model(session: Session, owner: User) -> BaseAudioModel:
-    folder = Path(tempfile.mkdtemp(prefix="small-recogniser-", dir=layout.data_path()))
+def make_model(session: Session, owner: User, *, data_path: Path | None = None) -> BaseAudioModel:
+    """Store a model whose files are in `data_path`, by default that of this process."""
+    folder = Path(tempfile.mkdtemp(prefix="small-recogniser-", dir=data_path or layout.data_path()))
     (folder / "config.json").write_text("{}")
     model = BaseAudioModel(
         owner_id=owner.id,

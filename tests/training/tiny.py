@@ -263,9 +263,10 @@ def make_whisper(
         max_length=448,
         no_timestamps_token_id=vocabulary["<|notimestamps|>"],
         is_multilingual=is_multilingual,
-        lang_to_id={"<|en|>": vocabulary["<|en|>"]},
-        task_to_id={"transcribe": vocabulary["<|transcribe|>"]},
     )
+    if is_multilingual:  # an English model with them would be asked for its language all the same
+        model.generation_config.lang_to_id = {"<|en|>": vocabulary["<|en|>"]}
+        model.generation_config.task_to_id = {"transcribe": vocabulary["<|transcribe|>"]}
     model.save_pretrained(folder)
     return folder
 
