@@ -46,16 +46,22 @@ class Side:
 
 
 def make_ctc(folder: Path) -> Path:
-    """Wav2Vec2 base, four layers of twelve."""
+    """Wav2Vec2 base, four layers of twelve, with the layer norms and the mask of the newer ones.
+
+    Of the oldest, with a group norm and no mask, the library's extractor counts padding into the loudness of
+    a clip in a batch; ours doesn't, so losses would differ.
+    """
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC, Wav2Vec2Processor
 
     tokenizer = _letters(folder)
-    extractor = Wav2Vec2FeatureExtractor(sampling_rate=tiny.RATE, return_attention_mask=False)
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=tiny.RATE, return_attention_mask=True)
     Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
     still = dict.fromkeys(_DROPOUTS, 0.0)
     config = Wav2Vec2Config(
         vocab_size=len(tokenizer),
         num_hidden_layers=4,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
         ctc_loss_reduction="mean",
         ctc_zero_infinity=True,
         mask_time_prob=0.0,
@@ -171,9 +177,7 @@ def write_clips(source: Path | None, target: Path, n_clips: int) -> Path:
     clips = [ClipItem.model_validate_json(line) for line in target.read_text().splitlines()][:n_clips]
     middle = statistics.median(clip.duration_s for clip in clips)
     labelled = [
-        clip.model_copy(
-            update={"label": CLASSES[clip.duration_s < middle], "text": (clip.text or "").lower()}
-        )
+        clip.model_copy(update={"label": CLASSES[clip.duration_s < middle], "text": _spoken(clip.text or "")})
         for clip in clips
     ]
     target.write_text("\n".join(clip.model_dump_json() for clip in labelled) + "\n")
