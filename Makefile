@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 TRAININGS := tests/training tests/ingest
-TORCH_TESTS := tests/training tests/engine tests/protocol
-# The fast tests: what imports torch in one run, the rest in another, half the cores for each; so nobody
-# imports both worlds. Their folders are in memory where the machine has two gigabytes for it.
+PAGELESS := tests/training tests/engine tests/protocol tests/ingest tests/modelfiles tests/audio
+# The fast tests: what imports torch (and some that import little) in one run, what imports the pages in
+# another, half the cores for each; so nobody imports both worlds. Their folders are in memory where the machine has two gigabytes for it.
 HALF := $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN) + 1) / 2 )))
 MEMORY := $(shell df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 2000 { print "TMPDIR=/dev/shm" }')
 FAST := OMP_NUM_THREADS=1 $(MEMORY) $(VENV)/bin/pytest -q -n $(HALF:1=0) --dist loadfile -m "not slow and not browser and not gpu"
@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export REFLEX_USE_NPM := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run build check lint fast fast-web fast-torch test screens bench faults security starter clean help
+.PHONY: run build check lint fast fast-pages fast-pageless test screens bench faults security starter clean help
 
 help: ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,7 +27,7 @@ build: $(STAMP) ## Build the pages only
 	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
 
 check: $(DEV_STAMP) ## Lint, types, layers and the fast tests
-	@$(MAKE) --no-print-directory -j2 fast-web fast-torch lint
+	@$(MAKE) --no-print-directory -j2 fast-pages fast-pageless lint
 
 lint:
 	$(BIN)/ruff check .
@@ -35,13 +35,13 @@ lint:
 	$(BIN)/lint-imports
 	NODE_OPTIONS=--max-semi-space-size=128 $(BIN)/pyright
 
-fast: fast-web fast-torch
+fast: fast-pages fast-pageless
 
-fast-web:
-	$(FAST) tests --ignore=tests/browser $(TORCH_TESTS:%=--ignore=%)
+fast-pages:
+	$(FAST) tests --ignore=tests/browser $(PAGELESS:%=--ignore=%)
 
-fast-torch:
-	$(FAST) $(TORCH_TESTS)
+fast-pageless:
+	$(FAST) $(PAGELESS)
 
 # Trainings share the cores; what watches clocks or a browser has them to itself.
 test: check .cache/chromium ## Everything: check, then trainings in subprocesses and a real browser
