@@ -8,7 +8,6 @@ of the spec.
 """
 
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ import soxr
 import torch
 import transformers
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-from transformers import AutoFeatureExtractor, AutoProcessor, BitsAndBytesConfig, Trainer, TrainingArguments
+from transformers import AutoFeatureExtractor, AutoProcessor, BitsAndBytesConfig
 
-from benchmarks.p1_plain_script import Clock
+from benchmarks.p1_plain_script import train_and_print
 
 HEADS = {"ctc": ["lm_head"], "classification": ["classifier", "projector"], "musicgen": ["lm_heads"]}
 KINDS = {
@@ -126,29 +125,7 @@ def main() -> None:
     model = load(folder, class_name, kind, lora)
     if kind == "musicgen":
         collate.codec = model.get_base_model().audio_encoder
-    clock = Clock()
-    Trainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=spec["attempt_path"],
-            per_device_train_batch_size=train["batch_size"],
-            max_steps=train["max_steps"],
-            learning_rate=train["learning_rate"],
-            warmup_steps=math.ceil(0.1 * train["max_steps"]),
-            seed=train["seed"],
-            use_cpu=True,
-            remove_unused_columns=False,
-            label_names=["labels"],
-            logging_steps=1,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-        ),
-        train_dataset=clips,  # type: ignore[arg-type]
-        data_collator=collate,
-        callbacks=[clock],
-    ).train()
-    print(json.dumps({"ends": clock.ends, "losses": clock.losses}))
+    train_and_print(spec, model, clips, collate)
 
 
 if __name__ == "__main__":

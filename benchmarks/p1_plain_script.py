@@ -43,6 +43,34 @@ class Clock(TrainerCallback):
             self.losses.append(logs["loss"])
 
 
+def train_and_print(spec: dict[str, Any], model: Any, clips: list[dict[str, Any]], collate: Any) -> None:
+    """Train as the spec says with the stock trainer, and print the figures."""
+    train = spec["train"]["optimization"]
+    clock = Clock()
+    Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=spec["attempt_path"],
+            per_device_train_batch_size=train["batch_size"],
+            max_steps=train["max_steps"],
+            learning_rate=train["learning_rate"],
+            warmup_steps=math.ceil(0.1 * train["max_steps"]),
+            seed=train["seed"],
+            use_cpu=True,
+            remove_unused_columns=False,
+            label_names=["labels"],
+            logging_steps=1,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+        ),
+        train_dataset=clips,  # type: ignore[arg-type]
+        data_collator=collate,
+        callbacks=[clock],
+    ).train()
+    print(json.dumps({"ends": clock.ends, "losses": clock.losses}))
+
+
 def main() -> None:
     """Train and print the figures."""
     spec = json.loads(Path(sys.argv[1]).read_text())
@@ -89,29 +117,7 @@ def main() -> None:
             target_modules=["q_proj", "v_proj"],
         ),
     )
-    clock = Clock()
-    Trainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=spec["attempt_path"],
-            per_device_train_batch_size=train["batch_size"],
-            max_steps=train["max_steps"],
-            learning_rate=train["learning_rate"],
-            warmup_steps=math.ceil(0.1 * train["max_steps"]),
-            seed=train["seed"],
-            use_cpu=True,
-            remove_unused_columns=False,
-            label_names=["labels"],
-            logging_steps=1,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-        ),
-        train_dataset=clips,  # type: ignore[arg-type]
-        data_collator=collate,
-        callbacks=[clock],
-    ).train()
-    print(json.dumps({"ends": clock.ends, "losses": clock.losses}))
+    train_and_print(spec, model, clips, collate)
 
 
 if __name__ == "__main__":

@@ -155,9 +155,11 @@ def test_the_processes_die_with_their_launcher(tmp_path: Path, clips_path: Path,
     process = start(spec, WORKER)
     wait_for_step(spec, 3, deadline_s=120)
     ranks = _ranks(process)
+    assert len(ranks) == 2
     process.kill()
     process.wait(10)
     _wait_until_gone(ranks)
+    assert not any(rank.is_running() for rank in ranks)
 
 
 def test_stopped_before_the_first_step_nothing_waits_for_the_others(
