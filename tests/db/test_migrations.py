@@ -3,12 +3,14 @@
 import re
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import JSON, DateTime, String, inspect, text
 from sqlmodel import SQLModel
 
 import qlora_studio.db.models  # noqa: F401
+from qlora_studio.db import migrations
 from qlora_studio.db.engine import get_engine
 
 SEARCH = re.compile(
@@ -46,7 +48,40 @@ def test_no_migration_has_lost_the_triggers_that_keep_search_right(data_folder):
 
 
 def test_upgrading_twice_changes_nothing(data_folder):
-    from qlora_studio.db import migrations
-
     migrations.upgrade()
     assert "user" in inspect(get_engine()).get_table_names()
+
+
+def test_jobs_keep_their_order_and_samples_when_the_queue_gets_ranks(data_folder):
+    config = migrations.make_config()
+    command.downgrade(config, "0004")
+    with get_engine().connect().execution_options(studio_write=True) as connection, connection.begin():
+        connection.execute(text("PRAGMA defer_foreign_keys=ON"))
+        for job_id, minute in (("job_a", 1), ("job_b", 0)):
+            _insert(connection, "job", id=job_id, created_at=f"2023-11-14 22:{minute:02}:00.000000")
+        _insert(connection, "job_sample", job_id="job_a")
+        for table in ("user", "dataset", "model"):
+            _insert(connection, table, id="")
+    command.upgrade(config, "head")
+    with get_engine().connect() as connection:
+        rows = connection.execute(text("SELECT id, rank, actual FROM job ORDER BY rank")).all()
+        assert [tuple(row) for row in rows] == [
+            ("job_b", 1_699_999_200.0, "{}"),
+            ("job_a", 1_699_999_260.0, "{}"),
+        ]
+    command.downgrade(config, "0004")
+    with get_engine().connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM job_sample")).scalar_one() == 1
+        assert "rank" not in {column["name"] for column in inspect(connection).get_columns("job")}
+    command.upgrade(config, "head")
+
+
+def _insert(connection, table, **values):
+    """Add a row whose other columns hold nothing much, whatever columns there are."""
+    for column in inspect(connection).get_columns(table):
+        if not column["nullable"] and column["name"] not in values:
+            is_text = isinstance(column["type"], (String, JSON, DateTime))
+            values[column["name"]] = "" if is_text else 0
+    columns = ", ".join(f'"{name}"' for name in values)
+    places = ", ".join(f":{name}" for name in values)
+    connection.execute(text(f'INSERT INTO "{table}" ({columns}) VALUES ({places})'), values)

@@ -11,8 +11,11 @@ from qlora_studio.db.models.dataset import (
     DatasetVersion,
     Exclusion,
 )
+from qlora_studio.db.models.hub_push import HubPush
 from qlora_studio.db.models.job import Job, JobSample, WizardDraft
 from qlora_studio.db.models.model import BaseAudioModel
+from qlora_studio.db.models.notification import Delivery, Notification, NotificationChannel
+from qlora_studio.db.models.queue import JobGroup, QueueState
 from qlora_studio.db.models.user import AuthSession, LoginFailure, User
 
 __all__ = [
@@ -26,11 +29,17 @@ __all__ = [
     "Credential",
     "Dataset",
     "DatasetVersion",
+    "Delivery",
     "Exclusion",
+    "HubPush",
     "IdempotencyKey",
     "Job",
+    "JobGroup",
     "JobSample",
     "LoginFailure",
+    "Notification",
+    "NotificationChannel",
+    "QueueState",
     "User",
     "WizardDraft",
 ]

@@ -18,6 +18,10 @@ class Job(SQLModel, table=True):
 
     State changes are compare-and-set on (id, status, attempt). `event_offset` and `last_seq` say how far the
     attempt's `events.jsonl` has been taken in. Memory in bytes, `eta_s` in seconds.
+
+    `rank` is its owner's order of queued jobs, lowest first: seconds since the epoch at which it was queued,
+    unless it was moved. `actual` is what the run really took, beside `forecast`: `peak_rss_bytes`,
+    `peak_gpu_bytes`, `disk_bytes`, `seconds`.
     """
 
     __tablename__ = "job"
@@ -33,8 +37,11 @@ class Job(SQLModel, table=True):
     dataset_hash: str = Field(default="", max_length=64)
     model_id: str = Field(foreign_key="model.id", index=True, max_length=32)
     after_job_id: str | None = Field(default=None, foreign_key="job.id", max_length=32)
+    group_id: str | None = Field(default=None, foreign_key="job_group.id", index=True, max_length=32)
+    rank: float = Field(default_factory=lambda: utc_now().timestamp(), index=True)
     spec: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     forecast: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
+    actual: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     launch_key: str | None = Field(default=None, unique=True, max_length=200)  # one launch, one job
 
     reason: ExitReason | None = Field(default=None, sa_type=enum_type(ExitReason))  # type: ignore[arg-type]
