@@ -2,11 +2,10 @@
 
 import asyncio
 import base64
-import functools
 import shutil
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
@@ -74,7 +73,7 @@ class TrialClipPublic(BaseModel):
 
 @router.post("/trial-clips", status_code=201, openapi_extra=_BYTES)
 async def take_in_clip(request: Request, user: CurrentUser) -> TrialClipPublic:
-    """Take a clip's raw bytes, 25 MB and ten minutes at most, to try models on it. It is kept for an hour."""
+    """Take a clip's raw bytes, to try models on it; 413 when they are too many. It is kept for an hour."""
     limit = get_settings().max_trial_bytes
     upload = await asyncio.to_thread(trial_clips.make_upload, actor=user)
     try:
@@ -99,19 +98,19 @@ def remove_clip(clip_id: str, user: CurrentUser) -> Response:
 
 @router.post("/transcriptions", openapi_extra=_FORM)
 async def transcribe(request: Request, user: CurrentUser) -> Transcription:
-    """Write a clip down. A form with `file` (25 MB, ten minutes), `model_id`, `adapter_id`, `strength`."""
+    """Write a clip down. A form with `file`, `model_id`, `adapter_id`, `strength`."""
     return await _hear(request, user, Task.SPEECH_TO_TEXT, inference.transcription)
 
 
 @router.post("/classifications", openapi_extra=_FORM)
 async def classify(request: Request, user: CurrentUser) -> Classification:
-    """Name a clip's class. A form with `file` (25 MB, ten minutes), `model_id`, `adapter_id`, `strength`."""
+    """Name a clip's class. A form with `file`, `model_id`, `adapter_id`, `strength`."""
     return await _hear(request, user, Task.AUDIO_CLASSIFICATION, inference.classification)
 
 
 @router.post("/diarizations", openapi_extra=_FORM)
 async def diarize(request: Request, user: CurrentUser) -> Diarization:
-    """Say who speaks when. A form with `file` (25 MB, ten minutes), `model_id`, `adapter_id`, `strength`."""
+    """Say who speaks when. A form with `file`, `model_id`, `adapter_id`, `strength`."""
     return await _hear(request, user, Task.SPEAKER_DIARIZATION, inference.diarization)
 
 
@@ -158,7 +157,9 @@ def _prepare_sound(user: User, body: SoundRequest) -> Ticket:
 
 async def _hear(request: Request, user: User, task: Task, put: Callable[..., Result]) -> Result:
     limit = get_settings().max_trial_bytes + _FORM_BYTES
-    async with _patience(), _capped(request, limit).form(max_files=1, max_fields=8) as form:
+    async with AsyncExitStack() as stack:
+        async with _patience():
+            form = await stack.enter_async_context(_capped(request, limit).form(max_files=1, max_fields=8))
         file, fields = _read_form(form)
         clip = await _decoded(_decode, file, user)
     try:
@@ -191,10 +192,26 @@ def _read_form(form: FormData) -> tuple[UploadFile, dict[str, Any]]:
 
 
 async def _decoded(decode: Callable[..., TrialClip], received: Any, user: User) -> TrialClip:
-    """Decode apart from the threads that answer the pages: it may take a minute."""
-    with trial_clips.turn(actor=user):
-        run = functools.partial(decode, received, actor=user)
-        return await asyncio.get_running_loop().run_in_executor(_decoders, run)
+    """Decode apart from the threads that answer the pages: it may take a minute.
+
+    The turn is over when the thread is, also when nobody waits for the clip any more.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(trial_clips.turn(actor=user))
+        decoding = _decoders.submit(decode, received, actor=user)
+        turn = stack.pop_all()
+    decoding.add_done_callback(lambda _: turn.close())
+    try:
+        return await asyncio.wrap_future(decoding)
+    except asyncio.CancelledError:
+        decoding.add_done_callback(_forget)
+        raise
+
+
+def _forget(decoding: "Future[TrialClip]") -> None:
+    """Remove a clip that nobody asked for to the end."""
+    if not decoding.cancelled() and decoding.exception() is None:
+        decoding.result().path.unlink(missing_ok=True)
 
 
 def _decode(file: UploadFile, *, actor: User) -> TrialClip:

@@ -12,7 +12,7 @@ from qlora_studio.api.jobs import zip_response
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db import engine as db
-from qlora_studio.services import merging, models
+from qlora_studio.services import merging
 from qlora_studio.services.merging import MergeStatus
 from qlora_studio.services.model_schemas import ModelPublic
 
@@ -75,6 +75,6 @@ def register_merged(
     with merging.copied(actor=user, adapter_id=adapter_id, name=body.name) as model:
 
         def create(session: Session) -> ModelPublic:
-            return ModelPublic.of(models.store(session, user, model))
+            return ModelPublic.of(merging.store_copy(session, user, model))
 
         return create_once(user=user, key=key, request=request, body=body, create=create)

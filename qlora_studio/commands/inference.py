@@ -17,6 +17,7 @@ from qlora_studio.services.inference import Classification, Diarization, Transcr
 
 _LOOK_EVERY_S = 0.2
 _MOST_CLASSES = 10
+_IS_THERE = "{} is there already. Name another with --output."
 File = Annotated[Path, typer.Argument(help="A recording: WAV, FLAC, Ogg or MP3, ten minutes at most.")]
 ModelId = Annotated[str, typer.Option("--model", help="The model's id.")]
 AdapterId = Annotated[str, typer.Option("--adapter", help="The id of one of its adapters.")]
@@ -86,7 +87,7 @@ def generate(
 ) -> None:
     """Make a sound of a text."""
     if output.exists():
-        raise Conflict(f"{output} is there already. Name another with --output.")
+        raise Conflict(_IS_THERE.format(output))
     actor = find_actor(user)
     with db.read() as session:
         ticket = inference.prepare_sound(
@@ -103,7 +104,10 @@ def generate(
     made = _follow(ticket).heard[0].sound_path
     assert made is not None
     try:
-        output.write_bytes(made.read_bytes())
+        with output.open("xb") as file:
+            file.write(made.read_bytes())
+    except FileExistsError as error:
+        raise Conflict(_IS_THERE.format(output)) from error
     except OSError as error:
         raise InvalidInput(f"{output} can't be written ({error.strerror}).") from error
     finally:

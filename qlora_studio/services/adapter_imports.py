@@ -161,6 +161,7 @@ def _row(
 
 
 def _store(session: Session, actor: User, adapter: Adapter) -> AdapterView:
+    quota.require_room(session, actor.id, adapter.size_bytes)  # others may have come while this was copied
     session.add(adapter)
     audit.record(
         session,

@@ -161,8 +161,13 @@ def find_sample_clips(session: Session, *, samples: list[JobSample]) -> dict[str
     found = {clip.id: clip for clip in session.exec(select(Clip).where(col(Clip.id).in_(ids)))}
     if any(PAIR_ID.fullmatch(clip_id) for clip_id in ids):
         job = session.get_one(Job, samples[0].job_id)
-        marked = select(Clip).where(col(Clip.dataset_id) == job.dataset_id, col(Clip.label).contains("+"))
-        found |= {pair_id: clip for clip in session.exec(marked) for pair_id in better_of(clip.label or "")}
+        of_job, is_marked = col(Clip.dataset_id) == job.dataset_id, col(Clip.label).contains("+")
+        marked = session.exec(select(Clip.id, Clip.label).where(of_job, is_marked))  # not their waveforms
+        better = {pair_id: clip_id for clip_id, label in marked for pair_id in better_of(label or "")}
+        wanted = {pair_id: better[pair_id] for pair_id in ids if pair_id in better}
+        clips = session.exec(select(Clip).where(col(Clip.id).in_(wanted.values())))
+        by_id = {clip.id: clip for clip in clips}
+        found |= {pair_id: by_id[clip_id] for pair_id, clip_id in wanted.items()}
     return found
 
 

@@ -4,6 +4,7 @@ What is merged lies in `merged/<adapter id>/` until it is removed or its adapter
 a time: it holds the whole model in memory, twice for a moment.
 """
 
+import fcntl
 import logging
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 from sqlmodel import Session
@@ -53,6 +54,13 @@ class _Merge:
     is_cancelled: bool = False
     process: "subprocess.Popen[str] | None" = None
     thread: threading.Thread | None = field(default=None, repr=False)
+    turn: "IO[bytes] | None" = field(default=None, repr=False)
+
+    def end(self) -> None:
+        """Let the next merge begin."""
+        self.is_over = True
+        if self.turn is not None:
+            self.turn.close()
 
 
 _merges: dict[str, _Merge] = {}
@@ -96,8 +104,7 @@ def start(*, actor: User, adapter_id: str, bits: int = 16) -> MergeStatus:
         adapter, request = _prepare(session, actor, adapter_id, bits)
     merge = _Merge(request)
     with _lock:
-        if any(not other.is_over for other in _merges.values()):
-            raise Conflict("A merge is running already. Wait for it, or cancel it.")
+        merge.turn = _take_turn()
         _merges[adapter_id] = merge
     try:
         with db.write() as session:
@@ -113,9 +120,22 @@ def start(*, actor: User, adapter_id: str, bits: int = 16) -> MergeStatus:
         merge.thread = threading.Thread(target=_run, args=(adapter_id, merge), name="merge", daemon=True)
         merge.thread.start()
     except BaseException:
-        merge.is_over = True
+        merge.end()
         raise
     return MergeStatus(state="running", progress=merge.progress)
+
+
+def _take_turn() -> IO[bytes]:
+    """Hold the right to merge, which the command line and the server share."""
+    path = layout.data_path() / "merging.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise Conflict("A merge is running already. Wait for it, or cancel it.") from error
+    return file
 
 
 def _prepare(session: Session, actor: User, adapter_id: str, bits: int) -> tuple[Adapter, MergeRequest]:
@@ -179,9 +199,27 @@ def stream_merged(session: Session, *, actor: User, adapter_id: str) -> tuple[st
 
 
 def register(*, actor: User, adapter_id: str, name: str = "") -> BaseAudioModel:
-    """Add the merged model as a base model; see `copied` for what it takes, and what it may raise."""
+    """Add the merged model as a base model; see `copied` for what it takes, and what it may raise.
+
+    Asked again (a double click waits for the first), it gives the model that was made of this merge.
+    """
+    with db.read() as session:
+        _, folder = get_folder(session, actor=actor, adapter_id=adapter_id)
+        made = models.find_merged(session, actor=actor, adapter_id=adapter_id)
+    if made is not None and made.created_at.timestamp() > (folder / REPORT).stat().st_mtime:
+        return made
     with copied(actor=actor, adapter_id=adapter_id, name=name) as model, db.write() as session:
-        return models.store(session, actor, model)
+        return store_copy(session, actor, model)
+
+
+def store_copy(session: Session, actor: User, model: BaseAudioModel) -> BaseAudioModel:
+    """Store the row of a copy, if the account still has room for it: others may have come meanwhile.
+
+    Raises:
+        TooLarge: the account's quota has no room for it any more.
+    """
+    quota.require_room(session, actor.id, model.size_bytes)
+    return models.store(session, actor, model)
 
 
 @contextmanager
@@ -259,7 +297,7 @@ def _run(adapter_id: str, merge: _Merge) -> None:
         _log.exception("merging %s failed", adapter_id)
         merge.message = "Merging failed unexpectedly. The server's log has the details."
     finally:
-        merge.is_over = True  # whatever happens: until then no other merge may begin
+        merge.end()  # whatever happens: until then no other merge may begin
 
 
 def _clear_up(adapter_id: str, target: Path) -> None:

@@ -166,6 +166,14 @@ def store(session: Session, actor: User, model: BaseAudioModel) -> BaseAudioMode
     return model
 
 
+def find_merged(session: Session, *, actor: User, adapter_id: str) -> BaseAudioModel | None:
+    """Return the newest of the actor's models that an adapter was merged into, if there is one."""
+    is_of_adapter = col(BaseAudioModel.source)["adapter_id"].as_string() == adapter_id
+    mine = col(BaseAudioModel.owner_id) == actor.id
+    newest_first = col(BaseAudioModel.created_at).desc()
+    return session.exec(select(BaseAudioModel).where(mine, is_of_adapter).order_by(newest_first)).first()
+
+
 def list_models(
     session: Session,
     *,

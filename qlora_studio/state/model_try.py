@@ -112,7 +112,9 @@ class ModelTryState(rx.State):
         self.is_offered = self.makes_sound or options.task in inference.HEARING_TASKS
         self.adapters = [(adapter.id, adapter.name) for adapter in options.adapters]
         n_left = options.n_adapters - len(self.adapters)
-        self.left_out = f"{n_left:,} older ones can be tried from their own pages." if n_left > 0 else ""
+        self.left_out = ""
+        if n_left > 0:
+            self.left_out = f"{formats.count(n_left, 'older one')} can be tried from the adapter's own page."
         known = [adapter_id for adapter_id, _ in self.adapters]
         if wanted in known or (known and not self.has_base):
             self.adapter_id = wanted if wanted in known else known[0]

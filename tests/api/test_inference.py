@@ -15,18 +15,21 @@ from fastapi.testclient import TestClient
 from sqlmodel import Session
 
 from qlora_studio.api import build_api
+from qlora_studio.api import inference as inference_api
 from qlora_studio.api.inference import _answer
 from qlora_studio.api.security import current_user
 from qlora_studio.contracts.enums import Task
 from qlora_studio.contracts.inference import EngineAnswer
+from qlora_studio.core.errors import TooManyTries
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import Adapter, BaseAudioModel, User
 from qlora_studio.services import inference, model_intake, trial_clips
 from qlora_studio.services.engine_host import EngineHost, Ticket
+from qlora_studio.services.trial_clips import TrialClip
 from qlora_studio.storage import layout
 from tests.ingest import sounds
 from tests.modelfiles.build import ctc_folder, ctc_tensors, whisper_folder, write_safetensors
-from tests.services.test_engine_host import COMMAND
+from tests.services.test_engine_host import COMMAND, wait_for
 
 WAV = sounds.wav(0.5, rate=44_100)
 
@@ -92,6 +95,46 @@ def test_a_clip_is_written_down_and_nothing_of_it_stays(
     assert (body["model_id"], body["adapter_id"], body["strength"]) == (model.id, adapter.id, 0.5)
     assert body["duration_s"] == pytest.approx(0.5, abs=0.01)
     assert left_files() == []
+
+
+def test_a_clip_that_takes_long_to_decode_has_arrived_all_the_same(
+    client: TestClient, model: BaseAudioModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = inference_api._decode
+
+    def decode_slowly(*args: Any, **kwargs: Any) -> Any:
+        threading.Event().wait(0.4)
+        return decode(*args, **kwargs)
+
+    monkeypatch.setattr(inference_api, "_decode", decode_slowly)
+    monkeypatch.setattr(inference_api, "BODY_LIMIT_S", 0.2)
+    answer = transcribe(client, model_id=model.id)
+    assert answer.status_code == 200, answer.text
+
+
+def test_whoever_leaves_keeps_their_turn_until_the_decoder_is_done(
+    data_folder: Path, user: User, tmp_path: Path
+) -> None:
+    started, begin, written = threading.Event(), threading.Event(), tmp_path / "late.f32"
+
+    def decode(_received: Any, *, actor: User) -> TrialClip:
+        started.set()
+        begin.wait(10)
+        written.touch()
+        return TrialClip("trc_x", written, 1.0)
+
+    async def leave() -> None:
+        waiting = asyncio.create_task(inference_api._decoded(decode, None, user))
+        await asyncio.to_thread(started.wait, 10)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        with trial_clips.turn(actor=user), pytest.raises(TooManyTries), trial_clips.turn(actor=user):
+            pytest.fail("the clip is still being decoded")
+
+    asyncio.run(leave())
+    begin.set()
+    wait_for(lambda: not trial_clips._decoding and not written.exists())
 
 
 def test_who_speaks_when_needs_a_head_for_it(

@@ -344,6 +344,16 @@ def test_a_full_disk_and_a_full_account_are_told(
         small.setattr(get_settings(), "max_bytes_per_user", held + 10)
         with pytest.raises(TooLarge, match="Delete"):
             _take_in(user, model, folder)
+    with monkeypatch.context() as shrinking:  # another's bytes come between the look and the row
+        look = adapter_imports._require_room
+
+        def look_and_shrink(actor: User, n_bytes: int) -> None:
+            look(actor, n_bytes)
+            shrinking.setattr(get_settings(), "max_bytes_per_user", held)
+
+        shrinking.setattr(adapter_imports, "_require_room", look_and_shrink)
+        with pytest.raises(TooLarge, match="Delete"):
+            _take_in(user, model, folder)
     _check_nothing_left(session, user)
     adapter = _take_in(user, model, folder)
     session.rollback()

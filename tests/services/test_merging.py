@@ -1,5 +1,6 @@
 """Merging from the server's side: the process it starts, how far it is, cancelling, and what is kept."""
 
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -84,6 +85,7 @@ def test_a_merged_model_is_kept_zipped_and_added_as_a_base(
 
     model = merging.register(actor=user, adapter_id=adapter.id)
     assert (model.name, model.status.value, model.source["kind"]) == ("mine, merged", "ready", "merged")
+    assert merging.register(actor=user, adapter_id=adapter.id).id == model.id, "a double click"
     merging.remove(session, actor=user, adapter_id=adapter.id)
     assert merging.get_status(session, actor=user, adapter_id=adapter.id).state == "none"
     models.check_unchanged(model)  # it has its own copy
@@ -112,6 +114,25 @@ def test_a_merge_can_be_cancelled_and_there_is_only_one(
     merging.wait(adapter.id, 20)
     assert merging.get_status(session, actor=user, adapter_id=adapter.id).state == "none"
     assert list((layout.data_path() / "merged").iterdir()) == []
+
+
+def test_a_merge_of_another_process_is_not_joined_by_a_second(user: User, adapter: Adapter) -> None:
+    with (layout.data_path() / "merging.lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(Conflict, match="running already"):
+            merging.start(actor=user, adapter_id=adapter.id)
+
+
+def test_a_copy_that_another_took_the_room_of_is_not_kept(
+    session: Session, user: User, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _child(monkeypatch, _MERGES % REPORT.model_dump_json())
+    _merge(session, user, adapter)
+    with merging.copied(actor=user, adapter_id=adapter.id) as model:
+        monkeypatch.setattr(get_settings(), "max_bytes_per_user", quota.held_bytes(session, user.id))
+        with pytest.raises(TooLarge), db.write() as writing:
+            merging.store_copy(writing, user, model)
+    assert not layout.model_path(model.id).exists()
 
 
 def test_what_cannot_be_merged_is_refused_first(
@@ -217,8 +238,8 @@ def test_what_is_merged_counts_and_the_quota_holds(
     session.rollback()
     assert quota.held_bytes(session, user.id) == before + merged + model.size_bytes
     monkeypatch.setattr(get_settings(), "max_bytes_per_user", merged)
-    with pytest.raises(TooLarge, match="Delete"):
-        merging.register(actor=user, adapter_id=adapter.id)
+    with pytest.raises(TooLarge, match="Delete"), merging.copied(actor=user, adapter_id=adapter.id):
+        pass
     with pytest.raises(TooLarge, match="Delete"):
         merging.start(actor=user, adapter_id=adapter.id)
 
