@@ -14,6 +14,7 @@ from qlora_studio.commands import (
     inference,
     jobs,
     models,
+    notifications,
     training,
 )
 
@@ -35,6 +36,7 @@ app.add_typer(credentials.app, name="credential")
 app.add_typer(models.app, name="model")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(adapters.app, name="adapters")
+app.add_typer(notifications.app, name="notifications")
 app.command("transcribe")(inference.transcribe)
 app.command("classify")(inference.classify)
 app.command("diarize")(inference.diarize)

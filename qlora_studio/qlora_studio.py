@@ -20,7 +20,7 @@ from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db import migrations
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import adapters, datasets, model_intake, trial_clips
+from qlora_studio.services import adapters, datasets, deliveries, model_intake, trial_clips
 from qlora_studio.state.auth import Guard
 
 set_up_logging(get_settings().log_level)
@@ -51,10 +51,13 @@ async def _work_beside() -> AsyncIterator[None]:
                 await asyncio.to_thread(trial_clips.sweep)
             await asyncio.sleep(trial_clips.SWEEP_EVERY_S)
 
+    sender = deliveries.Sender()
     await asyncio.to_thread(take_up)
+    sender.start()
     sweeping = asyncio.create_task(sweep())
     yield
     sweeping.cancel()
+    await asyncio.to_thread(sender.stop)
     await asyncio.to_thread(supervisor.stop)
 
 

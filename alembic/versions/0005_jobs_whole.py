@@ -81,10 +81,13 @@ def _create_notifications() -> None:
         sa.Column("id", sa.String(32), primary_key=True),
         sa.Column("user_id", sa.String(32), sa.ForeignKey("user.id", **cascade), nullable=False, index=True),
         sa.Column("kind", sa.String(32), nullable=False),
-        sa.Column("target", sa.String(500), nullable=False),
+        sa.Column("target", sa.String(2000), nullable=False),
         sa.Column("ciphertext", sa.String(2000), nullable=False),
         sa.Column("kinds", _JSON, nullable=False),
         sa.Column("is_on", sa.Boolean(), nullable=False),
+        sa.Column("last_at", _TIME, nullable=True),
+        sa.Column("last_error", sa.String(500), nullable=False),
+        sa.Column("n_failures", sa.Integer(), nullable=False),
         sa.Column("created_at", _TIME, nullable=False),
     )
     op.create_table(

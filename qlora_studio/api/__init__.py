@@ -23,6 +23,7 @@ from qlora_studio.api import (
     jobs,
     merging,
     models,
+    notifications,
     problems,
     reference,
     system,
@@ -40,6 +41,7 @@ RESOURCES = (
     adapters,
     merging,
     inference,
+    notifications,
     system,
 )
 PREFIX = "/api/v1"

@@ -46,10 +46,11 @@ from qlora_studio.core.ids import is_id
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import datasets, jobs, models
+from qlora_studio.services import datasets, deliveries, jobs, models
 from qlora_studio.services.job_schemas import JobPublic
 
 MAX_SPEC_BYTES = 256 * 1024
+TELL_WITHIN_S = 20.0
 _SHOWN = tuple(
     "wer cer accuracy macro_f1 der missed_speech false_alarm confusion "
     "reward_accuracy reward_margin eval_loss mel_distance clap".split()
@@ -189,9 +190,17 @@ def _is_unchanged(model: BaseAudioModel) -> bool:
 
 
 def see_through(actor: User, job_id: str, *, quiet: bool) -> Job:
-    """Wait until a job has ended, showing how it goes. Ctrl-C stops it and keeps the adapter."""
-    with _interruptions(actor, job_id), _Display(quiet=quiet) as display:
-        return supervisor.run_until_done(job_id, on_event=display.show)
+    """Wait until a job has ended, showing how it goes. Ctrl-C stops it and keeps the adapter.
+
+    What its end tells is sent before this returns, as far as that is quick; a server sends the rest.
+    """
+    sender = deliveries.Sender()
+    sender.start()
+    try:
+        with _interruptions(actor, job_id), _Display(quiet=quiet) as display:
+            return supervisor.run_until_done(job_id, on_event=display.show)
+    finally:
+        sender.finish(TELL_WITHIN_S)
 
 
 @contextmanager

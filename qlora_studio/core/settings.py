@@ -2,8 +2,9 @@
 
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -23,6 +24,7 @@ class Settings(BaseSettings):
     cpu_devices: int = Field(default=1, ge=1, le=16)
     allowed_hosts: str = ""
     secure_cookies: bool = False
+    public_url: str = ""
     log_level: str = "INFO"
 
     session_days: int = Field(default=30, ge=1, le=365)
@@ -37,6 +39,12 @@ class Settings(BaseSettings):
     fetch_idle_s: float = Field(default=30.0, gt=0)
     fetch_total_s: float = Field(default=6 * 3600.0, gt=0)
     fetch_slowest_bytes_s: float = Field(default=1000.0, ge=0)
+    smtp_host: str = ""
+    smtp_port: int | None = Field(default=None, ge=1, le=65535)
+    smtp_user: str = ""
+    smtp_password: SecretStr = SecretStr("")
+    smtp_from: str = ""
+    smtp_tls: Literal["starttls", "ssl", "none"] = "starttls"
     stop_grace_s: float = 25.0
     engine_idle_s: float = Field(default=300.0, gt=0)
     max_trial_bytes: int = 25 * 2**20
@@ -76,6 +84,11 @@ class Settings(BaseSettings):
     def s3_endpoint_urls(self) -> list[str]:
         """Addresses of S3 servers besides Amazon's that a dataset may be read from."""
         return [url.strip().rstrip("/") for url in self.s3_endpoints.split(",") if url.strip()]
+
+    @property
+    def base_url(self) -> str:
+        """Where people reach the pages, without a slash at the end; this machine unless set."""
+        return self.public_url.strip().rstrip("/") or f"http://localhost:{self.port}"
 
     @property
     def host_names(self) -> set[str]:

@@ -11,7 +11,9 @@ from qlora_studio.db.models.dataset import Credential
 from qlora_studio.ingest.refusal import SourceRefused
 
 _PREFIXES = ("AWS_", "BOTO", "GOOGLE_", "GCLOUD_", "GCSFS_", "CLOUDSDK_", "GCE_", "FSSPEC_", "HF_TOKEN")
-_NAMES = frozenset(("HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "STORAGE_EMULATOR_HOST"))
+_NAMES = frozenset(
+    ("HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "STORAGE_EMULATOR_HOST", "QLORA_STUDIO_SMTP_PASSWORD")
+)
 _NOTHING_TO_FIND = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

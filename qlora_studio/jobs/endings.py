@@ -1,4 +1,4 @@
-"""Writes down how a job ended: its final state, and the adapter that it leaves."""
+"""Writes down how a job ended: its final state, the adapter that it leaves, and what its owner is told."""
 
 import json
 import logging
@@ -12,8 +12,8 @@ from qlora_studio.contracts.events import ResultFile
 from qlora_studio.core.clock import utc_now
 from qlora_studio.db.engine import write
 from qlora_studio.db.models import Adapter, BaseAudioModel, Job
+from qlora_studio.jobs import notices, stamps, transitions
 from qlora_studio.jobs import outcome as outcomes
-from qlora_studio.jobs import stamps, transitions
 from qlora_studio.jobs.ingest import name_eval_values
 from qlora_studio.storage import layout
 
@@ -53,9 +53,12 @@ def _move(
     }
     if result is not None:
         values |= _from_result(result)
-    return transitions.move(
+    is_moved = transitions.move(
         session, job_id=job_id, attempt=attempt, from_=ACTIVE_STATUSES, to=outcome.status, **values
     )
+    if is_moved:
+        notices.tell(session, job_id)  # in the same transaction, so that it is told exactly once
+    return is_moved
 
 
 def _from_result(result: ResultFile) -> dict[str, Any]:

@@ -28,10 +28,17 @@ _SESSION_EVERY_S = 2.0
 
 
 class Watch:
-    """One background loop of one tab. The state needs a backend var `_watch_id: int = 0`."""
+    """One background loop of one tab. The state needs a backend var `_watch_id: int = 0`.
 
-    def __init__(self, state: Any) -> None:
+    Args:
+        state: the page's.
+        session_every_s: how often it is looked up whether the session still lives. A loop that looks less
+            often looks each time before it sends something.
+    """
+
+    def __init__(self, state: Any, *, session_every_s: float = _SESSION_EVERY_S) -> None:
         self._state = state
+        self._session_every_s = session_every_s
         self._id = time.monotonic_ns()
         self._checked_at = 0.0
         self._is_first = True
@@ -48,7 +55,7 @@ class Watch:
         self._is_first = False
         if self._state._watch_id != self._id or not is_tab_open():
             return False
-        if time.monotonic() - self._checked_at >= _SESSION_EVERY_S:
+        if time.monotonic() - self._checked_at >= self._session_every_s:
             try:
                 await require_session(self._state)
             except NotAuthenticated:

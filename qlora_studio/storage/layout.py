@@ -2,6 +2,7 @@
 
 studio.db                     the database
 secret.key                    made at first start, mode 0600
+bells/<user id>               empty; its time says when that person's notifications last changed (`core.bell`)
 blobs/ab/abcdef…              originals of clips by SHA-256, shared between datasets
 staging/<dataset id>/         files received, before they are taken in
 spectrograms/abcdef….png      pictures of originals by SHA-256; may be deleted at any time

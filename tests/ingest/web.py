@@ -33,6 +33,8 @@ class Request(BaseHTTPRequestHandler):
         else:
             answer(self)
 
+    do_POST = do_GET
+
     def send_head(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
         for name, value in headers.items():

@@ -27,22 +27,33 @@ class Notification(SQLModel, table=True):
 
 
 class NotificationChannel(SQLModel, table=True):
-    """A way to reach a person beside the bell. `kind` is webhook or email; `ciphertext` holds a secret."""
+    """A way to reach a person beside the bell. `kind` is webhook or email.
+
+    `target` is a webhook's address; e-mail goes to the account's own address, whichever that is then.
+    `ciphertext` holds a webhook's secret, sealed. `kinds` are what is told over it, all if there are none.
+    `n_failures` counts the tries that failed since the last that didn't; `last_error` is of the last one.
+    """
 
     __tablename__ = "notification_channel"
 
     id: str = Field(default_factory=lambda: new_id("chn"), primary_key=True, max_length=32)
     user_id: str = Field(foreign_key="user.id", ondelete="CASCADE", index=True, max_length=32)
     kind: str = Field(max_length=32)
-    target: str = Field(max_length=500)
+    target: str = Field(default="", max_length=2000)
     ciphertext: str = Field(default="", max_length=2000)
     kinds: list[str] = Field(default_factory=list, sa_type=JsonType)  # type: ignore[arg-type]
     is_on: bool = Field(default=True)
+    last_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_error: str = Field(default="", max_length=500)
+    n_failures: int = Field(default=0)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
 class Delivery(SQLModel, table=True):
-    """One notification on its way over one channel."""
+    """One notification on its way over one channel. `next_at` is when it is tried again.
+
+    Whoever sends it has until `next_at`; then it is taken to have died, and another one sends it.
+    """
 
     __tablename__ = "delivery"
 

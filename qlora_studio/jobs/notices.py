@@ -1,0 +1,61 @@
+"""What a job's owner is told when it has ended, in the transaction that ends it."""
+
+from sqlmodel import Session, col, desc, select
+
+from qlora_studio.contracts.enums import JobStatus
+from qlora_studio.contracts.metrics import first_of
+from qlora_studio.contracts.notices import NoticeKind
+from qlora_studio.db import notices
+from qlora_studio.db.models import Job
+from qlora_studio.db.models.audit import AuditEvent
+
+_TOLD = {
+    JobStatus.SUCCEEDED: (NoticeKind.JOB_SUCCEEDED, "has finished"),
+    JobStatus.FAILED: (NoticeKind.JOB_FAILED, "has failed"),
+    JobStatus.LOST: (NoticeKind.JOB_LOST, "was lost"),
+    JobStatus.STOPPED: (NoticeKind.JOB_STOPPED, "was stopped"),
+}
+
+
+def tell(session: Session, job_id: str) -> None:
+    """Tell the job's owner how it has ended. Who stopped their job themselves knows already.
+
+    Call it in the transaction that moved the job to its final state, and only if it did.
+    """
+    session.flush()
+    job = session.get(Job, job_id, populate_existing=True)
+    if job is None or job.status not in _TOLD:
+        return
+    stopper = _stopper(session, job) if job.status is JobStatus.STOPPED else None
+    if stopper is not None and stopper.actor_id == job.owner_id:
+        return
+    kind, verb = _TOLD[job.status]
+    by = f" by {stopper.actor_name}" if stopper is not None and stopper.actor_name else ""
+    notices.add(
+        session,
+        user_id=job.owner_id,
+        kind=kind,
+        title=f"“{job.name}” {verb}{by}",
+        body=_result(job) if job.status is JobStatus.SUCCEEDED else job.message or "",
+        href=f"/training/{job.id}",
+        job_id=job.id,
+    )
+
+
+def _stopper(session: Session, job: Job) -> AuditEvent | None:
+    """The line of whoever asked for this attempt's end; None if nobody did so here."""
+    query = select(AuditEvent).where(
+        col(AuditEvent.object_id) == job.id, col(AuditEvent.action).in_(["job.stop", "job.resume"])
+    )
+    last = session.exec(query.order_by(desc(col(AuditEvent.id))).limit(1)).first()
+    return last if last is not None and last.action == "job.stop" else None
+
+
+def _result(job: Job) -> str:
+    """`WER 58.7 %, was 95.0 %.`, or what there is of it."""
+    metric = first_of(job.best_metrics)
+    now, before = job.best_metrics.get(metric.key), job.base_metrics.get(metric.key)
+    if now is None:
+        return job.message or ""
+    was = f", was {metric.text(before)}" if before is not None else ""
+    return f"{metric.short} {metric.text(now)}{was}."

@@ -1,0 +1,170 @@
+"""What a job's owner is told of its end: once, in their words, and only what they don't know already."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlmodel import Session, select
+
+from qlora_studio.contracts.enums import ExitReason, JobStatus
+from qlora_studio.contracts.events import ErrorEvent, ExitFile, ResultFile
+from qlora_studio.contracts.notices import NoticeKind
+from qlora_studio.core import bell
+from qlora_studio.db.engine import read, write
+from qlora_studio.db.models import Delivery, Job, Notification, NotificationChannel, User
+from qlora_studio.jobs import endings, notices, transitions
+from qlora_studio.jobs.outcome import Records
+from qlora_studio.services import audit
+from tests.jobs.conftest import load
+
+MakeJob = Callable[..., Job]
+
+
+@pytest.fixture
+def running(session: Session, make_job: MakeJob) -> Job:
+    job = make_job("first run")
+    job.status = JobStatus.RUNNING
+    session.add(job)
+    session.commit()
+    return job
+
+
+def told() -> list[Notification]:
+    with read() as session:
+        return list(session.exec(select(Notification)).all())
+
+
+def result(reason: ExitReason, message: str = "", **metrics: float) -> Records:
+    made = ResultFile(
+        reason=reason,
+        message=message,
+        step=10,
+        metrics=metrics,
+        base_metrics={"wer": 0.95} if metrics else {},
+    )
+    return Records(result=made)
+
+
+def test_a_success_says_what_came_out(running: Job) -> None:
+    before = bell.read(running.owner_id)
+    endings.record(running.id, 1, result(ExitReason.OK, wer=0.587))
+    (notice,) = told()
+    assert (notice.kind, notice.title) == (NoticeKind.JOB_SUCCEEDED, "“first run” has finished")
+    assert notice.body == "WER 58.7 %, was 95.0 %."
+    assert (notice.href, notice.job_id) == (f"/training/{running.id}", running.id)
+    assert (notice.user_id, notice.read_at) == (running.owner_id, None)
+    assert bell.read(running.owner_id) != before
+
+
+def test_an_end_that_is_recorded_again_is_told_once(running: Job) -> None:
+    for _ in range(3):
+        endings.record(running.id, 1, result(ExitReason.OK, wer=0.5))
+    endings.record_failure(running.id, 1, ExitReason.INTERNAL, "too late")
+    assert [notice.kind for notice in told()] == [NoticeKind.JOB_SUCCEEDED]
+
+
+def test_what_is_rolled_back_was_never_told(running: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fall_over(*_: object) -> None:
+        raise OSError("the machine dies")
+
+    before = bell.read(running.owner_id)
+    monkeypatch.setattr(endings, "_register_adapter", fall_over)
+    with pytest.raises(OSError, match="dies"):
+        endings.record(running.id, 1, result(ExitReason.OK, wer=0.5))
+    assert told() == []
+    assert load(running.id).status is JobStatus.RUNNING
+    assert bell.read(running.owner_id) == before
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("records", "kind", "title", "body"),
+    [
+        (
+            Records(
+                error=ErrorEvent(seq=1, ts=0, reason=ExitReason.OOM_HOST, message="Halve the batch size."),
+                exit=ExitFile(returncode=1, ended_at=0),
+            ),
+            NoticeKind.JOB_FAILED, "“first run” has failed", "Halve the batch size.",
+        ),
+        (
+            Records(exit=ExitFile(returncode=-9, signal=9, ended_at=0)),
+            NoticeKind.JOB_FAILED, "“first run” has failed", "killed by signal 9",
+        ),
+        (Records(is_rebooted=True), NoticeKind.JOB_LOST, "“first run” was lost", "Resume goes on"),
+        (
+            result(ExitReason.USER_STOP, "Stopped at step 10."),
+            NoticeKind.JOB_STOPPED, "“first run” was stopped", "Stopped at step 10.",
+        ),
+    ],
+    ids=["failed", "killed", "lost", "stopped from outside"],
+)  # fmt: skip
+def test_every_bad_end_says_why_and_what_next(
+    running: Job, records: Records, kind: NoticeKind, title: str, body: str
+) -> None:
+    endings.record(running.id, 1, records)
+    (notice,) = told()
+    assert (notice.kind, notice.title) == (kind, title)
+    assert body in notice.body
+
+
+def test_a_job_that_never_came_to_run_is_told_too(running: Job) -> None:
+    endings.record_failure(running.id, 1, ExitReason.DISK_FULL, "Make space and resume.")
+    (notice,) = told()
+    assert (notice.kind, notice.body) == (NoticeKind.JOB_FAILED, "Make space and resume.")
+
+
+def test_who_stopped_their_own_job_knows_but_not_who_had_it_stopped(
+    running: Job, session: Session, owner: User, stranger: User
+) -> None:
+    for actor in (owner, stranger):
+        audit.record(session, actor=actor, action="job.stop", object_type="job", object_id=running.id)
+        session.commit()
+        with write() as other:
+            transitions.move(
+                other, job_id=running.id, attempt=1, from_=[JobStatus.RUNNING], to=JobStatus.STOPPED
+            )
+            notices.tell(other, running.id)
+            other.rollback() if actor is owner else other.commit()
+        assert [n.title for n in told()] == ([] if actor is owner else ["“first run” was stopped by mallory"])
+
+
+def test_a_stop_of_an_earlier_attempt_is_not_taken_for_this_ones(
+    running: Job, session: Session, owner: User
+) -> None:
+    for action in ("job.stop", "job.resume"):
+        audit.record(session, actor=owner, action=action, object_type="job", object_id=running.id)
+    session.commit()
+    endings.record(running.id, 1, result(ExitReason.USER_STOP, "Stopped."))
+    assert [notice.kind for notice in told()] == [NoticeKind.JOB_STOPPED]
+
+
+def test_channels_get_what_they_want_in_the_same_transaction(
+    running: Job, session: Session, owner: User, stranger: User
+) -> None:
+    wanted = NotificationChannel(user_id=owner.id, kind="webhook", target="a")
+    chosen = NotificationChannel(user_id=owner.id, kind="webhook", target="b", kinds=["job_succeeded"])
+    for channel in (
+        wanted,
+        chosen,
+        NotificationChannel(user_id=owner.id, kind="webhook", target="c", kinds=["job_failed"]),
+        NotificationChannel(user_id=owner.id, kind="webhook", target="d", is_on=False),
+        NotificationChannel(user_id=stranger.id, kind="webhook", target="e"),
+    ):
+        session.add(channel)
+    session.commit()
+    endings.record(running.id, 1, result(ExitReason.OK, wer=0.5))
+    with read() as other:
+        rows = other.exec(select(Delivery)).all()
+    assert {row.channel_id for row in rows} == {wanted.id, chosen.id}
+    assert {row.status for row in rows} == {"waiting"}
+
+
+def test_texts_of_people_are_inert(running: Job, session: Session) -> None:
+    running.name = "<script>x</script>\x1b[31m \u202egnp.exe =cmd()"
+    session.add(running)
+    session.commit()
+    endings.record_failure(running.id, 1, ExitReason.INTERNAL, "bad\r\nBcc: x\x00")
+    (notice,) = told()
+    assert not {"\x1b", "\u202e", "\r", "\x00"} & set(notice.title + notice.body)
+    assert "\n" not in notice.title
+    assert "<script>x</script>" in notice.title, "shown as it is, never as markup"
