@@ -47,6 +47,7 @@ def train_and_print(spec: dict[str, Any], model: Any, clips: list[dict[str, Any]
     """Train as the spec says with the stock trainer, and print the figures."""
     train = spec["train"]["optimization"]
     clock = Clock()
+    save_every = spec["train"]["evaluation"]["save_every_steps"]
     Trainer(
         model=model,
         args=TrainingArguments(
@@ -60,7 +61,9 @@ def train_and_print(spec: dict[str, Any], model: Any, clips: list[dict[str, Any]
             remove_unused_columns=False,
             label_names=["labels"],
             logging_steps=1,
-            save_strategy="no",
+            save_strategy="steps" if save_every < train["max_steps"] else "no",
+            save_steps=save_every,
+            save_total_limit=2,
             report_to=[],
             disable_tqdm=True,
         ),
@@ -94,6 +97,10 @@ def main() -> None:
         return {"input_features": features, "labels": padded}
 
     set_seed(train["seed"])
+    if spec["train"]["training_type"] == "pretraining":
+        whole = WhisperForConditionalGeneration.from_pretrained(spec["model_path"], dtype=torch.float32)
+        train_and_print(spec, whole, clips, collate)
+        return
     model = WhisperForConditionalGeneration.from_pretrained(
         spec["model_path"],
         dtype=torch.float32,

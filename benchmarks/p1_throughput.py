@@ -70,6 +70,12 @@ class Figures:
     def rate(self) -> float:
         return self.rate_after(1)
 
+    @property
+    def gaps(self) -> dict[int, float]:
+        """Seconds from the end of each step to that of the next; what is done after a step is in its gap."""
+        pairs = zip(self._ends, self._ends[1:], strict=False)
+        return {step: later - earlier for step, (earlier, later) in enumerate(pairs, 1)}
+
     def rate_after(self, n_steps: int) -> float:
         """Samples a second over the steps after so many."""
         ends = self._ends[n_steps - 1 :]

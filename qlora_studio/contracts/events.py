@@ -113,7 +113,10 @@ class CheckpointEvent(_Event):
 
 
 class HeartbeatEvent(_Event):
-    """Every two seconds or so, also between steps: what the process uses. Memory in bytes."""
+    """Every two seconds or so, also between steps: what the process uses. Memory in bytes.
+
+    The peaks are those since the attempt began; `peak_gpu_bytes` is what torch took of the first card.
+    """
 
     type: Literal["heartbeat"] = "heartbeat"
     step: int
@@ -122,6 +125,8 @@ class HeartbeatEvent(_Event):
     gpu_percent: float | None = None
     gpu_memory_bytes: int | None = None
     disk_free_bytes: int | None = None
+    peak_rss_bytes: int | None = None
+    peak_gpu_bytes: int | None = None
 
 
 class WarningEvent(_Event):
@@ -160,6 +165,8 @@ EVENT_TYPES = frozenset(
     "started phase progress metric eval sample probe checkpoint heartbeat warning error finished".split()
 )
 
+EXIT_DISK_FULL = 73  # a worker's exit status when there was no room even for `result.json`
+
 
 class ResultFile(BaseModel):
     """`result.json`: written last, by rename, by a worker that ended in order (also after a stop)."""
@@ -173,6 +180,7 @@ class ResultFile(BaseModel):
     base_metrics: dict[str, float | None] = {}
     best_step: int | None = None
     peak_rss_bytes: int | None = None
+    peak_gpu_bytes: int | None = None
     samples_per_s: float | None = None
     extra: dict[str, Any] = {}
 

@@ -1,7 +1,9 @@
 """The devices that jobs can train on, and how many jobs run at a time. Nothing of CUDA is started here."""
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from qlora_studio.core.settings import get_settings
 
@@ -29,6 +31,26 @@ def count_slots() -> int:
 def most_devices() -> int:
     """The largest number of devices that a job may ask for."""
     return max(1, min(count_devices(), count_slots()))
+
+
+def find_handles(names: Sequence[str]) -> list[Any]:
+    """NVML's handles of cards, named as CUDA_VISIBLE_DEVICES does: by number, or by (the start of) a UUID.
+
+    As CUDA does, it stops at the first name that no card has. NVML must have been initialised.
+    """
+    import pynvml
+
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+    found: list[Any] = []
+    for name in names:
+        by_uuid = (handle for handle, uuid in zip(handles, uuids, strict=True) if uuid.startswith(name))
+        by_number = handles[int(name)] if name.isdigit() and int(name) < len(handles) else None
+        handle = by_number if name.isdigit() else next(by_uuid, None)
+        if handle is None:
+            break
+        found.append(handle)
+    return found
 
 
 @lru_cache(maxsize=1)

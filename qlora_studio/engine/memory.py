@@ -9,7 +9,7 @@ import psutil
 from qlora_studio.engine.refusals import Refused
 
 _SPARE_BYTES = 512 << 20
-_FIRST_TO_GO = "800"  # of 1000; trainings have 0 and are killed after this one
+_FIRST_TO_GO = "800"  # of 1000; trainings have 600 and are killed after this one, the server after them
 
 
 def bound() -> None:

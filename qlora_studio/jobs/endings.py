@@ -12,7 +12,7 @@ from qlora_studio.contracts.events import ResultFile
 from qlora_studio.core.clock import utc_now
 from qlora_studio.db.engine import write
 from qlora_studio.db.models import Adapter, BaseAudioModel, Job
-from qlora_studio.jobs import notices, stamps, transitions
+from qlora_studio.jobs import actuals, notices, stamps, transitions
 from qlora_studio.jobs import outcome as outcomes
 from qlora_studio.jobs.ingest import name_eval_values
 from qlora_studio.storage import layout
@@ -26,8 +26,9 @@ _log = logging.getLogger(__name__)
 def record(job_id: str, attempt: int, records: outcomes.Records) -> outcomes.Outcome:
     """Bring the job to its final state, once: a job that is final already stays as it is."""
     outcome = outcomes.decide(records)
+    actual = actuals.at_end(job_id, attempt, records.result)
     with write() as session:
-        if _move(session, job_id, attempt, outcome, records.result):
+        if _move(session, job_id, attempt, outcome, records.result, actual=actual):
             _register_adapter(session, job_id, outcome, records.result)
             _log.info("job %s: %s (%s)", job_id, outcome.status.value, outcome.message)
     stamps.touch(job_id)
@@ -37,20 +38,30 @@ def record(job_id: str, attempt: int, records: outcomes.Records) -> outcomes.Out
 def record_failure(job_id: str, attempt: int, reason: ExitReason, message: str) -> None:
     """Fail a job that never came to run."""
     with write() as session:
-        _move(session, job_id, attempt, outcomes.Outcome(JobStatus.FAILED, reason, message), None)
+        _move(session, job_id, attempt, outcomes.Outcome(JobStatus.FAILED, reason, message), None, actual={})
     stamps.touch(job_id)
 
 
 def _move(
-    session: Session, job_id: str, attempt: int, outcome: outcomes.Outcome, result: ResultFile | None
+    session: Session,
+    job_id: str,
+    attempt: int,
+    outcome: outcomes.Outcome,
+    result: ResultFile | None,
+    *,
+    actual: dict[str, Any],
 ) -> bool:
+    before = session.exec(select(Job.actual).where(col(Job.id) == job_id)).first()
     values: dict[str, Any] = {
         "reason": outcome.reason,
         "message": outcome.message[:2000],
         "finished_at": utc_now(),
         "eta_s": None,
         "phase": "",
+        "actual": actuals.merged(before or {}, actual),
     }
+    if peak := values["actual"].get("peak_rss_bytes"):
+        values["peak_rss_bytes"] = peak
     if result is not None:
         values |= _from_result(result)
     is_moved = transitions.move(
@@ -62,7 +73,7 @@ def _move(
 
 
 def _from_result(result: ResultFile) -> dict[str, Any]:
-    values: dict[str, Any] = {"peak_rss_bytes": result.peak_rss_bytes}
+    values: dict[str, Any] = {}
     if result.samples_per_s is not None:
         values["samples_per_s"] = result.samples_per_s
     if result.base_metrics:

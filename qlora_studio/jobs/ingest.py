@@ -32,7 +32,7 @@ from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import StudioError
 from qlora_studio.db.engine import write
 from qlora_studio.db.models import Job, JobSample
-from qlora_studio.jobs import stamps, transitions
+from qlora_studio.jobs import actuals, stamps, transitions
 from qlora_studio.jobs.events import EventReader
 from qlora_studio.jobs.metrics import SYSTEM_KEYS, MetricsWriter, sequence
 from qlora_studio.storage import layout
@@ -58,6 +58,7 @@ class Ingest:
         self._points: dict[str, list[tuple[int, int, float, float]]] = {}
         self._row: dict[str, Any] = {}
         self._last_metrics = dict(job.last_metrics)
+        self._actual = dict(job.actual)
         self._samples: list[SampleEvent] = []
         self._has_started = job.status is not JobStatus.STARTING
         self._is_dirty = False
@@ -158,6 +159,10 @@ class Ingest:
             value = getattr(event, key)
             if value is not None:
                 self._add_point(key, event, value)
+        self._actual = actuals.with_peaks(self._actual, event)
+        self._row["actual"] = dict(self._actual)
+        if event.peak_rss_bytes is not None:
+            self._row["peak_rss_bytes"] = self._actual["peak_rss_bytes"]
 
     def _add_point(
         self, key: str, event: MetricEvent | EvalEvent | HeartbeatEvent, value: float | None

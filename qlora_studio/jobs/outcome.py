@@ -9,8 +9,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from qlora_studio.contracts.enums import ExitReason, JobStatus, StopMode
-from qlora_studio.contracts.events import ErrorEvent, ExitFile, ResultFile
-from qlora_studio.storage import atomic
+from qlora_studio.contracts.events import EXIT_DISK_FULL, ErrorEvent, ExitFile, ResultFile
+from qlora_studio.storage import atomic, checkpoints
 
 _File = TypeVar("_File", ResultFile, ExitFile)
 _SIGNAL_HINTS = {
@@ -31,13 +31,23 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Records:
-    """What an attempt left: `result.json`, `exit.json`, `stop.json`, its last error event."""
+    """What an attempt left: `result.json`, `exit.json`, `stop.json`, its last error event.
+
+    `has_checkpoint` tells whether there is one to go on from, of this attempt or an earlier one.
+    """
 
     result: ResultFile | None = None
     exit: ExitFile | None = None
     stop: StopMode | None = None
     error: ErrorEvent | None = None
     is_rebooted: bool = False
+    has_checkpoint: bool = False
+
+    @property
+    def what_resuming_does(self) -> str:
+        if self.has_checkpoint:
+            return "Resume goes on from the last checkpoint."
+        return "There is no checkpoint yet: it can be started again from the beginning."
 
 
 def read_records(
@@ -50,6 +60,7 @@ def read_records(
         stop=read_stop(attempt_path),
         error=error,
         is_rebooted=is_rebooted,
+        has_checkpoint=bool(checkpoints.list_whole(attempt_path.parent / "checkpoints")),
     )
 
 
@@ -85,9 +96,9 @@ def decide(records: Records) -> Outcome:
     if records.stop is StopMode.KILL:
         return Outcome(JobStatus.STOPPED, ExitReason.USER_STOP, "Stopped at once; nothing new was kept.")
     if records.is_rebooted:
-        message = "The machine was restarted while this job ran. Resume goes on from the last checkpoint."
+        message = f"The machine was restarted while this job ran. {records.what_resuming_does}"
         return Outcome(JobStatus.LOST, ExitReason.REBOOT, message)
-    message = "The job ended and left no record of how. Resume goes on from the last checkpoint."
+    message = f"The job ended and left no record of how. {records.what_resuming_does}"
     return Outcome(JobStatus.LOST, None, message)
 
 
@@ -104,23 +115,26 @@ def _from_exit(exit_file: ExitFile, records: Records) -> Outcome:
         return Outcome(JobStatus.STOPPED, ExitReason.USER_STOP, "Stopped at once; nothing new was kept.")
     if records.stop is StopMode.SAVE and (exit_file.escalated or exit_file.returncode is None):
         message = (
-            "It did not stop in time and was ended by force. Resume goes on from the last checkpoint."
+            f"It did not stop in time and was ended by force. {records.what_resuming_does}"
             if exit_file.escalated
             else "Stopped before the training began."
         )
         return Outcome(JobStatus.STOPPED, ExitReason.USER_STOP, message)
     if exit_file.signal is not None:
-        return Outcome(JobStatus.FAILED, ExitReason.KILLED, _killed_by(exit_file.signal))
+        return Outcome(JobStatus.FAILED, ExitReason.KILLED, _killed_by(exit_file.signal, records))
     if records.error is not None:
         return Outcome(JobStatus.FAILED, records.error.reason, records.error.message)
+    if exit_file.returncode == EXIT_DISK_FULL:
+        message = f"The disk is full. Free some space first. {records.what_resuming_does}"
+        return Outcome(JobStatus.FAILED, ExitReason.DISK_FULL, message)
     message = f"The training process ended (status {exit_file.returncode}) without a result. See the log."
     return Outcome(JobStatus.FAILED, ExitReason.INTERNAL, message)
 
 
-def _killed_by(number: int) -> str:
+def _killed_by(number: int, records: Records) -> str:
     hint = next((text for key, text in _SIGNAL_HINTS.items() if key == number), "")
     sentence = f"The training process was killed by signal {number}."
-    return " ".join(filter(None, [sentence, hint, "Resume goes on from the last checkpoint."]))
+    return " ".join(filter(None, [sentence, hint, records.what_resuming_does]))
 
 
 def _read(path: Path, model: type[_File]) -> _File | None:

@@ -34,8 +34,8 @@ class LayerCard:
 
     Attributes:
         n_parameters: all of them, tied copies not counted twice.
-        linear: the layers that go into 4 bits and can take LoRA.
-        n_frozen_parameters: of those that go into 4 bits and take none.
+        linear: the layers that can take LoRA; those of fitting shapes go into 4 bits (`is_packed`).
+        n_frozen_parameters: of linear layers that take none.
         presets: the names behind "auto", "attention", "all-linear", and "decoder" where there is one.
     """
 
@@ -46,7 +46,7 @@ class LayerCard:
 
     @property
     def n_linear_parameters(self) -> int:
-        """Parameters that 4-bit storage covers; the others stay in 32 bits."""
+        """Parameters of linear layers; `count_packed` tells how many of them QLoRA stores in 4 bits."""
         return sum(kind.n_parameters for kind in self.linear) + self.n_frozen_parameters
 
     @property
@@ -99,6 +99,13 @@ def describe_layers(
 def is_packed(n_in: int, n_out: int) -> bool:
     """Whether QLoRA stores a layer of this shape in 4 bits, as `training.quantize` decides it."""
     return not n_in % 64 and not n_out % 32
+
+
+def count_packed(layers: Mapping[str, Any]) -> int:
+    """Count the parameters that QLoRA stores in 4 bits, from a card's `as_details()`."""
+    kinds = layers.get("linear") or []
+    odd = sum(k["n_in"] * k["n_out"] * k["n_layers"] for k in kinds if not is_packed(k["n_in"], k["n_out"]))
+    return int(layers.get("n_linear_parameters") or 0) - odd
 
 
 def _presets(family: Family, names: list[str], attention: list[str], task: Task) -> dict[str, list[str]]:

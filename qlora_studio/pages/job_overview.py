@@ -8,6 +8,7 @@ from qlora_studio.components.buttons import text_link
 from qlora_studio.components.details import key_values
 from qlora_studio.components.status import progress_bar
 from qlora_studio.components.surfaces import card, grid
+from qlora_studio.pages.job_actuals import actuals_card
 from qlora_studio.pages.job_charts import loss_chart, quality_chart
 from qlora_studio.pages.job_checks import checks_card
 from qlora_studio.pages.job_confusion import confusion_card
@@ -28,6 +29,7 @@ def overview_tab() -> rx.Component:
             class_name="mt-4",
         ),
         confusion_card(),
+        actuals_card(),
         card(_facts(), title="Details", class_name="mt-4"),
     )
 

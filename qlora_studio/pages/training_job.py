@@ -123,7 +123,7 @@ def _actions() -> list[rx.Component]:
         ),
         rx.cond(
             job.can_resume,
-            button("Resume", icon="play", variant="primary", on_click=JobState.resume),
+            button(job.resume_label, icon="play", variant="primary", on_click=JobState.resume),
             rx.fragment(),
         ),
         rx.cond(job.is_active, rx.fragment(), link_button("Clone", href=job.clone_href, icon="copy")),

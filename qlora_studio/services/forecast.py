@@ -16,6 +16,7 @@ from sqlmodel import Session, col, select
 from qlora_studio.contracts.enums import ClipStatus, JobStatus, Split, Task, TrainingType
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job
+from qlora_studio.modelfiles.layers import count_packed
 from qlora_studio.services.forecast_machine import Machine, look_at_machine
 from qlora_studio.services.forecast_schemas import (
     ClipStats,
@@ -108,7 +109,7 @@ def forecast_job(
         memory=memory,
         time=time,
         disk=disk,
-        warnings=_warnings(memory, disk, clips, model),
+        warnings=_warnings(_way_out(spec, work, machine) if not memory.fits else "", disk, clips, model),
     )
 
 
@@ -237,15 +238,15 @@ def _memory(
 
 
 def weight_bytes(spec: TrainSpec, model: BaseAudioModel) -> float:
-    """Bytes of the frozen base: linear layers in 4 bits, everything else in 32; or all in 16 or 32 bits."""
+    """Bytes of the frozen base: packed layers in 4 bits and the rest in 32, or all in 16 or 32 bits."""
     has_choice = spec.training_type in (TrainingType.LORA, TrainingType.PREFERENCE)
     bits = spec.qlora.bits if has_choice else {TrainingType.QLORA: 4}.get(spec.training_type, 32)
     if bits != 4 or spec.training_type == TrainingType.LORA:
         is_half = bits == 16
         return model.n_parameters * (2 if is_half else 4)
-    n_linear = int(_layers(model)["n_linear_parameters"])
+    n_packed = count_packed(_layers(model))
     per_weight = _NF4_DOUBLE_BYTES if spec.qlora.double_quant else _NF4_BYTES
-    return n_linear * per_weight + (model.n_parameters - n_linear) * 4
+    return n_packed * per_weight + (model.n_parameters - n_packed) * 4
 
 
 def _activation_bytes(spec: TrainSpec, model: BaseAudioModel, work: _Work) -> float:
@@ -348,16 +349,24 @@ def _disk(
     return DiskForecast(total_bytes=total, free_bytes=free, fits=total + 100 * 2**20 <= free)
 
 
-def _warnings(
-    memory: MemoryForecast, disk: DiskForecast, clips: ClipStats, model: BaseAudioModel
-) -> list[str]:
+def _way_out(spec: TrainSpec, work: _Work, machine: Machine) -> str:
+    """What to do about memory that is not there."""
+    half = work.batch_size // 2
+    is_smaller = work.n_windows is None or work.reuses_encoder or half < work.n_windows
+    if half and is_smaller:
+        return "Halve the batch size and double accumulation: the same result, half the activations."
+    ways = [] if spec.optimization.gradient_checkpointing else ["turn on gradient checkpointing"]
+    if machine.device == "cpu" and spec.optimization.devices > 1:
+        ways.append("give fewer devices")
+    advice = ", or ".join([*ways, "choose a smaller model"])
+    why = " A smaller batch takes no less: few of its clips go through at a time as it is." if half else ""
+    return f"{advice[0].upper()}{advice[1:]}.{why}"
+
+
+def _warnings(way_out: str, disk: DiskForecast, clips: ClipStats, model: BaseAudioModel) -> list[str]:
     found = []
-    if not memory.fits:
-        found.append(
-            "This may not fit into memory. Halve the batch size and double accumulation: the same result, "
-            "half the "
-            "activations."
-        )
+    if way_out:
+        found.append(f"This may not fit into memory. {way_out}")
     if not disk.fits:
         found.append("The disk may be too full for the checkpoints. Free some space first.")
     if model.max_duration_s and clips.longest_s > model.max_duration_s:

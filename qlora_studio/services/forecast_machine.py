@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from qlora_studio.core import devices
 from qlora_studio.core.settings import get_settings
 
 
@@ -37,13 +38,16 @@ def look_at_machine(n_devices: int = 1) -> Machine:
 
 
 def _free_card_bytes(n_cards: int) -> int | None:
-    """Free memory of the fullest of the `n_cards` emptiest cards; None without any."""
+    """Free memory of the fullest of the `n_cards` emptiest cards that jobs may use; None without any."""
+    names = devices.list_cards()
+    if not names:
+        return None
     import pynvml
 
     try:
         pynvml.nvmlInit()
         try:
-            handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+            handles = devices.find_handles(names)
             free = sorted((int(pynvml.nvmlDeviceGetMemoryInfo(h).free) for h in handles), reverse=True)
             return free[min(n_cards, len(free)) - 1] if free else None
         finally:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from qlora_studio.jobs.logs import LogPart
 from qlora_studio.jobs.metrics import MAX_POINTS, Series
 from qlora_studio.services.jobs import get_job
 from qlora_studio.services.preference_pairs import PAIR_ID, better_of
-from qlora_studio.storage import layout
+from qlora_studio.storage import checkpoints, layout
 
 MAX_LOG_LINES = 5_000
 _CSV_ROWS = 10_000
@@ -194,22 +193,11 @@ def read_runtime(job: Job) -> Runtime:
 
 
 def list_checkpoints(job_id: str) -> list[tuple[str, int]]:
-    """Name and step of each whole checkpoint of a run, newest first."""
-    found: list[tuple[str, int]] = []
-    for manifest in (layout.run_path(job_id) / "checkpoints").glob("*/MANIFEST.json"):
-        step = _step_of(manifest)
-        if step is not None:
-            found.append((manifest.parent.name, step))
-    return sorted(found, key=lambda item: -item[1])
+    """Name and step of each checkpoint of a run that one can go on from, newest first."""
+    found = checkpoints.list_whole(layout.run_path(job_id) / "checkpoints")
+    return [(path.name, step) for step, path in found]
 
 
 def read_stamp(job_id: str) -> int:
     """A number that changes whenever something of the job does; costs one `stat`."""
     return stamps.read(job_id)
-
-
-def _step_of(manifest: Path) -> int | None:
-    try:
-        return int(json.loads(manifest.read_bytes())["step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

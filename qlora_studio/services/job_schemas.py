@@ -52,7 +52,11 @@ class MetricsPublic(BaseModel):
 
 
 class JobPublic(BaseModel):
-    """A job as the REST API answers it. Memory in bytes."""
+    """A job as the REST API answers it. Memory in bytes.
+
+    `forecast` is what was foretold at its launch; `actual` what it took, as far as it is known:
+    `peak_rss_bytes`, `peak_gpu_bytes`, and once it has ended `disk_bytes` and `seconds`.
+    """
 
     id: str
     name: str
@@ -76,6 +80,8 @@ class JobPublic(BaseModel):
     samples_per_s: float | None
     peak_rss_bytes: int | None
     spec: dict[str, Any]
+    forecast: dict[str, Any]
+    actual: dict[str, Any]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

@@ -12,6 +12,7 @@ from qlora_studio.jobs.logs import LogLine
 from qlora_studio.services.job_schemas import JobView, percent_of
 from qlora_studio.state import formats
 from qlora_studio.state.charts import sparkline_path
+from qlora_studio.state.job_actuals import ActualRow, actual_rows
 from qlora_studio.state.job_checks import CheckRow, check_rows, probe_doubt
 from qlora_studio.storage import layout
 
@@ -67,6 +68,7 @@ class JobPage:
     can_stop: bool = False
     can_discard: bool = False
     can_resume: bool = False
+    resume_label: str = ""
     can_delete: bool = False
     has_results: bool = False
     phase: str = ""
@@ -107,6 +109,7 @@ class JobPage:
     stalled: str = ""
     checks: list[CheckRow] = field(default_factory=list)
     doubt: str = ""
+    actuals: list[ActualRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         can_stop=job.status in (JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING),
         can_discard=is_active,
         can_resume=job.status in (JobStatus.STOPPED, JobStatus.FAILED, JobStatus.LOST),
+        resume_label="Resume" if checkpoint_step else "Start again",
         can_delete=not is_active and view.adapter_id is None,
         has_results=job.status in TERMINAL_STATUSES,
         phase=_phase(view),
@@ -201,6 +205,7 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         stalled=_stalled(job),
         checks=check_rows(job),
         doubt=probe_doubt(job),
+        actuals=actual_rows(job),
     )
 
 

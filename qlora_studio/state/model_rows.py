@@ -8,7 +8,7 @@ from qlora_studio.contracts.metrics import first_of
 from qlora_studio.db.models.adapter import Adapter
 from qlora_studio.db.models.job import Job
 from qlora_studio.db.models.model import BaseAudioModel
-from qlora_studio.modelfiles.layers import is_packed
+from qlora_studio.modelfiles.layers import count_packed, is_packed
 from qlora_studio.state import formats
 from qlora_studio.state.datasets import TASK_LABELS
 
@@ -248,7 +248,7 @@ def _progress(model: BaseAudioModel) -> str:
 
 
 def _four_bit_size(model: BaseAudioModel) -> str:
-    n_linear = int(model.details.get("layers", {}).get("n_linear_parameters") or 0)
-    if not n_linear:
+    n_packed = count_packed(model.details.get("layers", {}))
+    if not n_packed:
         return "–"
-    return formats.size(n_linear * _NF4_BYTES_A_WEIGHT + (model.n_parameters - n_linear) * 4)
+    return formats.size(n_packed * _NF4_BYTES_A_WEIGHT + (model.n_parameters - n_packed) * 4)

@@ -1,6 +1,7 @@
 """`python -m qlora_studio.training run SPEC` and `... validate SPEC`."""
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from qlora_studio.contracts.spec import WorkerSpec
 from qlora_studio.training import launching
 from qlora_studio.training.attempt import PARTED, Attempt, read_spec, run_attempt
 from qlora_studio.training.failures import TrainingFailure
+
+_OOM_SCORE = "600"  # of 1000: the inference process has 800 and goes before, the server 0
 
 
 def main() -> int:
@@ -28,7 +31,14 @@ def main() -> int:
     return _run(spec) if arguments.command == "run" else _validate(spec)
 
 
+def _let_me_die_first() -> None:
+    """Let the kernel choose the job before the server when memory ends: a job can be resumed."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+
+
 def _run(spec: WorkerSpec) -> int:
+    _let_me_die_first()
     if spec.train.optimization.devices > 1:
         return launching.launch(spec)
     launching.take_card(spec)

@@ -8,13 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qlora_studio.contracts.enums import ExitReason
-from qlora_studio.contracts.events import ResultFile
+from qlora_studio.contracts.events import EXIT_DISK_FULL, ResultFile
 from qlora_studio.contracts.spec import PROTOCOL_VERSION, WorkerSpec
-from qlora_studio.storage import atomic
-from qlora_studio.training import checkpoint
+from qlora_studio.storage import atomic, checkpoints
 from qlora_studio.training.events import EventWriter
-from qlora_studio.training.failures import BadData, RanksParted, TrainingFailure, diagnose
-from qlora_studio.training.heartbeat import Heartbeat
+from qlora_studio.training.failures import (
+    BadData,
+    DiskFull,
+    RanksParted,
+    TrainingFailure,
+    diagnose,
+    is_disk_full,
+)
+from qlora_studio.training.heartbeat import Heartbeat, peak_gpu_bytes
 from qlora_studio.training.stopping import StopRequest, StopRequested
 
 PARTED = 77  # exit status of one of several processes that another one left
@@ -75,18 +81,30 @@ def run_attempt(
 
     Returns:
         The process's exit status: 0 after `ok` or `user_stop`, 1 otherwise. The reason is in `result.json`;
-        without that file an attempt is never a success. `PARTED` where another of the job's processes ended:
-        then the launcher says how, and nothing is recorded here.
+        without that file an attempt is never a success. `EXIT_DISK_FULL` where there is no room for the file.
+        `PARTED` where another of the job's processes ended: then the launcher says how, and nothing is
+        recorded here.
     """
+    try:
+        return _run(spec, body, device, versions)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        print("error: the disk is full; not even the result could be written", file=sys.stderr, flush=True)
+        return EXIT_DISK_FULL
+
+
+def _run(
+    spec: WorkerSpec, body: Callable[[Attempt], ResultFile], device: str, versions: dict[str, str]
+) -> int:
     spec.attempt_path.mkdir(parents=True, exist_ok=True)
     stop = StopRequest(spec.attempt_path)
     n_processes = spec.train.optimization.devices
     if n_processes == 1:  # to several, SIGTERM says that one of them has failed
         stop.listen_for_sigterm()
-    _reserve_space(spec.attempt_path)
     with EventWriter(spec.attempt_path / "events.jsonl") as events:
         events.emit("started", pid=os.getpid(), device=device, versions=versions)  # before any heartbeat
-        with Heartbeat(events, spec.run_path, n_processes=n_processes) as heartbeat:
+        with Heartbeat(events, spec.run_path, n_processes=n_processes, cards=spec.cards) as heartbeat:
             try:
                 result = _outcome(Attempt(spec, events, heartbeat, stop), body)
             except RanksParted as error:
@@ -94,14 +112,25 @@ def run_attempt(
                 time.sleep(_LEAVE_LAST_S)
                 return PARTED
             result.peak_rss_bytes = heartbeat.peak_rss_bytes or None
+            result.peak_gpu_bytes = peak_gpu_bytes()
             give_back_reserve(spec.attempt_path)
             _record(spec, events, result)
     return 0 if result.reason in (ExitReason.OK, ExitReason.USER_STOP) else 1
 
 
 def _reserve_space(folder: Path) -> None:
-    """Hold a little disk space, given back before the result is written: also a full disk is reported."""
-    (folder / _RESERVE).write_bytes(b"\0" * _RESERVE_BYTES)
+    """Hold a little disk space, given back before the result is written: also a full disk is reported.
+
+    Raises:
+        DiskFull: there is not even that much.
+    """
+    try:
+        (folder / _RESERVE).write_bytes(b"\0" * _RESERVE_BYTES)
+    except OSError as error:
+        give_back_reserve(folder)
+        if is_disk_full(error):
+            raise DiskFull("The disk is full. Free some space, then start it again.") from None
+        raise
 
 
 def give_back_reserve(folder: Path) -> None:
@@ -111,6 +140,7 @@ def give_back_reserve(folder: Path) -> None:
 
 def _outcome(attempt: Attempt, body: Callable[[Attempt], ResultFile]) -> ResultFile:
     try:
+        _reserve_space(attempt.spec.attempt_path)
         return body(attempt)
     except StopRequested:
         return _stopped_early(attempt)
@@ -128,7 +158,7 @@ def _outcome(attempt: Attempt, body: Callable[[Attempt], ResultFile]) -> ResultF
 def _stopped_early(attempt: Attempt) -> ResultFile:
     """The result of an attempt that was stopped before it made a step."""
     message, step = "Stopped before the first step; there is no adapter yet.", 0
-    kept = checkpoint.list_steps(attempt.checkpoints_path)
+    kept = checkpoints.list_steps(attempt.checkpoints_path)
     if kept:
         step = kept[-1][0]
         message = f"Stopped before it went on; what was reached by step {step} is kept. Resume to go on."

@@ -3,12 +3,12 @@
 import time
 from typing import Any
 
-from qlora_studio.training import checkpoint
+from qlora_studio.storage import checkpoints
 from qlora_studio.training.attempt import Attempt
+from qlora_studio.training.checkpoint_writer import CheckpointWriter
 from qlora_studio.training.evaluation import Evaluator, Outcome
 from qlora_studio.training.run_state import RunState
 from qlora_studio.training.sample_sounds import SampleSounds
-from qlora_studio.training.saving import save_checkpoint
 from qlora_studio.training.stopping import StopRequested
 from qlora_studio.training.trainer import StudioSteps, raise_if_not_a_number
 
@@ -43,8 +43,9 @@ class StepReporter:
         self._evaluator = evaluator
         self._metric = metric
         self._step_s: float | None = None
-        self._evaluation_s = 0.0
+        self.evaluation_s = 0.0
         self.trainer: StudioSteps | None = None
+        self.checkpoints = CheckpointWriter(attempt)
         self._sounds = SampleSounds(attempt)
         self.kept: dict[int, Outcome] = {}  # of the base (0) and of the best step in this attempt
 
@@ -58,6 +59,7 @@ class StepReporter:
 
         Raises:
             NotANumber: the loss or the gradient is not finite.
+            DiskFull: a checkpoint, perhaps that of an earlier step, found no space.
         """
         attempt, plan = self._attempt, self._plan
         took_s = values.pop("step_s")
@@ -66,7 +68,8 @@ class StepReporter:
         attempt.heartbeat.step = step
         attempt.events.metric(step, values)
         self.report_progress(step)
-        raise_if_not_a_number(step, values, self._newest_checkpoint_step())
+        raise_if_not_a_number(step, values, self._newest_checkpoint_step)
+        self.checkpoints.raise_if_failed()
         if attempt.stop.is_requested():
             return True
         is_best = False
@@ -76,7 +79,7 @@ class StepReporter:
         except StopRequested:
             return True
         if is_best or step % plan.save_every == 0 or step == plan.total_steps:
-            self._save(step)
+            self.save(step)
         return self._is_patience_over()
 
     def report_progress(self, step: int) -> None:
@@ -84,7 +87,7 @@ class StepReporter:
         plan = self._plan
         n_left = plan.total_steps - step
         n_evaluations_left = plan.total_steps // plan.eval_every - step // plan.eval_every
-        eta_s = n_left * (self._step_s or 0.0) + n_evaluations_left * self._evaluation_s
+        eta_s = n_left * (self._step_s or 0.0) + n_evaluations_left * self.evaluation_s
         self._attempt.events.emit(
             "progress",
             step=step,
@@ -94,7 +97,8 @@ class StepReporter:
         )
 
     def _newest_checkpoint_step(self) -> int | None:
-        steps = checkpoint.list_steps(self._attempt.checkpoints_path)
+        self.checkpoints.settle()
+        steps = checkpoints.list_steps(self._attempt.checkpoints_path)
         return steps[-1][0] if steps else None
 
     def evaluate(self, step: int) -> bool:
@@ -113,7 +117,7 @@ class StepReporter:
         )
         self.report_evaluation(step, outcome, is_best=is_best)
         self._attempt.events.emit("phase", name="training", label="Training")
-        self._evaluation_s = time.perf_counter() - started
+        self.evaluation_s = time.perf_counter() - started
         return is_best
 
     def report_evaluation(
@@ -133,9 +137,14 @@ class StepReporter:
         for sample in self._evaluator.samples(outcome, base_texts=self._state.base_texts):
             events.emit("sample", step=step, **sample, **sounds.get(sample["clip_id"], {}))
 
-    def _save(self, step: int) -> None:
+    def save(self, step: int) -> None:
+        """Begin to save the checkpoint of a step.
+
+        Raises:
+            DiskFull: it, or the one before, found no space.
+        """
         assert self.trainer is not None
-        save_checkpoint(self._attempt, self.trainer, self._state, step)
+        self.checkpoints.save(self.trainer, self._state, step)
 
     def _is_patience_over(self) -> bool:
         patience = self._attempt.spec.train.evaluation.early_stopping_patience

@@ -12,8 +12,9 @@ from qlora_studio.contracts.certificate import Certificate
 from qlora_studio.contracts.enums import ExitReason, StopMode, TrainingType
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import ClipItem
-from qlora_studio.storage import atomic
-from qlora_studio.training import checkpoint, families, models, run_checks, saving, state_files
+from qlora_studio.storage import atomic, checkpoints
+from qlora_studio.storage.checkpoints import Checkpoint
+from qlora_studio.training import families, models, run_checks, saving, state_files
 from qlora_studio.training.attempt import Attempt
 from qlora_studio.training.batches import Indexed, LengthBuckets
 from qlora_studio.training.callbacks import Plan, StepReporter, describe
@@ -55,7 +56,7 @@ class TrainingRun:
         """Do it all; of several processes, the first one's result and None in the others."""
         self._prepare()
         trainer = self._make_trainer()
-        resume = checkpoint.find_newest(self.attempt.checkpoints_path) if self.spec.resume else None
+        resume = checkpoints.find_newest(self.attempt.checkpoints_path) if self.spec.resume else None
         if resume is not None:
             self.state = self.reporter.take_over(RunState.from_json(resume.state["run"]))
             self.attempt.heartbeat.step = resume.step
@@ -63,11 +64,18 @@ class TrainingRun:
             self._look_before()
         self.attempt.phase("training", "Training")
         if resume is None or resume.step < self.plan.total_steps:
-            trainer.start(resume)
+            self._train(trainer, resume)
         else:
             state_files.load_model(self.model, resume.path)
         self.ranks.part()
         return self._finish(self.attempt.heartbeat.step) if self.ranks.is_first else None
+
+    def _train(self, trainer: StudioSteps, resume: Checkpoint | None) -> None:
+        """Make the steps; however they end, a checkpoint that is being written is whole afterwards."""
+        try:
+            trainer.start(resume)
+        finally:
+            self.reporter.checkpoints.settle()
 
     # Before the first step
 
@@ -248,6 +256,7 @@ class TrainingRun:
     # After the last step
 
     def _finish(self, step: int) -> ResultFile:
+        self.reporter.checkpoints.wait()
         total = self.plan.total_steps
         if self.attempt.stop.is_requested() and (step < total or self._is_unmeasured(step)):
             self._save_where_it_stopped(step)
@@ -268,9 +277,10 @@ class TrainingRun:
         return self.evaluator is not None and self.state.last_eval_step != step
 
     def _save_where_it_stopped(self, step: int) -> None:
-        is_there = checkpoint.find_step(self.attempt.checkpoints_path, step) is not None
+        is_there = checkpoints.find_step(self.attempt.checkpoints_path, step) is not None
         if self.attempt.stop.mode is not StopMode.KILL and not is_there:
-            saving.save_checkpoint(self.attempt, self.reporter.trainer, self.state, step)  # type: ignore[arg-type]
+            self.reporter.save(step)
+            self.reporter.checkpoints.wait()
 
     def _keep(self, used_step: int, step: int, *, stopped: str) -> ResultFile:
         """Save the model as it is; `stopped` tells how somebody ended the run before its time, if so."""
@@ -291,7 +301,7 @@ class TrainingRun:
         best_step = self.state.best_step
         if best_step is None or best_step == step:
             return step
-        best = checkpoint.find_step(self.attempt.checkpoints_path, best_step)
+        best = checkpoints.find_step(self.attempt.checkpoints_path, best_step)
         if best is None:
             self.attempt.warn(
                 "best_lost", f"The best checkpoint (step {best_step}) is damaged; the last is kept."

@@ -1,4 +1,4 @@
-"""Checkpoints of a run and what is left of it at the end: the adapter or the model."""
+"""What is left of a run at the end: the adapter or the model."""
 
 import json
 import os
@@ -10,46 +10,12 @@ from typing import Any
 from qlora_studio.contracts.spec import WorkerSpec
 from qlora_studio.storage import atomic
 from qlora_studio.storage.layout import HELD_OUT
-from qlora_studio.training import checkpoint
 from qlora_studio.training.attempt import Attempt
 from qlora_studio.training.failures import DiskFull, is_disk_full
 from qlora_studio.training.models import bits_of
-from qlora_studio.training.run_state import RunState
-from qlora_studio.training.state_files import trained_tensors
 from qlora_studio.training.tasks.base import AudioTask
-from qlora_studio.training.trainer import StudioSteps
 
 _MB = 1024 * 1024
-
-
-def save_checkpoint(attempt: Attempt, trainer: StudioSteps, state: RunState, step: int) -> None:
-    """Save the checkpoint of a step and announce it.
-
-    Raises:
-        DiskFull: with the space that is missing; older checkpoints are untouched.
-    """
-    trainer_state: dict[str, Any] = {}
-
-    def fill(folder: Path) -> None:
-        trainer_state.update(trainer.fill_checkpoint(folder))
-
-    protect = -1 if state.best_step is None else state.best_step
-    try:
-        path, size = checkpoint.save(
-            attempt.checkpoints_path,
-            step=step,
-            fill=fill,
-            state={"trainer": trainer_state, "run": state.to_json()},
-            protect=protect,
-        )
-    except Exception as error:
-        raise_disk_full(error, attempt, needed=3 * _trained_bytes(trainer.model))
-        raise
-    attempt.events.emit("checkpoint", step=step, name=path.name, size_bytes=size)
-
-
-def _trained_bytes(model: Any) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in trained_tensors(model).values())
 
 
 def raise_disk_full(error: Exception, attempt: Attempt, *, needed: int) -> None:

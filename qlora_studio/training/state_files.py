@@ -6,9 +6,10 @@ random.safetensors     random states of torch, numpy and CUDA
 trainer_state.json     the trainer's own step count and history
 """
 
+import copy
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,22 @@ from safetensors.torch import load_file, save_file
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 RANDOM = "random.safetensors"
+
+
+class Copied(NamedTuple):
+    """One file of a checkpoint: tensors of its own, and the JSON part that goes into the manifest."""
+
+    tensors: dict[str, torch.Tensor]
+    plain: dict[str, Any]
+
+
+def _copy(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def write(copied: Copied, path: Path) -> None:
+    """Write a file's tensors."""
+    save_file(copied.tensors, path)
 
 
 def trained_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -28,10 +45,9 @@ def trained_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def save_model(model: torch.nn.Module, folder: Path) -> None:
-    """Write the trained tensors; tied ones are written once each by name."""
-    tensors = {name: t.cpu().contiguous().clone() for name, t in trained_tensors(model).items()}
-    save_file(tensors, folder / MODEL)
+def copy_model(model: torch.nn.Module) -> Copied:
+    """Copy the trained tensors; tied ones once each by name."""
+    return Copied({name: _copy(tensor) for name, tensor in trained_tensors(model).items()}, {})
 
 
 def load_model(model: torch.nn.Module, folder: Path) -> None:
@@ -49,23 +65,22 @@ def load_model(model: torch.nn.Module, folder: Path) -> None:
             tensor.copy_(stored[name])
 
 
-def save_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> dict[str, Any]:
-    """Write the optimiser's tensors; returns its JSON part (groups and plain values)."""
+def copy_optimizer(optimizer: torch.optim.Optimizer) -> Copied:
+    """Copy the optimiser's tensors; the JSON part has its groups and plain values."""
     state = optimizer.state_dict()
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, dict[str, Any]] = {}
     for number, entries in state["state"].items():
         for key, value in entries.items():
             if isinstance(value, torch.Tensor):
-                tensors[f"{number}/{key}"] = value.detach().cpu().contiguous().clone()
+                tensors[f"{number}/{key}"] = _copy(value)
             else:
                 plain.setdefault(str(number), {})[key] = value
-    save_file(tensors, folder / OPTIMIZER)
-    return {"groups": state["param_groups"], "plain": plain}
+    return Copied(tensors, {"groups": copy.deepcopy(state["param_groups"]), "plain": plain})
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path, stored: dict[str, Any]) -> None:
-    """Put the optimiser's state back. `stored` is what `save_optimizer` returned."""
+    """Put the optimiser's state back. `stored` is the JSON part of `copy_optimizer`."""
     state: dict[int, dict[str, Any]] = {int(n): dict(values) for n, values in stored["plain"].items()}
     for name, tensor in load_file(folder / OPTIMIZER).items():
         number, key = name.split("/", 1)
@@ -74,19 +89,19 @@ def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path, stored: dict[
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def save_random(folder: Path) -> dict[str, Any]:
-    """Write the random states; returns the JSON part."""
+def copy_random() -> Copied:
+    """Copy the random states of torch, numpy, Python and CUDA."""
     name, keys, position, has_gauss, gauss = np.random.get_state()
     tensors = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64))}
     if torch.cuda.is_available():
         tensors |= {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
-    save_file(tensors, folder / RANDOM)
     version, values, next_gauss = random.getstate()
-    return {"python": [version, list(values), next_gauss], "numpy": [name, position, has_gauss, gauss]}
+    plain = {"python": [version, list(values), next_gauss], "numpy": [name, position, has_gauss, gauss]}
+    return Copied(tensors, plain)
 
 
 def load_random(folder: Path, stored: dict[str, Any]) -> None:
-    """Put the random states back. `stored` is what `save_random` returned."""
+    """Put the random states back. `stored` is the JSON part of `copy_random`."""
     tensors = load_file(folder / RANDOM)
     version, values, next_gauss = stored["python"]
     random.setstate((version, tuple(values), next_gauss))

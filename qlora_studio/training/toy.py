@@ -22,7 +22,7 @@ from pathlib import Path
 from qlora_studio.contracts.enums import ExitReason, StopMode
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import ClipItem, WorkerSpec
-from qlora_studio.training import checkpoint
+from qlora_studio.storage import checkpoints
 from qlora_studio.training.attempt import Attempt, read_spec, run_attempt
 from qlora_studio.training.failures import BadData, NotANumber
 
@@ -69,7 +69,7 @@ class ToyRun:
         return self.fail != "ignore_term" and self.attempt.stop.is_requested()
 
     def _resume_step(self) -> int:
-        newest = checkpoint.find_newest(self.attempt.checkpoints_path) if self.attempt.spec.resume else None
+        newest = checkpoints.find_newest(self.attempt.checkpoints_path) if self.attempt.spec.resume else None
         return newest.step if newest else 0
 
     def _step(self, step: int) -> None:
@@ -107,7 +107,7 @@ class ToyRun:
         def fill(folder: Path) -> None:
             (folder / "toy.txt").write_text(f"step {step}\n")
 
-        path, size = checkpoint.save(
+        path, size = checkpoints.save(
             self.attempt.checkpoints_path, step=step, fill=fill, state={"step": step}
         )
         self.attempt.events.emit("checkpoint", step=step, name=path.name, size_bytes=size)

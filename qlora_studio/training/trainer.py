@@ -1,6 +1,5 @@
 """transformers' Trainer, with this project's checkpoints, events and order of clips."""
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -12,12 +11,11 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from qlora_studio.contracts.spec import OptimizationSpec
-from qlora_studio.training import checkpoint, state_files
+from qlora_studio.storage.checkpoints import Checkpoint
+from qlora_studio.training import state_files
 from qlora_studio.training.batches import EpochLoader, LengthBuckets
 from qlora_studio.training.failures import NotANumber
 from qlora_studio.training.ranks import ALONE, Ranks
-
-TRAINER_STATE = "trainer_state.json"
 
 
 class StudioSteps(Trainer):
@@ -63,7 +61,7 @@ class StudioSteps(Trainer):
         self._after_step = after_step
         self._count_batch = count_batch
         self._before_epoch = before_epoch
-        self._resume: checkpoint.Checkpoint | None = None
+        self._resume: Checkpoint | None = None
         self._share_at: Callable[[int], float] | None = None
         self._last_log: dict[str, float] = {}
         self._step_started = 0.0
@@ -93,7 +91,7 @@ class StudioSteps(Trainer):
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self._share_at)  # type: ignore[arg-type]
         return self.lr_scheduler
 
-    def start(self, resume: checkpoint.Checkpoint | None) -> None:
+    def start(self, resume: Checkpoint | None) -> None:
         """Train from the beginning or from a checkpoint to the last step (or until `after_step` says so)."""
         self._resume = resume
         self.train(resume_from_checkpoint=str(resume.path) if resume else None)
@@ -158,16 +156,6 @@ class StudioSteps(Trainer):
 
     # Checkpoints: ours, verified and without pickles.
 
-    def fill_checkpoint(self, folder: Path) -> dict[str, Any]:
-        """Write everything needed to go on into `folder`; returns the JSON part."""
-        state_files.save_model(self.model, folder)  # type: ignore[arg-type]
-        optimizer = state_files.save_optimizer(self.optimizer, folder)  # type: ignore[arg-type]
-        random_state = state_files.save_random(folder)
-        state = {**vars(self.state), "stateful_callbacks": {}, "log_history": []}
-        (folder / TRAINER_STATE).write_text(json.dumps(state, default=float))
-        scheduler = {k: v for k, v in self.lr_scheduler.state_dict().items() if _is_json(v)}  # type: ignore[union-attr]
-        return {"optimizer": optimizer, "random": random_state, "scheduler": scheduler}
-
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         state_files.load_model(model or self.model, Path(resume_from_checkpoint))
 
@@ -207,16 +195,19 @@ class _Clock(TrainerCallback):
         self._trainer._before_epoch(int(state.epoch or 0))  # a whole number, or within the one resumed in
 
 
-def raise_if_not_a_number(step: int, values: dict[str, float], last_good: int | None) -> None:
+def raise_if_not_a_number(
+    step: int, values: dict[str, float], find_last_good: Callable[[], int | None]
+) -> None:
     """Raise `NotANumber` when the loss or the gradient of a step is not finite.
 
     Args:
-        last_good: step of the newest checkpoint, or None.
+        find_last_good: gives the step of the newest checkpoint, or None.
     """
     bad = next((key for key in ("loss", "grad_norm") if not math.isfinite(values[key])), None)
     if bad is None:
         return
     what = "loss" if bad == "loss" else "gradient"
+    last_good = find_last_good()
     kept = f"The checkpoint of step {last_good} is good: " if last_good else "There is no checkpoint yet: "
     raise NotANumber(
         f"The {what} is not a number at step {step}. {kept}lower the learning rate and try again."
@@ -267,14 +258,3 @@ def training_arguments(
 def warmup_steps(spec: OptimizationSpec, total_steps: int) -> int:
     """Steps until the full learning rate; plain "constant" has none by its nature."""
     return 0 if spec.scheduler in ("constant", "range_test") else math.ceil(spec.warmup_ratio * total_steps)
-
-
-def _is_json(value: Any) -> bool:
-    return isinstance(value, int | float | str | bool | type(None)) or (
-        isinstance(value, list) and all(_is_json(item) for item in value)
-    )
-
-
-def peak_gpu_bytes() -> int | None:
-    """Highest memory torch held on the GPU, or None without one."""
-    return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else None

@@ -1,10 +1,13 @@
 """An end without a record is never a success."""
 
+from dataclasses import replace
+
 import pytest
 
 from qlora_studio.contracts.enums import ExitReason, JobStatus, StopMode
 from qlora_studio.contracts.events import ErrorEvent, ExitFile, ResultFile
 from qlora_studio.jobs.outcome import Records, decide, read_records, read_stop, write_stop
+from qlora_studio.storage import checkpoints
 
 ENDED = {"ended_at": 1.0}
 OK = ResultFile(reason=ExitReason.OK, step=3)
@@ -22,6 +25,7 @@ ERROR = ErrorEvent(seq=1, ts=1, reason=ExitReason.BAD_DATA, message="No clip cou
         (Records(result=NAN), JobStatus.FAILED, ExitReason.NAN_LOSS),
         (Records(exit=ExitFile(returncode=0, **ENDED)), JobStatus.FAILED, ExitReason.INTERNAL),
         (Records(exit=ExitFile(returncode=1, **ENDED)), JobStatus.FAILED, ExitReason.INTERNAL),
+        (Records(exit=ExitFile(returncode=73, **ENDED)), JobStatus.FAILED, ExitReason.DISK_FULL),
         (Records(exit=ExitFile(returncode=1, **ENDED), error=ERROR), JobStatus.FAILED, ExitReason.BAD_DATA),
         (Records(exit=ExitFile(returncode=-9, signal=9, **ENDED)), JobStatus.FAILED, ExitReason.KILLED),
         (
@@ -46,6 +50,30 @@ def test_the_outcome_follows_from_the_records(records, status, reason):
 
 def test_a_killed_worker_is_told_with_its_signal():
     assert "killed by signal 9" in decide(Records(exit=ExitFile(returncode=-9, signal=9, **ENDED))).message
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        Records(),
+        Records(is_rebooted=True),
+        Records(exit=ExitFile(returncode=-9, signal=9, **ENDED)),
+        Records(exit=ExitFile(returncode=-15, escalated=True, **ENDED), stop=StopMode.SAVE),
+    ],
+)
+def test_going_on_is_offered_only_where_there_is_something_to_go_on_from(records):
+    assert "from the beginning" in decide(records).message
+    message = decide(replace(records, has_checkpoint=True)).message
+    assert "from the last checkpoint" in message
+    assert "beginning" not in message
+
+
+def test_a_damaged_checkpoint_is_none(tmp_path):
+    folder = tmp_path / "checkpoints"
+    path, _ = checkpoints.save(folder, step=3, fill=lambda f: (f / "a").write_text("a"), state={})
+    assert read_records(tmp_path / "attempt-1").has_checkpoint
+    (path / "a").write_text("b!")
+    assert not read_records(tmp_path / "attempt-1").has_checkpoint
 
 
 def test_broken_records_count_as_missing(tmp_path):

@@ -11,7 +11,7 @@ import torch
 
 from qlora_studio.contracts.enums import ExitReason, Split
 from qlora_studio.contracts.spec import WorkerSpec
-from qlora_studio.training import checkpoint
+from qlora_studio.storage import checkpoints
 from tests.protocol.test_toy import result_of, start, wait_for_step
 from tests.training import tiny
 from tests.training.running import adapter_bytes, adapter_tensors, losses
@@ -122,7 +122,7 @@ def test_stopped_and_resumed_ends_as_if_never_stopped(
     result = result_of(stopped)
     assert result.reason is ExitReason.USER_STOP
     assert (Path(result.adapter_path or "") / "adapter_model.safetensors").is_file()
-    newest = checkpoint.find_newest(stopped.run_path / "checkpoints")
+    newest = checkpoints.find_newest(stopped.run_path / "checkpoints")
     assert newest is not None
     assert newest.step == result.step < 30
 

@@ -13,7 +13,7 @@ import pytest
 from qlora_studio.contracts.enums import ExitReason
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import WorkerSpec
-from qlora_studio.training import checkpoint
+from qlora_studio.storage import checkpoints
 from tests.training import tiny
 
 
@@ -100,7 +100,7 @@ def test_stop_and_keep_then_resume(spec: WorkerSpec, how: str) -> None:
     update = {"attempt": 2, "resume": True, "attempt_path": spec.run_path / "attempt-2"}
     again = spec.model_copy(update=update)
     assert start(again, STEP_S="0").wait(30) == 0
-    newest = checkpoint.find_newest(spec.run_path / "checkpoints")
+    newest = checkpoints.find_newest(spec.run_path / "checkpoints")
     assert newest is not None
     assert [event["step"] for event in tiny.read_events(again, "metric")] == [6, 7, 8, 9, 10]
 

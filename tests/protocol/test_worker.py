@@ -11,7 +11,7 @@ import pytest
 
 from qlora_studio.contracts.enums import ExitReason
 from qlora_studio.contracts.spec import WorkerSpec
-from qlora_studio.training import checkpoint
+from qlora_studio.storage import checkpoints
 from tests.protocol.test_toy import result_of, start, wait_for_step
 from tests.training import tiny, tones
 from tests.training.running import adapter_bytes, losses
@@ -53,7 +53,7 @@ def test_killed_in_mid_epoch_and_resumed_ends_as_if_never_killed(
     process.kill()
     assert process.wait(10) == -signal.SIGKILL
     assert not (killed.attempt_path / "result.json").exists()
-    newest = checkpoint.find_newest(killed.run_path / "checkpoints")
+    newest = checkpoints.find_newest(killed.run_path / "checkpoints")
     assert newest is not None
 
     resumed = _next_attempt(killed)
@@ -69,6 +69,8 @@ def test_sigterm_keeps_the_adapter(tmp_path: Path, clips_path: Path, model_path:
     spec = tiny.make_spec(tmp_path / "run", model_path, clips_path, optimization={"max_steps": 5000})
     process = start(spec, WORKER)
     wait_for_step(spec, 3, deadline_s=120)
+    # Without memory it goes before the server (0) and after the inference process (800).
+    assert 0 < int(Path(f"/proc/{process.pid}/oom_score_adj").read_text()) < 800
     process.terminate()
     assert process.wait(30) == 0
     result = result_of(spec)

@@ -1,4 +1,6 @@
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -6,6 +8,7 @@ from sqlmodel import Session
 
 from qlora_studio.contracts.enums import JobStatus, Task, TrainingType
 from qlora_studio.contracts.spec import TrainSpec
+from qlora_studio.core import devices
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job, User
 from qlora_studio.services.forecast import (
     ClipStats,
@@ -15,7 +18,9 @@ from qlora_studio.services.forecast import (
     count_trainable,
     forecast_job,
     read_clip_stats,
+    weight_bytes,
 )
+from qlora_studio.services.forecast_machine import look_at_machine
 
 CLIPS = ClipStats(n_train=402, n_validation=120, mean_s=2.0, longest_s=12.0)
 MACHINE = Machine(device="cpu", n_cores=2, free_bytes=20 * 2**30, free_disk_bytes=50 * 2**30)
@@ -151,10 +156,87 @@ def test_processes_on_one_processor_share_its_memory_and_win_no_time() -> None:
 
 def test_what_does_not_fit_is_said_with_a_way_out() -> None:
     poor = Machine(device="cpu", n_cores=2, free_bytes=2**30, free_disk_bytes=2**20)
-    found = forecast({}, machine=poor)
+    found = forecast({"optimization": {"mode": "exact"}}, machine=poor)
     assert not found.memory.fits
     assert not found.disk.fits
     assert "Halve the batch size" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("optimization", "advice"),
+    [
+        ({"batch_size": 2, "mode": "fast"}, "Halve the batch size"),  # two windows at a time become one
+        ({"batch_size": 8, "mode": "fast"}, "Turn on gradient checkpointing, or choose a smaller model."),
+        ({"batch_size": 1, "mode": "exact"}, "Turn on gradient checkpointing, or choose a smaller model."),
+        ({"batch_size": 8, "mode": "fast", "gradient_checkpointing": True}, "Choose a smaller model."),
+        (
+            {"batch_size": 8, "mode": "fast", "devices": 2, "gradient_checkpointing": True},
+            "Give fewer devices",
+        ),
+    ],
+)
+def test_the_way_out_of_too_little_memory_is_one_that_helps(
+    optimization: dict[str, Any], advice: str
+) -> None:
+    poor = Machine(device="cpu", n_cores=2, free_bytes=2**20, free_disk_bytes=2**40)
+    found = forecast({"optimization": optimization}, machine=poor)
+    assert advice in found.warnings[0]
+    halved = {**optimization, "batch_size": max(1, optimization["batch_size"] // 2)}
+    saved = found.memory.activations_bytes - forecast({"optimization": halved}).memory.activations_bytes
+    assert (saved > 0.4 * found.memory.activations_bytes) == advice.startswith("Halve")
+
+
+def test_layers_of_odd_shapes_are_counted_in_32_bits() -> None:
+    even, odd = whisper_tiny(), whisper_tiny()
+    odd.details["layers"]["linear"][4]["n_in"] = 96  # of fc1, 384 before
+    odd.details["layers"]["n_linear_parameters"] -= (384 - 96) * 1536 * 8
+    n_odd = 96 * 1536 * 8
+    as_if_packed = weight_bytes(spec(), even) - (384 - 96) * 1536 * 8 * (0.5 + 1 / 64 + 4 / (64 * 256) - 4)
+    assert weight_bytes(spec(), odd) == pytest.approx(as_if_packed + n_odd * (4 - 0.516), rel=1e-3)
+
+
+class _Driver:
+    """An NVIDIA driver with three cards; gigabytes free: 8, 2 and 4."""
+
+    NVMLError = RuntimeError
+
+    def __init__(self) -> None:
+        self.nvmlInit = self.nvmlShutdown = lambda: None
+        self.nvmlDeviceGetCount = lambda: 3
+        self.nvmlDeviceGetHandleByIndex = lambda index: index
+        self.nvmlDeviceGetUUID = lambda index: f"GPU-{'abc'[index]}1234"
+        self.nvmlDeviceGetMemoryInfo = lambda index: SimpleNamespace(free=(8, 2, 4)[index] * 2**30)
+
+
+@pytest.mark.parametrize(
+    ("visible", "n_devices", "free_gb"),
+    [
+        (None, 1, 8),
+        (None, 2, 4),
+        ("1", 1, 2),
+        ("2,1", 1, 4),
+        ("GPU-b1,GPU-c1", 2, 2),
+        ("2,7,0", 1, 4),
+        ("", 1, None),
+        ("-1", 1, None),
+    ],
+)
+def test_only_cards_that_jobs_may_use_are_looked_at(
+    visible: str | None,
+    n_devices: int,
+    free_gb: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+    data_folder: Path,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", _Driver())
+    monkeypatch.setattr(devices, "_count_cards", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    machine = look_at_machine(n_devices)
+    assert machine.device == ("cpu" if free_gb is None else "cuda")
+    if free_gb is not None:
+        assert machine.free_bytes == free_gb * 2**30
 
 
 def test_clips_too_long_for_the_model_are_said() -> None:

@@ -212,3 +212,22 @@ def test_a_sample_of_speech_says_how_many_words_are_wrong():
     values = {"job_id": "job_1", "step": 1, "clip_id": "c", "reference": "one two", "now": "one two"}
     assert sample_row(JobSample(**values, error=0.0), None).verdict == "Exact"
     assert sample_row(JobSample(**values, error=0.5), None).verdict == "50\u00a0% wrong"
+
+
+def test_what_it_took_stands_beside_what_was_foretold():
+    forecast = {
+        "device": "cpu",
+        "memory": {"total_bytes": 1_500_000_000, "n_devices": 2},
+        "time": {"low_s": 60, "high_s": 240},
+        "disk": {"total_bytes": 30_000_000},
+    }
+    running = page(forecast=forecast, actual={"peak_rss_bytes": 2_000_000_000}).actuals
+    assert [(row.foretold, row.took) for row in running] == [
+        ("3.0 GB", "2.0 GB"), ("1 min to 4 min", ""), ("30.0 MB", "")
+    ]  # fmt: skip
+    ended = {"peak_gpu_bytes": 9_000_000_000, "peak_rss_bytes": 1, "seconds": 90.0, "disk_bytes": 12_000_000}
+    on_card = page(forecast={**forecast, "device": "cuda"}, actual=ended).actuals
+    assert [row.took for row in on_card] == ["9.0 GB", "1 min 30 s", "12.0 MB"]
+    assert on_card[0].name == "Graphics memory at the peak"
+    assert on_card[0].foretold == "1.5 GB", "each card has its own"
+    assert page().actuals == [], "a job from before there were forecasts"

@@ -31,14 +31,18 @@ def test_an_error_can_be_tried_again_where_that_makes_sense() -> None:
 
 def test_layers_are_listed_largest_first() -> None:
     linear = [
-        {"name": "q_proj", "n_in": 4, "n_out": 4, "n_layers": 2},
-        {"name": "fc1", "n_in": 4, "n_out": 16, "n_layers": 2},
+        {"name": "q_proj", "n_in": 64, "n_out": 64, "n_layers": 2},
+        {"name": "fc1", "n_in": 64, "n_out": 256, "n_layers": 2},
     ]
-    layers = {"linear": linear, "presets": {"auto": ["q_proj"], "attention": []}, "n_linear_parameters": 160}
-    shown = model(status=ModelStatus.READY, n_parameters=200, details={"layers": layers})
+    layers = {
+        "linear": linear,
+        "presets": {"auto": ["q_proj"], "attention": []},
+        "n_linear_parameters": 40_960,
+    }
+    shown = model(status=ModelStatus.READY, n_parameters=41_000, details={"layers": layers})
     assert [row.name for row in layer_rows(shown)] == ["fc1", "q_proj"]
     assert [row.name for row in preset_rows(shown)] == ["auto"], "a choice that means nothing is not offered"
-    assert model_view(shown).four_bit_size == "243 B"
+    assert model_view(shown).four_bit_size == "21.3 kB"
 
 
 def test_a_layer_says_whether_it_goes_into_four_bits() -> None:
@@ -48,6 +52,20 @@ def test_a_layer_says_whether_it_goes_into_four_bits() -> None:
     rows = layer_rows(model(details={"layers": {"linear": linear}}))
     stored = {row.name: row.stored_in for row in rows}
     assert stored == {"whole": "4 bits", "half": "32 bits", "odd": "32 bits"}
+
+
+def test_the_size_in_four_bits_counts_odd_layers_in_32() -> None:
+    layers = {
+        "linear": [{"name": "fc1", "n_in": 64, "n_out": 256, "n_layers": 1}],
+        "n_linear_parameters": 16_384,
+    }
+    odd = {"name": "q_proj", "n_in": 288, "n_out": 288, "n_layers": 1}
+    more = {"linear": [*layers["linear"], odd], "n_linear_parameters": 16_384 + 288 * 288}
+    only_packed = model_view(model(n_parameters=16_384, details={"layers": layers})).four_bit_size
+    assert only_packed == "8.5 kB"
+    assert model_view(model(n_parameters=99_328, details={"layers": more})).four_bit_size == "340 kB"
+    nothing = {"linear": [odd], "n_linear_parameters": 288 * 288}
+    assert model_view(model(n_parameters=82_944, details={"layers": nothing})).four_bit_size == "–"
 
 
 def test_a_model_that_makes_sound_does_not_hear() -> None:

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,6 +117,30 @@ def list_steps(folder: Path) -> list[tuple[int, Path]]:
         return []
     named = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir() if path.is_dir())
     return sorted((int(match[1]), path) for match, path in named if match)
+
+
+def list_whole(folder: Path) -> list[tuple[int, Path]]:
+    """Return (step, path) of every checkpoint that verifies, newest first.
+
+    A checkpoint is read in full once; after that its files' times and sizes are looked at. Whoever goes on
+    from one still verifies it then.
+    """
+    found = reversed(list_steps(folder))
+    return [(step, path) for step, path in found if (stamp := _stamp(path)) and _is_whole(path, stamp)]
+
+
+def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, time and size of each file of a checkpoint; empty when it has just been dropped."""
+    try:
+        files = sorted(os.scandir(path), key=lambda file: file.name)
+        return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    except OSError:
+        return ()
+
+
+@lru_cache(maxsize=1024)
+def _is_whole(path: Path, _stamp: tuple[tuple[str, int, int], ...]) -> bool:
+    return verify(path) is not None
 
 
 def find_newest(folder: Path) -> Checkpoint | None:
