@@ -15,6 +15,7 @@ from qlora_studio.commands import (
     jobs,
     models,
     notifications,
+    queue,
     training,
 )
 
@@ -35,6 +36,7 @@ datasets.app.command("export")(dataset_content.export)
 app.add_typer(credentials.app, name="credential")
 app.add_typer(models.app, name="model")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(queue.app, name="queue")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(notifications.app, name="notifications")
 app.command("transcribe")(inference.transcribe)

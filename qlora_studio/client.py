@@ -11,86 +11,31 @@
 Answers are models that keep fields they do not know, so that an older client reads a newer server.
 """
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
-
-import httpx
+from typing import Any
 
 from qlora_studio.client_answers import (
     Adapter,
-    Answer,
-    Check,
     Credential,
     Dataset,
     Exclusion,
-    Job,
-    JobEvent,
     MappingPreview,
     Model,
     Report,
     Version,
 )
-from qlora_studio.contracts.enums import (
-    TERMINAL_STATUSES,
-    DatasetStatus,
-    ModelStatus,
-    StopMode,
-    Task,
-)
-from qlora_studio.contracts.spec import TrainSpec
+from qlora_studio.client_base import ApiError, sleep_until
+from qlora_studio.client_jobs import JobCalls
+from qlora_studio.contracts.enums import DatasetStatus, ModelStatus, Task
 from qlora_studio.modelfiles.names import is_wanted
 
-_POLL_S = 0.5
+__all__ = ["ApiError", "Studio"]
 
 
-class ApiError(Exception):
-    """The server refused. `status` is HTTP's; `errors` maps fields to their sentence."""
-
-    def __init__(self, status: int, title: str, detail: str, errors: Mapping[str, str]) -> None:
-        super().__init__(detail or title)
-        self.status = status
-        self.title = title
-        self.detail = detail
-        self.errors = dict(errors)
-
-
-A = TypeVar("A", bound=Answer)
-
-
-class Studio:
-    """A connection to a server.
-
-    Args:
-        address: scheme, host and port.
-        token: a bearer token; `log_in` gets one.
-        transport: for tests, how requests travel.
-    """
-
-    def __init__(
-        self,
-        address: str = "http://127.0.0.1:3000",
-        *,
-        token: str = "",
-        timeout_s: float = 30.0,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        base = address.rstrip("/") + "/api/v1"
-        self._http = httpx.Client(base_url=base, timeout=timeout_s, transport=transport)
-        if token:
-            self._http.headers["Authorization"] = f"Bearer {token}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+class Studio(JobCalls):
+    """A connection to a server; see `Connection` for its arguments."""
 
     def log_in(self, login: str, password: str) -> str:
         """Start a session with a name or e-mail address and use it from now on; returns its token."""
@@ -163,7 +108,7 @@ class Studio:
         """
         deadline = time.monotonic() + timeout_s
         while (dataset := self.get_dataset(dataset_id)).status == DatasetStatus.PROCESSING:
-            _sleep_until(deadline)
+            sleep_until(deadline)
         return dataset
 
     def get_report(self, dataset_id: str) -> Report:
@@ -245,61 +190,8 @@ class Studio:
         deadline = time.monotonic() + timeout_s
         waiting = (ModelStatus.DOWNLOADING, ModelStatus.CHECKING)
         while (model := self.get_model(model_id)).status in waiting:
-            _sleep_until(deadline)
+            sleep_until(deadline)
         return model
-
-    # -- jobs
-
-    def check_job(self, spec: TrainSpec) -> Check:
-        """Check a job and forecast what it needs, without starting it."""
-        return Check.model_validate(self._send("POST", "/jobs/validate", json=spec.model_dump(mode="json")))
-
-    def start_job(self, spec: TrainSpec, *, idempotency_key: str = "") -> Job:
-        """Queue a job; the same key makes it once however often it is sent."""
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return Job.model_validate(
-            self._send("POST", "/jobs", json=spec.model_dump(mode="json"), headers=headers)
-        )
-
-    def get_job(self, job_id: str) -> Job:
-        return Job.model_validate(self._send("GET", f"/jobs/{job_id}"))
-
-    def list_jobs(self, **filters: Any) -> Iterator[Job]:
-        """All jobs that match, page by page."""
-        return self._pages("/jobs", Job, filters)
-
-    def stop_job(self, job_id: str, mode: StopMode = StopMode.SAVE) -> Job:
-        return Job.model_validate(self._send("POST", f"/jobs/{job_id}/stop", json={"mode": mode.value}))
-
-    def resume_job(self, job_id: str) -> Job:
-        return Job.model_validate(self._send("POST", f"/jobs/{job_id}/resume"))
-
-    def wait_for_job(self, job_id: str, *, timeout_s: float = 24 * 3600) -> Job:
-        """Wait until a job has ended, however it ended.
-
-        Raises:
-            TimeoutError: it took longer; the job goes on.
-        """
-        deadline = time.monotonic() + timeout_s
-        while (job := self.get_job(job_id)).status not in TERMINAL_STATUSES:
-            _sleep_until(deadline)
-        return job
-
-    def watch_job(self, job_id: str, *, last_event_id: str = "") -> Iterator[JobEvent]:
-        """Yield a job's events as they come, until it has ended."""
-        headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
-        with self._http.stream("GET", f"/jobs/{job_id}/events", headers=headers, timeout=None) as answer:
-            _raise_for(answer)
-            yield from _parse_events(answer.iter_lines())
-
-    def get_metrics(self, job_id: str, *keys: str) -> dict[str, dict[str, list[Any]]]:
-        """Curves by key, each with `step`, `time` and `value`."""
-        params = {"keys": ",".join(keys)} if keys else None
-        return self._send("GET", f"/jobs/{job_id}/metrics", params=params)["series"]
-
-    def download_results(self, job_id: str, to: Path) -> Path:
-        """Write a job's results as a zip."""
-        return self._download(f"/jobs/{job_id}/results", to)
 
     # -- adapters
 
@@ -311,66 +203,7 @@ class Studio:
         """Write an adapter as a zip that plain peft loads."""
         return self._download(f"/adapters/{adapter_id}/download", to)
 
-    # -- underneath
-
-    def _send(self, method: str, path: str, **options: Any) -> Any:
-        answer = self._http.request(method, path, **options)
-        _raise_for(answer)
-        return answer.json() if answer.content else None
-
-    def _pages(self, path: str, kind: type[A], filters: Mapping[str, Any]) -> Iterator[A]:
-        page, n_seen = 1, 0
-        while True:
-            body = self._send("GET", path, params={"page_size": 100, **filters, "page": page})
-            for item in body["items"]:
-                yield kind.model_validate(item)
-            n_seen += len(body["items"])
-            if not body["items"] or n_seen >= body["total"]:
-                return
-            page += 1
-
-    def _download(self, path: str, to: Path, *, params: Mapping[str, Any] | None = None) -> Path:
-        with self._http.stream("GET", path, params=params) as answer:
-            _raise_for(answer)
-            with to.open("wb") as file:
-                for piece in answer.iter_bytes():
-                    file.write(piece)
-        return to
-
-
-def _raise_for(answer: httpx.Response) -> None:
-    if answer.is_success:
-        return
-    answer.read()
-    try:
-        body = answer.json()
-    except ValueError:
-        body = {}
-    errors = {item["field"]: item["message"] for item in body.get("errors", [])}
-    raise ApiError(
-        answer.status_code, body.get("title", answer.reason_phrase), body.get("detail", ""), errors
-    )
-
-
-def _parse_events(lines: Iterator[str]) -> Iterator[JobEvent]:
-    fields: dict[str, str] = {}
-    for line in lines:
-        if line:
-            name, _, value = line.partition(": ")
-            fields[name] = fields.get(name, "") + value
-        elif "data" in fields:
-            yield JobEvent(
-                id=fields.get("id", ""), type=fields.get("event", ""), data=json.loads(fields["data"])
-            )
-            fields = {}
-
 
 def _pieces(file: Any) -> Iterator[bytes]:
     while piece := file.read(1 << 20):
         yield piece
-
-
-def _sleep_until(deadline: float) -> None:
-    if time.monotonic() > deadline:
-        raise TimeoutError("It takes longer than was waited for.")
-    time.sleep(_POLL_S)

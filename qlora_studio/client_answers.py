@@ -115,9 +115,27 @@ class Job(Answer):
     adapter_id: str | None = None
     reason: str | None = None
     message: str | None = None
+    queue_position: int | None = None
+    next_action: dict[str, Any] | None = None
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+
+class QueuedJob(Answer):
+    id: str
+    name: str
+    position: int
+    own_position: int
+
+
+class Queue(Answer):
+    is_paused: bool
+    note: str
+    n_slots: int
+    n_busy: int
+    n_queued: int
+    items: list[QueuedJob]
 
 
 class Check(Answer):

@@ -25,6 +25,7 @@ from qlora_studio.api import (
     models,
     notifications,
     problems,
+    queue,
     reference,
     system,
 )
@@ -38,6 +39,7 @@ RESOURCES = (
     credentials,
     models,
     jobs,
+    queue,
     adapters,
     merging,
     inference,

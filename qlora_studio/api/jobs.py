@@ -18,7 +18,7 @@ from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.jobs.metrics import MAX_POINTS
-from qlora_studio.services import adapters, job_reading, jobs, sample_sounds
+from qlora_studio.services import adapters, job_reading, jobs, next_actions, sample_sounds
 from qlora_studio.services.job_schemas import JobDetail, JobPublic, StopRequest
 from qlora_studio.services.sample_sounds import Which
 
@@ -255,6 +255,17 @@ def resume_job(job_id: str, user: CurrentTrainer) -> JobPublic:
     with db.write() as session:
         jobs.resume(session, actor=user, job_id=job_id)
         return JobPublic.of(jobs.get_view(session, actor=user, job_id=job_id))
+
+
+@router.post("/jobs/{job_id}/next-action", status_code=202)
+def take_next_action(job_id: str, user: CurrentTrainer) -> JobPublic:
+    """Do what `next_action` offers after a failure, once; answers the job that is queued now.
+
+    409 when nothing has failed, or when a person has to look.
+    """
+    with db.write() as session:
+        job = next_actions.apply(session, actor=user, job_id=job_id)
+        return JobPublic.of(jobs.get_view(session, actor=user, job_id=job.id))
 
 
 @router.post("/jobs/{job_id}/clone", status_code=202, response_model=JobPublic)

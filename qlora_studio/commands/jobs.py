@@ -1,10 +1,11 @@
-"""`qlora-studio jobs …` and `qlora-studio export`: look at jobs, stop them, take their results."""
+"""`qlora-studio jobs …` and `qlora-studio export`: look at jobs, change them, take results."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import yaml
 
 from qlora_studio.commands.console import (
     JsonFlag,
@@ -15,13 +16,16 @@ from qlora_studio.commands.console import (
     print_line,
     print_table,
 )
+from qlora_studio.commands.queue import print_queue
 from qlora_studio.contracts.enums import JobStatus, StopMode
-from qlora_studio.core.errors import Conflict
-from qlora_studio.services import adapters, job_reading, jobs
-from qlora_studio.services.job_schemas import JobDetail, JobPublic, percent_of
+from qlora_studio.core.errors import Conflict, InvalidInput
+from qlora_studio.services import adapters, job_reading, jobs, next_actions, queue
+from qlora_studio.services.job_schemas import JobDetail, JobPublic, JobView, percent_of
 
 ZipPath = Annotated[Path | None, typer.Option("--to", help="Where to write the zip.")]
-app = typer.Typer(help="Training jobs: list, show, stop, logs.", no_args_is_help=True)
+app = typer.Typer(
+    help="Training jobs: list, show, stop, resume, clone, move, delete, logs.", no_args_is_help=True
+)
 
 
 @app.command("list")
@@ -70,6 +74,99 @@ def stop(
         print_json(JobPublic.of(view))
     else:
         print_line(f"{job_id} {view.job.status.value}")
+
+
+@app.command("resume")
+@command
+def resume(job_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+    """Queue a job that ended early again: it goes on from its newest whole checkpoint."""
+    with acting(user, writes=True) as (session, actor):
+        jobs.resume(session, actor=actor, job_id=job_id)
+        view = jobs.get_view(session, actor=actor, job_id=job_id)
+    _print_queued(view, as_json=as_json)
+
+
+@app.command("clone")
+@command
+def clone(
+    job_id: str,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="A change, such as optimization.learning_rate=0.001.")
+    ] = None,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Queue a job again, with changes."""
+    wanted = parse_changes(changes or [])
+    with acting(user, writes=True) as (session, actor):
+        job = jobs.clone(session, actor=actor, job_id=job_id, changes=wanted)
+        view = jobs.get_view(session, actor=actor, job_id=job.id)
+    _print_queued(view, as_json=as_json)
+
+
+@app.command("next")
+@command
+def next_(job_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+    """Do what is offered after a failure: resume it, or train again with something changed."""
+    with acting(user, writes=True) as (session, actor):
+        job = next_actions.apply(session, actor=actor, job_id=job_id)
+        view = jobs.get_view(session, actor=actor, job_id=job.id)
+    _print_queued(view, as_json=as_json)
+
+
+@app.command("move")
+@command
+def move(
+    job_id: str,
+    position: Annotated[int, typer.Argument(min=1, help="The place among your own queued jobs, from 1.")],
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Put a queued job into another place among your own."""
+    with acting(user, writes=True) as (session, actor):
+        queue.move(session, actor=actor, job_id=job_id, position=position)
+        session.flush()
+        found = queue.get_queue(session, actor=actor)
+    print_queue(found, as_json=as_json)
+
+
+@app.command("delete")
+@command
+def delete(job_id: str, user: UserName = "") -> None:
+    """Delete a job with its log, curves and checkpoints. Its adapter has to be deleted first."""
+    with acting(user, writes=True) as (session, actor):
+        jobs.delete(session, actor=actor, job_id=job_id)
+    print_line(f"{job_id} deleted")
+
+
+def parse_changes(given: list[str]) -> dict[str, Any]:
+    """Read `part.key=value` as what a clone changes; values are YAML.
+
+    Raises:
+        InvalidInput: one has no `=`, or its value is no plain value.
+    """
+    changes: dict[str, Any] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise InvalidInput(f"“{text}” is no change. Write it as optimization.learning_rate=0.001.")
+        try:
+            read: Any = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InvalidInput(f"The value of {name} can't be read.") from error
+        part, _, key = name.strip().partition(".")
+        if key:
+            changes.setdefault(part, {})[key] = read
+        else:
+            changes[part] = read
+    return changes
+
+
+def _print_queued(view: JobView, *, as_json: bool) -> None:
+    if as_json:
+        print_json(JobPublic.of(view))
+    else:
+        print_line(f"{view.job.id} {view.job.status.value}, place {view.queue_position}")
 
 
 @app.command("logs")

@@ -154,7 +154,10 @@ class PreferenceSpec(Strict):
 
 
 class TrainSpec(Strict):
-    """A job as a person asks for it. Without `augmentation` it is the dataset's own at launch."""
+    """A job as a person asks for it. Without `augmentation` it is the dataset's own at launch.
+
+    It starts after `after_job_id` has ended, or only if that one has succeeded (`after_condition`).
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=120)]
     dataset_id: Annotated[str, Field(min_length=1)]
@@ -166,6 +169,7 @@ class TrainSpec(Strict):
     preference: PreferenceSpec = Field(default_factory=PreferenceSpec)
     augmentation: AugmentationSpec | None = None
     after_job_id: str | None = None
+    after_condition: Literal["ended", "succeeded"] = "ended"
 
     @model_validator(mode="after")
     def _one_length(self) -> "TrainSpec":

@@ -23,14 +23,13 @@ def count_devices() -> int:
 
 
 def count_slots() -> int:
-    """Count the devices that may be busy at a time; a job takes as many slots as it has devices."""
-    slots = get_settings().slots
-    return count_devices() if slots is None else slots
+    """Count the places for jobs: so many on each device. A job takes as many slots as it has devices."""
+    return count_devices() * get_settings().slots
 
 
 def most_devices() -> int:
-    """The largest number of devices that a job may ask for."""
-    return max(1, min(count_devices(), count_slots()))
+    """The largest number of devices that a job may ask for, whether or not jobs are started at the moment."""
+    return count_devices()
 
 
 def find_handles(names: Sequence[str]) -> list[Any]:

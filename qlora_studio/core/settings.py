@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     model_roots: str = ""
     dataset_roots: str = ""
     clap_model: str = ""
-    slots: int | None = Field(default=None, ge=0, le=64)
+    slots: int = Field(default=1, ge=0, le=64)
     cpu_devices: int = Field(default=1, ge=1, le=16)
     allowed_hosts: str = ""
     secure_cookies: bool = False

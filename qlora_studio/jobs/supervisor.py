@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import event
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import (
@@ -33,7 +34,17 @@ from qlora_studio.core.logging import set_up_logging
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.engine import read, write
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job
-from qlora_studio.jobs import cards, endings, liveness, outcome, run_files, stamps, transitions
+from qlora_studio.jobs import (
+    cards,
+    endings,
+    liveness,
+    notices,
+    outcome,
+    queue,
+    run_files,
+    stamps,
+    transitions,
+)
 from qlora_studio.jobs.events import EventReader
 from qlora_studio.jobs.ingest import Ingest
 from qlora_studio.jobs.liveness import Liveness
@@ -62,6 +73,7 @@ class Supervisor:
         self._only = only
         self._ingests: dict[tuple[str, int], Ingest] = {}
         self._next_review = 0.0
+        self._is_first = True
 
     def tick(self, *, review: bool = False) -> float:
         """Do what is due and return the seconds until the next call."""
@@ -82,6 +94,9 @@ class Supervisor:
         for job in active:
             with _contained(job.id):
                 self._look_after(job)
+        if self._is_first:  # by now this process has the lock
+            queue.hold_after_restart(but=self._only)
+            self._is_first = False
         self._start_queued()
 
     # -- running jobs --------------------------------------------------------------------------------------
@@ -133,7 +148,7 @@ class Supervisor:
     # -- the queue -----------------------------------------------------------------------------------------
 
     def _start_queued(self) -> None:
-        """Start queued jobs, oldest first, while there are free slots."""
+        """Start queued jobs, in the queue's order, while there are free slots."""
         while (job := self._claim_next()) is not None:
             self._adopt(job)
             self._launch(job)
@@ -141,12 +156,16 @@ class Supervisor:
     def _claim_next(self) -> Job | None:
         """Take one job out of the queue, or None when nothing may start. Never more than there are slots."""
         with read() as session:
-            if self._find_next(session) is None:  # the usual answer, and it takes no write lock
-                return None
+            line = queue.read_line(session)
+            if not line.refused and self._find_next(session, line) is None:
+                return None  # the usual answer, and it takes no write lock
         with write() as session:
-            job = self._find_next(session)
-            if job is None:
+            line = queue.read_line(session)
+            self._stop_refused(session, line)
+            found = self._find_next(session, line)
+            if found is None:
                 return None
+            job = session.get_one(Job, found.id)
             started = {"started_at": job.started_at or utc_now(), "boot_id": liveness.boot_id()}
             transitions.move(
                 session,
@@ -162,26 +181,30 @@ class Supervisor:
         stamps.touch(job.id)
         return job
 
-    def _find_next(self, session: Session) -> Job | None:
-        n_busy = sum(map(cards.n_devices, _jobs_in(session, ACTIVE_STATUSES)))
-        n_free = devices.count_slots() - n_busy
-        if n_free <= 0:
-            return None
-        for job in _jobs_in(session, [JobStatus.QUEUED]):
-            if self._only is not None and job.id != self._only:
-                continue
-            before = session.get(Job, job.after_job_id) if job.after_job_id else None
-            if before is None or before.status in TERMINAL_STATUSES:
-                return job if self._fits(job, n_free, n_busy) else None
-        return None
+    def _find_next(self, session: Session, line: queue.Line) -> queue.Entry | None:
+        state = queue.read_state(session)
+        if state.is_paused and (self._only is None or state.changed_by is not None):
+            return None  # what a person starts by name, on this machine, only a person's pause holds back
+        ready = [entry for entry in line.ready if self._only in (None, entry.id)]
+        return queue.pick(ready, n_slots=devices.count_slots(), n_busy=line.n_busy)
 
     @staticmethod
-    def _fits(job: Job, n_free: int, n_busy: int) -> bool:
-        """Whether the oldest job may start; one that wants many slots is not overtaken until it has them.
-
-        If there are not so many at all any more, it may have all there are: the worker says what is missing.
-        """
-        return cards.n_devices(job) <= n_free or not n_busy
+    def _stop_refused(session: Session, line: queue.Line) -> None:
+        """End the jobs that were to start only if another one succeeded, which it did not."""
+        for job_id, message in line.refused.items():
+            job = session.get_one(Job, job_id)
+            is_ended = transitions.move(
+                session,
+                job_id=job_id,
+                attempt=job.attempt,
+                from_=[JobStatus.QUEUED],
+                to=JobStatus.STOPPED,
+                message=message,
+                finished_at=utc_now(),
+            )
+            if is_ended:
+                notices.tell(session, job_id)
+            event.listen(session, "after_commit", lambda _, job_id=job_id: stamps.touch(job_id), once=True)
 
     def _launch(self, job: Job) -> None:
         """Write the attempt's spec and start it; what goes wrong is the job's failure and nobody else's."""
@@ -216,8 +239,7 @@ def _contained(job_id: str) -> Iterator[None]:
 
 
 def _jobs_in(session: Session, statuses: Sequence[JobStatus]) -> list[Job]:
-    query = select(Job).where(col(Job.status).in_(list(statuses))).order_by(col(Job.created_at), col(Job.id))
-    return list(session.exec(query))
+    return list(session.exec(select(Job).where(col(Job.status).in_(list(statuses))).order_by(col(Job.id))))
 
 
 # -- one at a time -------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from sqlalchemy import update
 from sqlmodel import Session, col
 
 from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus
+from qlora_studio.core.clock import utc_now
 from qlora_studio.db.models import Job
 
 
@@ -30,8 +31,8 @@ def move(
 def reopen(
     session: Session, *, job_id: str, attempt: int, from_: Collection[JobStatus], **values: Any
 ) -> bool:
-    """Queue a finished job's next attempt; say whether this call did it."""
-    values |= {"status": JobStatus.QUEUED, "attempt": attempt + 1}
+    """Queue a finished job's next attempt, behind its owner's others; say whether this call did it."""
+    values |= {"status": JobStatus.QUEUED, "attempt": attempt + 1, "rank": utc_now().timestamp()}
     return _compare_and_set(session, job_id, attempt, from_, values)
 
 

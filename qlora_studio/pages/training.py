@@ -19,6 +19,7 @@ from qlora_studio.components.tables import (
     name_cell,
     row_menu,
 )
+from qlora_studio.pages.training_queue import pause_button, queue_section
 from qlora_studio.state.jobs import TrainingState
 
 DELETED_WITH_IT = "Its log, curves and checkpoints go with it. This cannot be undone."
@@ -36,7 +37,8 @@ def training() -> rx.Component:
     """Every job, newest first, live."""
     start = link_button("Start training", href="/training/new", icon="plus", variant="primary")
     return rx.fragment(
-        page_header("Training", "What is queued, what runs, and what came of it.", start),
+        page_header("Training", "What is queued, what runs, and what came of it.", pause_button(), start),
+        queue_section(),
         data_table(
             TrainingState,
             rows=TrainingState.rows,

@@ -144,8 +144,14 @@ def _actions() -> list[rx.Component]:
 def _failure() -> rx.Component:
     job = JobState.job
     action = rx.cond(
-        job.action.resume,
-        button(job.action.label, icon="play", size="sm", on_click=JobState.resume),
+        job.action.is_done_here,
+        button(
+            job.action.label,
+            icon="play",
+            size="sm",
+            loading=JobState.is_sending,
+            on_click=JobState.take_next_action,
+        ),
         link_button(job.action.label, href=job.action.href, size="sm", icon="arrow-right"),
     )
     failed = notice(job.message, icon="circle-alert", tone="danger", action=action)

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session, select
 
+from qlora_studio.contracts.enums import TrainingType
 from qlora_studio.contracts.spec import OptimizationSpec, TrainSpec
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import InvalidInput
@@ -184,9 +185,16 @@ def _planned(session: Session, actor: User, job: Job) -> Draft | None:
         return None
     kept = get_draft(session, actor=actor)
     if kept is not None and f"{actor.id}:{kept.launch_key}" == launch_key:
-        return kept
+        return kept if _is_about(kept.dataset_id, kept.model_id, job) else None
     launched = session.exec(select(Job).where(Job.launch_key == launch_key)).first()
-    return draft_of_job(launched) if launched is not None else None
+    if launched is None or not _is_about(launched.dataset_id, launched.model_id, job):
+        return None
+    return draft_of_job(launched)
+
+
+def _is_about(dataset_id: str, model_id: str, job: Job) -> bool:
+    """Whether a range test's rate was found with these: with others it says nothing."""
+    return (dataset_id, model_id) == (job.spec["dataset_id"], job.spec["model_id"])
 
 
 def range_test_key(draft: Draft, spec: TrainSpec) -> str:
@@ -226,11 +234,12 @@ def build_spec(draft: Draft) -> TrainSpec:
         "model_id": draft.model_id,
     }
     fields: dict[str, str] = {}
+    learns_preferences = draft.values.get("training_type") == TrainingType.PREFERENCE
     if not data["name"]:
         fields["name"] = "Give the adapter a name."
     for field, text in draft.values.items():
-        if field not in FIELDS:
-            continue
+        if field not in FIELDS or (field.startswith("preference.") and not learns_preferences):
+            continue  # what isn't shown can't be put right
         try:
             value = _read(field, text.strip())
         except ValueError as error:

@@ -147,8 +147,6 @@ def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Da
     """Look at what there is to learn from; returns its counts where they aren't those of the dataset."""
     _check_metric(check, spec, dataset)
     if spec.training_type is TrainingType.PREFERENCE:
-        if spec.optimization.scheduler == "range_test":
-            check.errors["optimization.scheduler"] = "A learning rate test can't learn from preferences."
         return _check_pairs(check, session, dataset)
     counts = _count_usable(session, dataset)
     n_train, n_validation = counts[Split.TRAIN], counts[Split.VALIDATION]

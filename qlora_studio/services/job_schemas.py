@@ -9,17 +9,22 @@ from pydantic import BaseModel
 from qlora_studio.contracts.enums import ExitReason, JobStatus, StopMode, TrainingType
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db.models import Job
+from qlora_studio.services.remedies import NextAction, find_next_action
 
 
 @dataclass(frozen=True)
 class JobView:
-    """A job with the names of what it uses. `queue_position` counts from 1, None once it has begun."""
+    """A job with the names of what it uses. `queue_position` counts from 1, None once it has begun.
+
+    `after_name` is the name of the job that it runs after.
+    """
 
     job: Job
     model_name: str
     dataset_name: str
     adapter_id: str | None = None
     queue_position: int | None = None
+    after_name: str = ""
 
 
 @dataclass
@@ -52,7 +57,7 @@ class MetricsPublic(BaseModel):
 
 
 class JobPublic(BaseModel):
-    """A job as the REST API answers it. Memory in bytes.
+    """A job as the REST API answers it. Memory in bytes. `next_action` is there after a failure.
 
     `forecast` is what was foretold at its launch; `actual` what it took, as far as it is known:
     `peak_rss_bytes`, `peak_gpu_bytes`, and once it has ended `disk_bytes` and `seconds`.
@@ -77,6 +82,7 @@ class JobPublic(BaseModel):
     pid: int | None
     adapter_id: str | None
     queue_position: int | None
+    next_action: NextAction | None
     samples_per_s: float | None
     peak_rss_bytes: int | None
     spec: dict[str, Any]
@@ -91,13 +97,14 @@ class JobPublic(BaseModel):
         """Return the public form of a job."""
         job = view.job
         same = set(cls.model_fields) - {"progress", "metrics", "model_name", "dataset_name"}
-        same -= {"adapter_id", "queue_position"}
+        same -= {"adapter_id", "queue_position", "next_action"}
         return cls(
             **{name: getattr(job, name) for name in same},
             model_name=view.model_name,
             dataset_name=view.dataset_name,
             adapter_id=view.adapter_id,
             queue_position=view.queue_position,
+            next_action=find_next_action(job),
             progress=ProgressPublic(
                 step=job.step,
                 total_steps=job.total_steps,

@@ -16,23 +16,18 @@ from qlora_studio.contracts.enums import (
     TERMINAL_STATUSES,
     ExitReason,
     JobStatus,
-    Role,
-    Split,
     StopMode,
-    TrainingType,
 )
-from qlora_studio.contracts.spec import AugmentationSpec, TrainSpec
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StorageFull
-from qlora_studio.core.ids import new_id
+from qlora_studio.core.errors import Conflict, StorageFull
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, Job, User
-from qlora_studio.jobs import metrics, outcome, run_files, stamps, supervisor, transitions
-from qlora_studio.services import audit, datasets, models
+from qlora_studio.jobs import metrics, notices, outcome, queue, transitions
 from qlora_studio.services.datasets import order_by
-from qlora_studio.services.job_checks import parse_spec, usable_clips, validate
+from qlora_studio.services.job_access import announce, audit_job, get_job, require_trainer
+from qlora_studio.services.job_checks import parse_spec, validate
 from qlora_studio.services.job_schemas import JobView
-from qlora_studio.services.preference_pairs import pair_up
+from qlora_studio.services.launches import submit
 from qlora_studio.storage import layout
 
 __all__ = [
@@ -59,97 +54,7 @@ _SORTS: dict[str, Any] = {
 }
 
 
-# -- launching ----------------------------------------------------------------------------------------------
-
-
-def submit(session: Session, *, actor: User, spec: TrainSpec, launch_key: str | None = None) -> Job:
-    """Queue a job. Its clips and config are on disk before this returns.
-
-    Args:
-        launch_key: the same key from the same person gives the same job and makes nothing twice.
-
-    Raises:
-        Forbidden: the actor may not train.
-        InvalidInput: the spec does not fit the data; `fields` says where.
-        Conflict: the model's files are not those that were checked.
-        StorageFull: the run folder could not be written.
-    """
-    _require_trainer(actor)
-    key = f"{actor.id}:{launch_key}"[:200] if launch_key else None
-    if key and (existing := session.exec(select(Job).where(col(Job.launch_key) == key)).first()):
-        return existing
-    spec = _with_augmentation(session, spec)
-    check = validate(session, actor=actor, spec=spec)
-    if not check.ok:
-        raise InvalidInput(" ".join(check.errors.values()), fields=check.errors)
-    job = _make_job(session, actor=actor, spec=spec, forecast=check.forecast, launch_key=key)
-    _write_run(session, job, spec)
-    session.add(job)
-    session.flush()
-    _audit(session, actor, "job.create", job)
-    event.listen(session, "after_commit", lambda _: supervisor.wake(), once=True)
-    return job
-
-
-def _with_augmentation(session: Session, spec: TrainSpec) -> TrainSpec:
-    """Put the dataset's way to vary clips into a spec that has none, so that it stays the job's own."""
-    dataset = session.get(Dataset, spec.dataset_id)
-    if spec.training_type is TrainingType.PREFERENCE:
-        return spec  # a pair is judged as it was heard
-    if spec.augmentation is not None or dataset is None or not dataset.augmentation:
-        return spec  # a dataset that isn't there, or isn't the actor's, is refused by `validate`
-    return spec.model_copy(update={"augmentation": AugmentationSpec.model_validate(dataset.augmentation)})
-
-
-def _make_job(
-    session: Session, *, actor: User, spec: TrainSpec, forecast: dict[str, Any], launch_key: str | None
-) -> Job:
-    dataset = datasets.get_dataset(session, actor=actor, dataset_id=spec.dataset_id)
-    models.check_unchanged(models.get_model(session, actor=actor, model_id=spec.model_id))
-    return Job(
-        id=new_id("job"),
-        owner_id=actor.id,
-        name=" ".join(spec.name.split()),
-        training_type=spec.training_type,
-        dataset_id=dataset.id,
-        dataset_version=dataset.version,
-        dataset_hash=dataset.content_hash,
-        model_id=spec.model_id,
-        after_job_id=spec.after_job_id,
-        spec=spec.model_dump(mode="json"),
-        forecast=forecast,
-        launch_key=launch_key,
-        total_steps=spec.optimization.max_steps or 0,
-    )
-
-
-def _write_run(session: Session, job: Job, spec: TrainSpec) -> None:
-    dataset = session.get_one(Dataset, job.dataset_id)
-    clips = usable_clips(datasets.export_clips(session, dataset_id=dataset.id), dataset.task)
-    items = pair_up(clips).whole if spec.training_type is TrainingType.PREFERENCE else clips
-    try:
-        counts = run_files.write_run(job.id, spec=spec, clips=items)
-    except OSError as error:
-        shutil.rmtree(layout.run_path(job.id), ignore_errors=True)
-        raise StorageFull(
-            "The disk is full. Free some space and launch again; nothing was started."
-        ) from error
-    assert counts[Split.TRAIN], "validated above"
-
-
 # -- looking ------------------------------------------------------------------------------------------------
-
-
-def get_job(session: Session, *, actor: User, job_id: str) -> Job:
-    """Return one of the actor's jobs.
-
-    Raises:
-        NotFound: it isn't there, or isn't the actor's.
-    """
-    job = session.get(Job, job_id)
-    if job is None or job.owner_id != actor.id:
-        raise NotFound("There is no such job.")
-    return job
 
 
 def get_view(session: Session, *, actor: User, job_id: str) -> JobView:
@@ -210,7 +115,7 @@ def count_by_status(session: Session, *, actor: User) -> dict[JobStatus, int]:
 
 
 def _views(session: Session, jobs: list[Job]) -> list[JobView]:
-    """Add names, adapters and places in the queue: four queries whatever the number of jobs."""
+    """Add names, adapters and places in the queue: a few queries whatever the number of jobs."""
     ids = [job.id for job in jobs]
     model_names = _names(session, BaseAudioModel, {job.model_id for job in jobs})
     dataset_names = _names(session, Dataset, {job.dataset_id for job in jobs})
@@ -219,9 +124,8 @@ def _views(session: Session, jobs: list[Job]) -> list[JobView]:
     )
     positions: dict[str, int] = {}
     if any(job.status is JobStatus.QUEUED for job in jobs):
-        queue = select(Job.id).where(col(Job.status) == JobStatus.QUEUED)
-        ordered = session.exec(queue.order_by(col(Job.created_at), col(Job.id)))
-        positions = {job_id: i for i, job_id in enumerate(ordered, start=1)}
+        positions = queue.read_line(session).positions
+    befores = _names(session, Job, {job.after_job_id for job in jobs if job.after_job_id})
     return [
         JobView(
             job=job,
@@ -229,6 +133,7 @@ def _views(session: Session, jobs: list[Job]) -> list[JobView]:
             dataset_name=dataset_names.get(job.dataset_id, ""),
             adapter_id=adapters.get(job.id),
             queue_position=positions.get(job.id),
+            after_name=befores.get(job.after_job_id or "", ""),
         )
         for job in jobs
     ]
@@ -248,7 +153,7 @@ def stop(session: Session, *, actor: User, job_id: str, mode: StopMode = StopMod
         NotFound: it isn't the actor's.
         Conflict: it has finished already.
     """
-    _require_trainer(actor)
+    require_trainer(actor)
     job = get_job(session, actor=actor, job_id=job_id)
     if job.status in TERMINAL_STATUSES:
         raise Conflict(f"This job has already ended: {job.status.value}.")
@@ -265,24 +170,26 @@ def stop(session: Session, *, actor: User, job_id: str, mode: StopMode = StopMod
     else:
         _write_stop(job, mode)
         _move(session, job, [JobStatus.STARTING, JobStatus.RUNNING], JobStatus.STOPPING)
-    _audit(session, actor, "job.stop", job, mode=mode.value)
-    _announce(session, job.id)
+    audit_job(session, actor, "job.stop", job, mode=mode.value)
+    announce(session, job.id)
     return job
 
 
 def resume(session: Session, *, actor: User, job_id: str) -> Job:
     """Queue the next attempt of a job that ended early: it goes on from its newest whole checkpoint.
 
+    It queues up behind its owner's other jobs.
+
     Raises:
         NotFound: it isn't the actor's.
         Conflict: it has not ended, or has succeeded.
     """
-    _require_trainer(actor)
+    require_trainer(actor)
     job = get_job(session, actor=actor, job_id=job_id)
     resumable = [JobStatus.STOPPED, JobStatus.FAILED, JobStatus.LOST]
     if job.status is JobStatus.SUCCEEDED:
         raise Conflict("This job has finished. Clone it to train again.")
-    fresh = {
+    fresh: dict[str, Any] = {
         "reason": None,
         "message": None,
         "finished_at": None,
@@ -290,11 +197,13 @@ def resume(session: Session, *, actor: User, job_id: str) -> Job:
         "event_offset": 0,
         "last_seq": 0,
     }
+    if not _has_to_wait(session, job.after_job_id):
+        fresh["after_job_id"] = None  # however that one ended, somebody wants this one now
     if not transitions.reopen(session, job_id=job.id, attempt=job.attempt, from_=resumable, **fresh):
         raise Conflict(f"This job is {job.status.value}; only one that has ended can be resumed.")
     session.expire(job)
-    _audit(session, actor, "job.resume", job)
-    _announce(session, job.id)
+    audit_job(session, actor, "job.resume", job)
+    announce(session, job.id)
     return job
 
 
@@ -308,12 +217,15 @@ def clone(
 ) -> Job:
     """Queue a new job with the same spec; `changes` replace top-level keys, or keys of one of its parts.
 
+    It runs after the same job as the first one, where that one has not ended yet.
+
     Raises:
         NotFound: it isn't the actor's.
         InvalidInput: the changed spec is wrong.
     """
     job = get_job(session, actor=actor, job_id=job_id)
-    data = {**job.spec, "name": f"{job.name[:110]} (copy)", "after_job_id": None}
+    after = job.after_job_id if _has_to_wait(session, job.after_job_id) else None
+    data = {**job.spec, "name": f"{job.name[:110]} (copy)", "after_job_id": after}
     for key, value in (changes or {}).items():
         is_part = isinstance(value, dict) and isinstance(data.get(key), dict)
         data[key] = {**data[key], **value} if is_part else value
@@ -327,7 +239,7 @@ def delete(session: Session, *, actor: User, job_id: str) -> None:
         NotFound: it isn't the actor's.
         Conflict: it is running, or an adapter was made by it.
     """
-    _require_trainer(actor)
+    require_trainer(actor)
     job = get_job(session, actor=actor, job_id=job_id)
     if job.status in ACTIVE_STATUSES:
         raise Conflict("This job is running. Stop it first.")
@@ -336,11 +248,35 @@ def delete(session: Session, *, actor: User, job_id: str) -> None:
         raise Conflict(
             "Its adapter is kept in this job's folder. Delete the adapter first.", users_of=adapters
         )
-    session.execute(update(Job).where(col(Job.after_job_id) == job_id).values(after_job_id=None))
-    _audit(session, actor, "job.delete", job)
+    _release_followers(session, job)
+    audit_job(session, actor, "job.delete", job)
     session.delete(job)
     folder = layout.run_path(job_id)
     event.listen(session, "after_commit", lambda _: shutil.rmtree(folder, ignore_errors=True), once=True)
+
+
+def _has_to_wait(session: Session, before_id: str | None) -> bool:
+    """Whether the job to run after is there and has not ended."""
+    before = session.get(Job, before_id) if before_id else None
+    return before is not None and before.status not in TERMINAL_STATUSES
+
+
+def _release_followers(session: Session, job: Job) -> None:
+    """Let the jobs that wait for one about to be deleted go; end those that needed it to succeed."""
+    for follower in session.exec(select(Job).where(col(Job.after_job_id) == job.id)):
+        if job.status is not JobStatus.SUCCEEDED and follower.spec.get("after_condition") == "succeeded":
+            message = queue.not_started(job.name, None)
+            _move(
+                session,
+                follower,
+                [JobStatus.QUEUED],
+                JobStatus.STOPPED,
+                message=message,
+                finished_at=utc_now(),
+            )
+            notices.tell(session, follower.id)
+            announce(session, follower.id)
+    session.execute(update(Job).where(col(Job.after_job_id) == job.id).values(after_job_id=None))
 
 
 def _write_stop(job: Job, mode: StopMode) -> None:
@@ -359,28 +295,3 @@ def _move(session: Session, job: Job, from_: list[JobStatus], to: JobStatus, **v
     """Move the job if it is still where it was; the row is read again either way."""
     transitions.move(session, job_id=job.id, attempt=job.attempt, from_=from_, to=to, **values)
     session.expire(job)
-
-
-def _announce(session: Session, job_id: str) -> None:
-    def tell(_: Session) -> None:
-        stamps.touch(job_id)
-        supervisor.wake()
-
-    event.listen(session, "after_commit", tell, once=True)
-
-
-def _audit(session: Session, actor: User, action: str, job: Job, **details: Any) -> None:
-    audit.record(
-        session,
-        actor=actor,
-        action=action,
-        object_type="job",
-        object_id=job.id,
-        object_name=job.name,
-        details=details,
-    )
-
-
-def _require_trainer(actor: User) -> None:
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can look at jobs but not change them.")

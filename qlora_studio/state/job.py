@@ -10,7 +10,7 @@ from qlora_studio.contracts.enums import Role, StopMode
 from qlora_studio.core.errors import NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
-from qlora_studio.services import jobs
+from qlora_studio.services import jobs, next_actions
 from qlora_studio.state.auth import authorized, require_session
 from qlora_studio.state.confusion import NOTHING, Confusion
 from qlora_studio.state.dialogs import DialogState
@@ -117,6 +117,19 @@ class JobState(DialogState, rx.State):
 
     @rx.event
     @authorized(Role.TRAINER)
+    async def take_next_action(self, actor: User):
+        """Do what is offered after the failure, and show the job that it queued. Two clicks do it once."""
+        self.is_sending = True
+        yield
+        try:
+            queued_id = await asyncio.to_thread(_take_next_action, actor, self._shown_id())
+        finally:
+            self.is_sending = False
+        yield rx.toast.success("The job is in the queue")
+        yield JobState.load if queued_id == self._shown_id() else rx.redirect(f"/training/{queued_id}")
+
+    @rx.event
+    @authorized(Role.TRAINER)
     async def delete(self, actor: User):
         """Delete the job and go back to the list."""
         self.dialog = ""
@@ -172,6 +185,11 @@ def _stop(actor: User, job_id: str, mode: StopMode) -> None:
 def _resume(actor: User, job_id: str) -> None:
     with db.write() as session:
         jobs.resume(session, actor=actor, job_id=job_id)
+
+
+def _take_next_action(actor: User, job_id: str) -> str:
+    with db.write() as session:
+        return next_actions.apply(session, actor=actor, job_id=job_id).id
 
 
 def _delete(actor: User, job_id: str) -> None:

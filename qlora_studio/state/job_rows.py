@@ -3,13 +3,14 @@
 import math
 from dataclasses import dataclass, field
 
-from qlora_studio.contracts.enums import ACTIVE_STATUSES, TERMINAL_STATUSES, ExitReason, JobStatus
+from qlora_studio.contracts.enums import ACTIVE_STATUSES, TERMINAL_STATUSES, JobStatus
 from qlora_studio.contracts.metrics import METRICS, Metric, first_of
 from qlora_studio.core.clock import utc_now
 from qlora_studio.db.models import Job
 from qlora_studio.jobs import metrics
 from qlora_studio.jobs.logs import LogLine
 from qlora_studio.services.job_schemas import JobView, percent_of
+from qlora_studio.services.remedies import find_next_action
 from qlora_studio.state import formats
 from qlora_studio.state.charts import sparkline_path
 from qlora_studio.state.job_actuals import ActualRow, actual_rows
@@ -49,11 +50,11 @@ class JobRow:
 
 @dataclass(frozen=True)
 class NextAction:
-    """What to do after a failure: a link, or `resume` for the button of that name."""
+    """What to do after a failure: a link, or a button that does it."""
 
     label: str = ""
     href: str = ""
-    resume: bool = False
+    is_done_here: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,17 +234,8 @@ def _without_model(job: Job) -> str:
 
 def next_action(job: Job) -> NextAction:
     """The one thing to do after a failure."""
-    clone = f"/training/new?clone={job.id}"
-    resume = NextAction("Resume", resume=True)
-    by_reason = {
-        ExitReason.OOM_CUDA: NextAction("Halve the batch and double accumulation", clone),
-        ExitReason.OOM_HOST: NextAction("Halve the batch and double accumulation", clone),
-        ExitReason.NAN_LOSS: NextAction("Try a lower learning rate", clone),
-        ExitReason.BAD_DATA: NextAction("Open the dataset", f"/datasets/{job.dataset_id}"),
-        ExitReason.MODEL_LOAD: NextAction("Open the model", f"/models/{job.model_id}"),
-        ExitReason.INTERNAL: NextAction("Read the log", f"/training/{job.id}?tab=logs"),
-    }
-    return by_reason.get(job.reason, resume) if job.reason else resume
+    found = find_next_action(job)
+    return NextAction(found.label, found.href, is_done_here=found.kind != "open") if found else NextAction()
 
 
 def log_rows(lines: list[LogLine]) -> list[LogRow]:
@@ -271,7 +263,8 @@ def _short_metric(metric: Metric, before: float | None, now: float | None) -> st
 def _short_progress(view: JobView) -> str:
     job = view.job
     if job.status is JobStatus.QUEUED:
-        return f"Place {view.queue_position} in the queue" if view.queue_position else "In the queue"
+        place = f"Place {view.queue_position} in the queue" if view.queue_position else "In the queue"
+        return f"{place}, after “{view.after_name}”" if view.after_name else place
     if job.status in ACTIVE_STATUSES and not job.step:
         return job.phase or "Starting"
     epochs = f" · epoch {job.epoch:.1f}" if job.epoch else ""
@@ -282,6 +275,8 @@ def _phase(view: JobView) -> str:
     job = view.job
     if job.status is JobStatus.QUEUED:
         place = f"Place {view.queue_position} in the queue." if view.queue_position else "In the queue."
+        if view.after_name:
+            return f"{place} It starts by itself after “{view.after_name}”."
         return f"{place} It starts by itself as soon as there is room."
     if job.status is JobStatus.STOPPING:
         return "Stopping: the adapter is being saved"

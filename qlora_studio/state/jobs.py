@@ -2,22 +2,40 @@
 
 import asyncio
 import time
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypedDict
 
 import reflex as rx
 
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, JobStatus, Role
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
-from qlora_studio.services import job_reading, jobs
+from qlora_studio.services import job_reading, jobs, queue
 from qlora_studio.state.auth import authorized, require_session
 from qlora_studio.state.dialogs import DeletingState
 from qlora_studio.state.job_rows import JobRow, job_row
 from qlora_studio.state.presence import is_connected
+from qlora_studio.state.queue_rows import QueuedRow, QueuePanel, queue_panel, queued_rows
 from qlora_studio.state.tables import TableState, parsed
 
 POLL_S = 0.5
 CHECK_EVERY_S = 4.0
+
+
+class PauseForm(TypedDict, total=False):
+    """What the dialog sends."""
+
+    note: str
+
+
+@dataclass(frozen=True)
+class JobsPage:
+    """What the page shows, by the names of the state's vars."""
+
+    rows: list[JobRow]
+    total: int
+    queue: QueuePanel
+    queued: list[QueuedRow]
 
 
 class TrainingState(DeletingState, TableState, rx.State):
@@ -26,6 +44,10 @@ class TrainingState(DeletingState, TableState, rx.State):
     _path: ClassVar[str] = "/training"
     _filter_names: ClassVar[tuple[str, ...]] = ("status",)
     rows: list[JobRow] = []
+    queue: QueuePanel = QueuePanel()
+    queued: list[QueuedRow] = []
+    is_pausing: bool = False
+    is_sending: bool = False
     _watch: int = 0
 
     @rx.event
@@ -33,8 +55,8 @@ class TrainingState(DeletingState, TableState, rx.State):
     async def load(self, actor: User):
         """Show the page that the address names, then watch it."""
         self._read_address()
-        self.rows, self.total = await asyncio.to_thread(_page, actor, self._wanted())
-        self.is_loading = False
+        self._show(await asyncio.to_thread(_page, actor, self._wanted()))
+        self.is_loading, self.is_sending = False, False
         return TrainingState.watch
 
     @rx.event(background=True)
@@ -43,7 +65,8 @@ class TrainingState(DeletingState, TableState, rx.State):
         """Renew the rows while the list is open."""
         async with self:
             self._watch += 1
-            mine, wanted, shown = self._watch, self._wanted(), list(self.rows)
+            mine, wanted = self._watch, self._wanted()
+            shown = JobsPage(list(self.rows), self.total, self.queue, list(self.queued))
         stamps, next_check = _stamps(shown), time.monotonic() + CHECK_EVERY_S
         while True:
             await asyncio.sleep(POLL_S)
@@ -55,14 +78,19 @@ class TrainingState(DeletingState, TableState, rx.State):
                     return
             if not is_due and _stamps(shown) == stamps:
                 continue
-            rows, total = await asyncio.to_thread(_page, actor, wanted)
-            stamps = _stamps(rows)
+            found = await asyncio.to_thread(_page, actor, wanted)
+            stamps = _stamps(found)
             async with self:
                 if self._watch != mine or self.router.url.path.rstrip("/") != self._path:
                     return
-                if rows != shown:
-                    self.rows, self.total = rows, total
-            shown = rows
+                self._show(found)
+            shown = found
+
+    def _show(self, found: JobsPage) -> None:
+        """Assign what is new of a page."""
+        for name, value in vars(found).items():
+            if getattr(self, name) != value:
+                setattr(self, name, value)
 
     @rx.event
     @authorized(Role.TRAINER)
@@ -89,17 +117,72 @@ class TrainingState(DeletingState, TableState, rx.State):
         yield rx.toast.success("The job is in the queue again")
         yield TrainingState.load
 
+    # -- the queue
 
-def _stamps(rows: list[JobRow]) -> list[int]:
-    return [job_reading.read_stamp(row.id) for row in rows if row.is_active or row.status == "queued"]
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def move(self, actor: User, job_id: str, by: int):
+        """Move a queued job up (-1) or down (1) among its owner's."""
+        row = next((row for row in self.queued if row.id == job_id), None)
+        if row is not None:
+            await asyncio.to_thread(_move, actor, job_id, max(1, row.own_position + by))
+        return TrainingState.load
+
+    @rx.event
+    @authorized(Role.ADMIN)
+    async def ask_pause(self, is_open: bool):
+        """Open or close the dialog that asks why the queue is paused."""
+        self.is_pausing = is_open
+
+    @rx.event
+    @authorized(Role.ADMIN)
+    async def close_pause(self):
+        """Close the dialog; the queue goes on."""
+        self.is_pausing = False
+
+    @rx.event
+    @authorized(Role.ADMIN)
+    async def pause(self, actor: User, form: PauseForm):
+        """Have no further job started."""
+        self.is_pausing = False
+        await asyncio.to_thread(_pause, actor, True, str(form.get("note", ""))[:500])
+        yield rx.toast.success("The queue is paused; what runs goes on")
+        yield TrainingState.load
+
+    @rx.event
+    @authorized(Role.ADMIN)
+    async def go_on(self, actor: User):
+        """Let the queue go on."""
+        self.is_sending = True
+        yield
+        await asyncio.to_thread(_pause, actor, False)
+        yield rx.toast.success("The queue goes on")
+        yield TrainingState.load
 
 
-def _page(actor: User, wanted: dict[str, Any]) -> tuple[list[JobRow], int]:
+def _stamps(shown: JobsPage) -> list[int]:
+    ids = [row.id for row in shown.rows if row.is_active or row.status == "queued"]
+    return [job_reading.read_stamp(job_id) for job_id in (*ids, *(row.id for row in shown.queued))]
+
+
+def _page(actor: User, wanted: dict[str, Any]) -> JobsPage:
     statuses = (JobStatus.QUEUED, *ACTIVE_STATUSES) if wanted["status"] == "active" else ()
     wanted = parsed(wanted, status=JobStatus) | {"statuses": statuses}
     with db.read() as session:
         views, total = jobs.list_jobs(session, actor=actor, **wanted)
-    return [job_row(view) for view in views], total
+        found = queue.get_queue(session, actor=actor)
+    rows = [job_row(view) for view in views]
+    return JobsPage(rows, total, queue_panel(found, actor), queued_rows(found, actor))
+
+
+def _move(actor: User, job_id: str, position: int) -> None:
+    with db.write() as session:
+        queue.move(session, actor=actor, job_id=job_id, position=position)
+
+
+def _pause(actor: User, is_paused: bool, note: str = "") -> None:
+    with db.write() as session:
+        queue.set_paused(session, actor=actor, is_paused=is_paused, note=note)
 
 
 def _delete(actor: User, job_id: str) -> None:

@@ -270,6 +270,7 @@ class WizardState(rx.State):
         if self.step == 2:
             self.field_errors = await asyncio.to_thread(loading.field_errors, self._draft())
             if self.field_errors:
+                self.problem = "Put these right first. " + " ".join(self.field_errors.values())
                 self._open_expert_for_errors()
                 return rx.call_script(_focus(next(iter(self.field_errors))))
         if self.problem:

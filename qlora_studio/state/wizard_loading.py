@@ -116,8 +116,9 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
         preset = _preset(model, task, counts[Split.TRAIN][0] if counts else 0)
         lacks_pairs, pairs = _pairs(session, dataset if draft.step >= LAST_CHOICE else None)
         _apply_preset(draft, model, task, preset)
-        if lacks_pairs and draft.values.get(_TYPE) == TrainingType.PREFERENCE:
-            draft.values[_TYPE] = TrainingType.QLORA.value
+        has_looked = draft.step >= LAST_CHOICE  # pairs are looked for from there on
+        if has_looked and lacks_pairs and draft.values.get(_TYPE) == TrainingType.PREFERENCE:
+            draft.values |= {_TYPE: TrainingType.QLORA.value, "qlora.bits": "4"}
         known = _deciding(task, draft.values.get(_TYPE))
         if draft.values.get(_METRIC) not in known:
             draft.values[_METRIC] = known[0]

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from qlora_studio.api import build_api
 from qlora_studio.api.security import current_user
-from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus
+from qlora_studio.contracts.enums import TERMINAL_STATUSES, ExitReason, JobStatus
 from qlora_studio.db.engine import read, write
 from qlora_studio.db.models import Adapter, Job, JobSample
 from qlora_studio.jobs import metrics
@@ -117,6 +117,21 @@ def test_stop_resume_clone_and_delete(client, job):
     assert client.get(path).status_code == 404
 
 
+def test_the_next_action_is_told_and_taken_once(client, job):
+    path = f"/jobs/{job['id']}"
+    assert job["next_action"] is None
+    assert client.post(f"{path}/next-action").status_code == 409
+    with write() as session:
+        row = session.get_one(Job, job["id"])
+        row.status, row.reason = JobStatus.FAILED, ExitReason.NAN_LOSS
+    told = client.get(path).json()["next_action"]
+    assert (told["kind"], told["changes"]) == ("change", {"optimization": {"learning_rate": 0.00017}})
+    answers = [client.post(f"{path}/next-action") for _ in range(2)]
+    assert [a.status_code for a in answers] == [202, 202]
+    assert len({a.json()["id"] for a in answers} | {job["id"]}) == 2
+    assert answers[0].json()["spec"]["optimization"]["learning_rate"] == 0.00017
+
+
 def test_a_sound_that_was_made_is_served_by_id_and_in_parts(api, client, job, stranger):
     folder = layout.run_path(job["id"]) / "samples" / "00000010"
     folder.mkdir(parents=True)
@@ -143,7 +158,7 @@ def test_a_strangers_job_is_not_there(api, client, job, stranger):
     api.dependency_overrides[current_user] = lambda: stranger
     for path in ("", "/metrics", "/logs", "/events", "/results", "/samples"):
         assert client.get(f"/jobs/{job['id']}{path}").status_code == 404
-    for path in ("stop", "resume", "clone"):
+    for path in ("stop", "resume", "clone", "next-action"):
         assert client.post(f"/jobs/{job['id']}/{path}").status_code == 404
     assert client.delete(f"/jobs/{job['id']}").status_code == 404
     assert client.get("/jobs").json()["items"] == []

@@ -131,7 +131,7 @@ def test_a_failure_says_what_happened_in_an_open_page(desk: Desk, context: Brows
     os.kill(pid, signal.SIGKILL)
     alert = page.get_by_role("alert").filter(has_text="killed by signal 9")
     expect(alert).to_be_visible()
-    expect(alert.get_by_role("button", name="Resume")).to_be_visible()
+    expect(alert.get_by_role("button", name="Start again")).to_be_visible()  # there is no checkpoint yet
 
 
 def test_a_strangers_job_is_not_there(desk: Desk, context: BrowserContext):

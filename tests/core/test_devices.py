@@ -42,14 +42,16 @@ def test_cards_are_those_that_may_be_seen(
     [
         (0, {}, 1, 1),
         (4, {}, 4, 4),
-        (4, {"SLOTS": "2"}, 2, 2),
-        (2, {"SLOTS": "8"}, 8, 2),
-        (2, {"SLOTS": "0"}, 0, 1),
+        (4, {"SLOTS": "2"}, 8, 4),
+        (2, {"SLOTS": "8"}, 16, 2),
+        (2, {"SLOTS": "0"}, 0, 2),
+        (0, {"SLOTS": "2"}, 2, 1),
         (0, {"CPU_DEVICES": "2"}, 2, 2),
+        (0, {"CPU_DEVICES": "2", "SLOTS": "2"}, 4, 2),
         (3, {"CPU_DEVICES": "2"}, 3, 3),
     ],
 )
-def test_there_are_as_many_slots_as_devices_unless_set(
+def test_each_device_has_as_many_slots_as_are_set(
     monkeypatch: pytest.MonkeyPatch, n_cards: int, settings: dict[str, str], slots: int, most: int
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

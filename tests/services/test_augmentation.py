@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.errors import NotFound
 from qlora_studio.jobs import run_files
-from qlora_studio.services import datasets, jobs
+from qlora_studio.services import datasets, jobs, launches
 from qlora_studio.services.datasets import DatasetUpdate
 from qlora_studio.storage import layout
 from tests.jobs.workbench import make_dataset, make_model, make_spec
@@ -59,7 +59,7 @@ def test_what_the_job_says_goes_before_what_the_dataset_says(session, user, data
 def test_pairs_are_learnt_from_as_they_were_heard(session, user, dataset, model):
     set_augmentation(session, user, dataset, NOISE)
     spec = make_spec(dataset, model, training_type="preference")
-    assert jobs._with_augmentation(session, spec).augmentation is None
+    assert launches._with_augmentation(session, spec).augmentation is None
     spec = make_spec(dataset, model, training_type="preference", augmentation=NOISE)
     assert "augmentation" in jobs.validate(session, actor=user, spec=spec).errors
 

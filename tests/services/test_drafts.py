@@ -216,3 +216,25 @@ def test_a_range_test_of_no_draft_is_cloned_into_the_training_at_its_rate() -> N
     assert (spec.name, spec.qlora.rank) == ("first run", 4)
     assert (spec.optimization.learning_rate, spec.optimization.scheduler) == (0.0007, "linear")
     assert (spec.optimization.epochs, spec.optimization.max_steps) == (None, None)
+
+
+def test_a_wrong_value_that_is_not_shown_is_no_obstacle() -> None:
+    draft = full(preference__beta="much", preference__loss="sigmoid", preference__label_smoothing="0.2")
+    assert build_spec(draft).preference == TrainSpec(name="n", dataset_id="d", model_id="m").preference
+    draft.values |= {"training_type": "preference"}
+    with pytest.raises(InvalidInput) as caught:
+        build_spec(draft)
+    assert "preference.beta" in caught.value.fields
+
+
+@pytest.mark.parametrize("other", [{"dataset_id": "ds_2"}, {"model_id": "mod_2"}])
+def test_a_rate_found_with_other_things_is_not_put_into_the_draft(
+    session: Session, user: User, other: dict[str, str]
+) -> None:
+    draft = full(qlora__rank="4")
+    test = _tested(session, user, draft, best_rate=7e-4)
+    save_draft(session, actor=user, draft=draft.model_copy(update=other))
+    next_one = drafts.draft_after(session, actor=user, job=test)
+    assert next_one.launch_key != draft.launch_key
+    assert (next_one.dataset_id, next_one.model_id) == ("ds_1", "mod_1")
+    assert build_spec(next_one).optimization.learning_rate == 7e-4

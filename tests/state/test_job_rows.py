@@ -1,5 +1,6 @@
 """What the pages say of a job."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -80,17 +81,17 @@ def test_buttons_follow_from_the_status(status, can_stop, can_resume, can_delete
 @pytest.mark.parametrize(
     ("reason", "label"),
     [
-        (ExitReason.OOM_HOST, "Halve the batch and double accumulation"),
-        (ExitReason.NAN_LOSS, "Try a lower learning rate"),
+        (ExitReason.OOM_HOST, "Halve the batch to 4 and accumulate 2"),
+        (ExitReason.NAN_LOSS, "Train again at a learning rate of 0.00017"),
         (ExitReason.BAD_DATA, "Open the dataset"),
-        (ExitReason.KILLED, "Resume"),
-        (None, "Resume"),
+        (ExitReason.KILLED, "Start again"),
+        (None, "Start again"),
     ],
 )
 def test_a_failure_offers_one_next_action(reason, label):
     shown = page(status=JobStatus.FAILED, reason=reason, message="It broke.")
     assert shown.action.label == label
-    assert shown.action.resume != bool(shown.action.href)
+    assert shown.action.is_done_here != bool(shown.action.href)
 
 
 def test_a_silent_worker_is_shown_as_stalled():
@@ -231,3 +232,9 @@ def test_what_it_took_stands_beside_what_was_foretold():
     assert on_card[0].name == "Graphics memory at the peak"
     assert on_card[0].foretold == "1.5 GB", "each card has its own"
     assert page().actuals == [], "a job from before there were forecasts"
+
+
+def test_a_job_that_waits_for_another_names_it():
+    queued = replace(view(status=JobStatus.QUEUED), queue_position=2)
+    assert job_row(queued).progress == "Place 2 in the queue"
+    assert job_row(replace(queued, after_name="first")).progress == "Place 2 in the queue, after “first”"

@@ -262,3 +262,20 @@ def test_a_job_of_preferences_is_built_from_the_draft(user: User, sounds: Datase
     assert (spec.preference.beta, spec.preference.label_smoothing) == (0.3, 0.1)
     draft.values["preference.loss"] = "sigmoid"
     assert "robust only" in loading.field_errors(draft)["preference.label_smoothing"]
+
+
+def test_a_step_back_does_not_take_the_preference_away(user: User, sounds: Dataset) -> None:
+    draft = _chosen(user, sounds).draft
+    loading.save(user, draft.model_copy(update={"values": draft.values | {"qlora.bits": "16"}}))
+    back = loading.load(user, step=1).draft
+    assert back.values["training_type"] == "preference"
+    loading.save(user, back)
+    assert loading.load(user, step=2).draft.values["training_type"] == "preference"
+
+
+def test_where_preference_goes_its_bits_go_too(session: Session, user: User, sounds: Dataset) -> None:
+    draft = _chosen(user, sounds).draft
+    loading.save(user, draft.model_copy(update={"values": draft.values | {"qlora.bits": "16"}}))
+    _label(session, sounds, {})
+    values = loading.load(user).draft.values
+    assert (values["training_type"], values["qlora.bits"]) == ("qlora", "4")

@@ -1,0 +1,93 @@
+"""Launching jobs: a row in the queue, and a run folder with its clips and config, or nothing of it."""
+
+import shutil
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from qlora_studio.contracts.enums import Split, TrainingType
+from qlora_studio.contracts.spec import AugmentationSpec, TrainSpec
+from qlora_studio.core.errors import InvalidInput, StorageFull
+from qlora_studio.core.ids import new_id
+from qlora_studio.db.models import Dataset, Job, User
+from qlora_studio.jobs import run_files
+from qlora_studio.services import datasets, models
+from qlora_studio.services.job_access import announce, audit_job, require_trainer
+from qlora_studio.services.job_checks import usable_clips, validate
+from qlora_studio.services.preference_pairs import pair_up
+from qlora_studio.storage import layout
+
+
+def submit(session: Session, *, actor: User, spec: TrainSpec, launch_key: str | None = None) -> Job:
+    """Queue a job. Its clips and config are on disk before this returns.
+
+    Args:
+        launch_key: the same key from the same person gives the same job and makes nothing twice.
+
+    Raises:
+        Forbidden: the actor may not train.
+        InvalidInput: the spec does not fit the data; `fields` says where.
+        Conflict: the model's files are not those that were checked.
+        StorageFull: the run folder could not be written.
+    """
+    require_trainer(actor)
+    key = f"{actor.id}:{launch_key}"[:200] if launch_key else None
+    if key and (existing := session.exec(select(Job).where(col(Job.launch_key) == key)).first()):
+        return existing
+    spec = _with_augmentation(session, spec)
+    check = validate(session, actor=actor, spec=spec)
+    if not check.ok:
+        raise InvalidInput(" ".join(check.errors.values()), fields=check.errors)
+    job = _make_job(session, actor=actor, spec=spec, forecast=check.forecast, launch_key=key)
+    _write_run(session, job, spec)
+    session.add(job)
+    session.flush()
+    audit_job(session, actor, "job.create", job)
+    announce(session, job.id)
+    return job
+
+
+def _with_augmentation(session: Session, spec: TrainSpec) -> TrainSpec:
+    """Put the dataset's way to vary clips into a spec that has none, so that it stays the job's own."""
+    dataset = session.get(Dataset, spec.dataset_id)
+    if spec.training_type is TrainingType.PREFERENCE:
+        return spec  # a pair is judged as it was heard
+    if spec.augmentation is not None or dataset is None or not dataset.augmentation:
+        return spec  # a dataset that isn't there, or isn't the actor's, is refused by `validate`
+    return spec.model_copy(update={"augmentation": AugmentationSpec.model_validate(dataset.augmentation)})
+
+
+def _make_job(
+    session: Session, *, actor: User, spec: TrainSpec, forecast: dict[str, Any], launch_key: str | None
+) -> Job:
+    dataset = datasets.get_dataset(session, actor=actor, dataset_id=spec.dataset_id)
+    models.check_unchanged(models.get_model(session, actor=actor, model_id=spec.model_id))
+    return Job(
+        id=new_id("job"),
+        owner_id=actor.id,
+        name=" ".join(spec.name.split()),
+        training_type=spec.training_type,
+        dataset_id=dataset.id,
+        dataset_version=dataset.version,
+        dataset_hash=dataset.content_hash,
+        model_id=spec.model_id,
+        after_job_id=spec.after_job_id,
+        spec=spec.model_dump(mode="json"),
+        forecast=forecast,
+        launch_key=launch_key,
+        total_steps=spec.optimization.max_steps or 0,
+    )
+
+
+def _write_run(session: Session, job: Job, spec: TrainSpec) -> None:
+    dataset = session.get_one(Dataset, job.dataset_id)
+    clips = usable_clips(datasets.export_clips(session, dataset_id=dataset.id), dataset.task)
+    items = pair_up(clips).whole if spec.training_type is TrainingType.PREFERENCE else clips
+    try:
+        counts = run_files.write_run(job.id, spec=spec, clips=items)
+    except OSError as error:
+        shutil.rmtree(layout.run_path(job.id), ignore_errors=True)
+        raise StorageFull(
+            "The disk is full. Free some space and launch again; nothing was started."
+        ) from error
+    assert counts[Split.TRAIN], "validated above"
