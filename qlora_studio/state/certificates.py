@@ -52,7 +52,9 @@ def certificate_view(stored: dict[str, Any]) -> CertificateView:
     found = parse(stored)
     if found is None:
         return CertificateView()
-    return CertificateView(found.verdict.value, found.sentence, _figures(found), _layers(found.weights))
+    return CertificateView(
+        found.verdict.value, formats.kept_together(found.sentence), _figures(found), _layers(found.weights)
+    )
 
 
 def _figures(found: Certificate) -> list[FigureRow]:

@@ -23,6 +23,11 @@ def count(value: int, one: str = "", many: str = "") -> str:
     return f"{text} {one if value == 1 else many or one + 's'}"
 
 
+def kept_together(sentence: str) -> str:
+    """The same sentence, in which no line ends between a figure and its per cent sign."""
+    return sentence.replace(" %", "\u00a0%")
+
+
 def size(n_bytes: float | None) -> str:
     """`1.3 GB`, `820 kB`; `–` for None. Decimal units, as disks are sold."""
     if n_bytes is None:

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from qlora_studio.contracts.probe import ProbeReport
 from qlora_studio.db.models import Job
-from qlora_studio.state import certificates
+from qlora_studio.state import certificates, formats
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,9 @@ def check_rows(job: Job) -> list[CheckRow]:
     if probe := _probe_of(job):
         rows.append(CheckRow("Sanity probe", probe.status, probe.sentence))
     if found := certificates.parse(job.report.get("certificate", {})):
-        rows.append(CheckRow("Effect on held-out clips", found.verdict.value, found.sentence))
+        rows.append(
+            CheckRow("Effect on held-out clips", found.verdict.value, formats.kept_together(found.sentence))
+        )
     return rows
 
 

@@ -249,7 +249,7 @@ def _change(metric: Metric, before: float | None, now: float | None) -> tuple[st
     rate = (now - before) / before
     is_better = (rate > 0) is metric.is_higher_better
     if abs(rate) < 0.0005:
-        return "no change yet", False
+        return "no change", False
     return f"{abs(rate) * 100:.0f} % {'lower' if rate < 0 else 'higher'} than the base model", is_better
 
 

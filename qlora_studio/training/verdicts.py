@@ -77,9 +77,15 @@ def _what_is_broken(found: Findings, outputs: OutputMoves) -> str:
         return "It gives the same output for every clip."
     if error and error.is_worse and error.after >= _COLLAPSED_ERROR and error.difference >= _COLLAPSED_BY:
         return f"It has lost what the base model could: {_change(found)}."
-    if loss and loss.after > _EXPLODED * loss.before and loss.difference > _EXPLODED and loss.is_worse:
+    if loss and _has_exploded(loss) and not (error and error.is_better):
         return f"The held-out loss has gone from {loss.before:.2f} to {loss.after:.2f}."
     return ""
+
+
+def _has_exploded(loss: Comparison) -> bool:
+    """So large a rise on most clips is no chance, also where there are too few clips to rule it out."""
+    is_large = loss.after > _EXPLODED * loss.before and loss.difference > _EXPLODED
+    return is_large and (loss.is_worse or loss.n_worse > loss.n_better)
 
 
 def _compare(found: Findings) -> tuple[Verdict, str]:
@@ -104,9 +110,7 @@ def _compare(found: Findings) -> tuple[Verdict, str]:
         sentence = f"The held-out loss has risen from {loss.before:.2f} to {loss.after:.2f}."
         return Verdict.WORSE, f"{sentence} {_DEAF}" if is_deaf else sentence
     n_clips = found.outputs.n_clips if found.outputs else 0
-    return Verdict.NO_EFFECT, (
-        f"No difference that chance would not explain on {n_clips} held-out clips: {_change(found)}."
-    )
+    return Verdict.NO_EFFECT, (f"What differs on {n_clips} held-out clips may be chance: {_change(found)}.")
 
 
 def _change(found: Findings) -> str:

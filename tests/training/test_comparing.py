@@ -100,6 +100,19 @@ def test_better_words_count_only_if_the_recordings_are_heard() -> None:
     assert _decide(error=better, pairing=deaf, needs_pairing=False)[0] is Verdict.IMPROVED
 
 
+def test_an_exploded_loss_is_broken_with_few_clips_too_unless_the_words_got_better() -> None:
+    few = compare([1.1] * 6, [6.0, 0.1, 7.0, 6.0, 0.1, 7.0])
+    assert not few.is_worse, "a third of six clips got better: by itself that may be chance"
+    same = compare([1.0, 0.0] * 3, [0.0, 1.0] * 3)
+    verdict, sentence = _decide(error=same, loss=few)
+    assert (verdict, "1.10 to 4.37" in sentence) == (Verdict.BROKEN, True)
+    one_clip = compare([1.1] * 20, [200.0] + [0.9] * 19)
+    assert _decide(error=compare([0.5] * 20, [0.5] * 20), loss=one_clip)[0] is not Verdict.BROKEN
+    assert (
+        _decide(error=compare([0.5] * 20, [0.4] * 20), loss=few, needs_pairing=False)[0] is Verdict.IMPROVED
+    )
+
+
 def test_a_lower_loss_is_an_improvement_where_the_words_say_nothing() -> None:
     lower, same = compare([2.0] * 9, [1.0] * 9), compare([0.5] * 9, [0.5] * 9)
     verdict, sentence = _decide(error=same, loss=lower, pairing=pairing([1.0] * 8, [2.0] * 8))
