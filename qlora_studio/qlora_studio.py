@@ -20,7 +20,7 @@ from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db import migrations
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import adapters, datasets, deliveries, model_intake, trial_clips
+from qlora_studio.services import adapters, datasets, deliveries, model_intake, pushes, trial_clips
 from qlora_studio.state.auth import Guard
 
 set_up_logging(get_settings().log_level)
@@ -43,6 +43,7 @@ async def _work_beside() -> AsyncIterator[None]:
             datasets.recover(session)
         model_intake.recover()
         adapters.sweep_leftovers()
+        pushes.recover()
         supervisor.start()
 
     async def sweep() -> None:

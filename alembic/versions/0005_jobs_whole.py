@@ -117,8 +117,13 @@ def _create_pushes() -> None:
             nullable=False,
             index=True,
         ),
+        sa.Column(
+            "credential_id", sa.String(32), sa.ForeignKey("credential.id", ondelete="SET NULL"), nullable=True
+        ),
         sa.Column("repo_id", sa.String(200), nullable=False),
+        sa.Column("weights", sa.String(16), nullable=False),
         sa.Column("is_private", sa.Boolean(), nullable=False),
+        sa.Column("has_repo", sa.Boolean(), nullable=False),
         sa.Column("status", sa.String(32), nullable=False),
         sa.Column("done_bytes", sa.Integer(), nullable=False),
         sa.Column("total_bytes", sa.Integer(), nullable=False),

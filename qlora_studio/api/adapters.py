@@ -17,7 +17,7 @@ from qlora_studio.core.errors import Unavailable
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
 from qlora_studio.ingest import staging
-from qlora_studio.services import adapter_imports, adapters
+from qlora_studio.services import adapter_imports, adapters, results
 from qlora_studio.services.adapter_imports import AdapterImport
 from qlora_studio.services.adapters import AdapterPublic, AdapterUpdate
 
@@ -115,5 +115,5 @@ def delete_adapter(adapter_id: str, user: CurrentTrainer) -> Response:
 def download_adapter(adapter_id: str, user: CurrentUser) -> StreamingResponse:
     """Return a zip of the adapter in PEFT's format."""
     with db.read() as session:
-        name, pieces = adapters.stream_adapter(session, actor=user, adapter_id=adapter_id)
+        name, pieces = results.stream_adapter(session, actor=user, adapter_id=adapter_id)
     return zip_response(name, pieces)

@@ -18,7 +18,7 @@ from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.jobs.metrics import MAX_POINTS
-from qlora_studio.services import adapters, job_reading, jobs, next_actions, sample_sounds
+from qlora_studio.services import job_reading, jobs, next_actions, results, sample_sounds
 from qlora_studio.services.job_schemas import JobDetail, JobPublic, StopRequest
 from qlora_studio.services.sample_sounds import Which
 
@@ -286,10 +286,21 @@ def clone_job(
 
 
 @router.get("/jobs/{job_id}/results", response_class=StreamingResponse)
-def get_results(job_id: str, user: CurrentUser) -> StreamingResponse:
-    """Return a zip of the adapter, metrics.csv, the log, the config, the spec and the model card."""
+def get_results(job_id: str, user: CurrentUser, merged: bool = False) -> StreamingResponse:
+    """Return a zip of adapter, model card, metrics.csv, TensorBoard's files, logs, config and spec.
+
+    With `merged=1` also the merged model; 409 when the adapter has not been merged.
+    """
     with db.read() as session:
-        name, pieces = adapters.stream_results(session, actor=user, job_id=job_id)
+        name, pieces = results.stream_results(session, actor=user, job_id=job_id, merged=merged)
+    return zip_response(name, pieces)
+
+
+@router.get("/jobs/{job_id}/tensorboard", response_class=StreamingResponse)
+def get_tensorboard(job_id: str, user: CurrentUser) -> StreamingResponse:
+    """Return a zip of the folder for `tensorboard --logdir`; it may be taken while the job runs."""
+    with db.read() as session:
+        name, pieces = results.stream_tensorboard(session, actor=user, job_id=job_id)
     return zip_response(name, pieces)
 
 

@@ -1,4 +1,4 @@
-"""`qlora-studio adapters …`: list, download, import and merge."""
+"""`qlora-studio adapters …`: list, download, import, merge and push."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,15 +19,16 @@ from qlora_studio.commands.console import (
     say,
 )
 from qlora_studio.commands.jobs import ZipPath, save_new
+from qlora_studio.commands.pushes import push
 from qlora_studio.contracts.metrics import first_of
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter
-from qlora_studio.services import adapter_imports, adapters, merging
+from qlora_studio.services import adapter_imports, adapters, merging, results
 from qlora_studio.services.adapter_imports import AdapterImport
 from qlora_studio.services.adapters import AdapterPublic
 
-app = typer.Typer(help="Adapters: list, download, import, merge.", no_args_is_help=True)
+app = typer.Typer(help="Adapters: list, download, import, merge, push.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -67,7 +68,7 @@ def download(
 ) -> None:
     """Write an adapter as a zip that plain peft loads."""
     with acting(user) as (session, actor):
-        name, pieces = adapters.stream_adapter(session, actor=actor, adapter_id=adapter_id)
+        name, pieces = results.stream_adapter(session, actor=actor, adapter_id=adapter_id)
         save_new(to or Path(name), pieces, as_json=as_json)
 
 
@@ -134,6 +135,9 @@ def merge(
         with db.read() as session:
             _, pieces = merging.stream_merged(session, actor=actor, adapter_id=adapter_id)
             save_new(to, pieces, as_json=as_json)
+
+
+app.command("push")(push)
 
 
 def _result(adapter: Adapter) -> str:

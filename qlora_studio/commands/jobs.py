@@ -1,5 +1,6 @@
 """`qlora-studio jobs …` and `qlora-studio export`: look at jobs, change them, take results."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from qlora_studio.commands.console import (
 from qlora_studio.commands.queue import print_queue
 from qlora_studio.contracts.enums import JobStatus, StopMode
 from qlora_studio.core.errors import Conflict, InvalidInput
-from qlora_studio.services import adapters, job_reading, jobs, next_actions, queue
+from qlora_studio.services import job_reading, jobs, next_actions, queue, results
 from qlora_studio.services.job_schemas import JobDetail, JobPublic, JobView, percent_of
 
 ZipPath = Annotated[Path | None, typer.Option("--to", help="Where to write the zip.")]
@@ -190,16 +191,37 @@ def logs(
         print_line(line.text)
 
 
+@app.command("tensorboard")
 @command
-def export(
+def tensorboard_(
     job_id: str,
     to: ZipPath = None,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a job's results (adapter, metrics, log, config, model card) as one zip."""
+    """Say how to look at a job in TensorBoard; with --to, write its files as a zip."""
     with acting(user) as (session, actor):
-        name, pieces = adapters.stream_results(session, actor=actor, job_id=job_id)
+        folder = results.find_tensorboard(session, actor=actor, job_id=job_id)
+        if to is not None:
+            _, pieces = results.stream_tensorboard(session, actor=actor, job_id=job_id)
+            save_new(to, pieces, as_json=as_json)
+        elif as_json:
+            print_json({"path": str(folder)})
+        else:
+            print_line(f"tensorboard --logdir {shlex.quote(str(folder))}")
+
+
+@command
+def export(
+    job_id: str,
+    to: ZipPath = None,
+    merged: Annotated[bool, typer.Option("--merged", help="The merged model as well.")] = False,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a job's results (adapter, model card, metrics, TensorBoard's files, logs, config) as one zip."""
+    with acting(user) as (session, actor):
+        name, pieces = results.stream_results(session, actor=actor, job_id=job_id, merged=merged)
         save_new(to or Path(name), pieces, as_json=as_json)
 
 

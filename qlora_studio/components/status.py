@@ -7,11 +7,13 @@ import reflex as rx
 # word -> (icon, tone, what people read)
 _WORDS: dict[str, tuple[str, str, str]] = {
     "queued": ("clock", "neutral", "Queued"),
+    "waiting": ("clock", "neutral", "Waiting"),
     "starting": ("loader-circle", "info", "Starting"),
     "running": ("loader-circle", "info", "Running"),
     "stopping": ("loader-circle", "warning", "Stopping"),
     "succeeded": ("circle-check", "success", "Succeeded"),
     "stopped": ("circle-stop", "neutral", "Stopped"),
+    "cancelled": ("circle-slash", "neutral", "Cancelled"),
     "failed": ("circle-x", "danger", "Failed"),
     "lost": ("unplug", "danger", "Lost"),
     "ready": ("circle-check", "success", "Ready"),

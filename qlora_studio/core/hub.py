@@ -53,13 +53,13 @@ def patiently(call: Callable[[], T]) -> T:
             if attempt == _TRIES - 1 or status not in _BUSY:
                 raise
         except Exception as error:
-            if attempt == _TRIES - 1 or not _is_unreachable(error):
+            if attempt == _TRIES - 1 or not is_unreachable(error):
                 raise
         time.sleep(float(os.environ.get("QLORA_STUDIO_HUB_WAIT_S", "2")) * 2**attempt)
         attempt += 1
 
 
-def _is_unreachable(error: BaseException) -> bool:
+def is_unreachable(error: BaseException) -> bool:
     """Whether the network failed. Told by name: which HTTP library the client rests on changes by version."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"TransportError", "ConnectionError", "TimeoutError"})
@@ -84,7 +84,7 @@ def explain(error: Exception, repo_id: str, what: str) -> str:
         return f"The Hugging Face Hub answered with error {error.response.status_code}. Try again later."
     if isinstance(error, OSError) and getattr(error, "errno", None) == 28:
         return "The disk is full. Free some space and try again."
-    if _is_unreachable(error) or isinstance(error, errors.LocalEntryNotFoundError):
+    if is_unreachable(error) or isinstance(error, errors.LocalEntryNotFoundError):
         return (
             f"The Hugging Face Hub can't be reached from here. Check the connection, or {_ELSEWHERE[what]}."
         )

@@ -35,6 +35,7 @@ from qlora_studio.db.models import Job, JobSample
 from qlora_studio.jobs import actuals, stamps, transitions
 from qlora_studio.jobs.events import EventReader
 from qlora_studio.jobs.metrics import SYSTEM_KEYS, MetricsWriter, sequence
+from qlora_studio.jobs.tensorboard import EventFile
 from qlora_studio.storage import layout
 
 FLUSH_S = 0.5
@@ -55,6 +56,7 @@ class Ingest:
             attempt_path / "events.jsonl", offset=job.event_offset, last_seq=job.last_seq
         )
         self._metrics = MetricsWriter(layout.run_path(job.id) / "metrics")
+        self._tensorboard = EventFile(job.id, job.attempt)
         self._points: dict[str, list[tuple[int, int, float, float]]] = {}
         self._row: dict[str, Any] = {}
         self._last_metrics = dict(job.last_metrics)
@@ -74,6 +76,7 @@ class Ingest:
             is_urgent = any(isinstance(e, _AT_ONCE) for e in events)
             self._is_dirty = True
             self._store_points()
+            self._tensorboard.take(events, offset=self._reader.offset)
         if self._is_dirty and (is_urgent or time.monotonic() >= self._next_flush):
             self.flush()
 
@@ -82,9 +85,12 @@ class Ingest:
         offset = -1
         while self._reader.offset != offset:
             offset = self._reader.offset
-            for event in self._reader.read():
+            events = self._reader.read()
+            for event in events:
                 self._apply(event)
             self._store_points()
+            self._tensorboard.take(events, offset=self._reader.offset)
+        self._tensorboard.finish(offset=offset)
         return self.flush()
 
     def flush(self) -> bool:

@@ -23,8 +23,10 @@ from qlora_studio.components.tables import (
 from qlora_studio.pages.adapter_certificate import certificate_card
 from qlora_studio.pages.adapter_import import import_button, import_dialog
 from qlora_studio.pages.adapter_merge import merge_card
+from qlora_studio.pages.adapter_push import push_card, push_dialog
 from qlora_studio.state.adapters import AdaptersState, AdapterState
 from qlora_studio.state.merging import MergingState
+from qlora_studio.state.pushing import PushingState
 
 _DELETED_WITH_IT = "The adapter's files are removed from the disk. The job that made it stays."
 _STAGES = [("draft", "Draft"), ("candidate", "Candidate"), ("production", "Production")]
@@ -86,7 +88,13 @@ def _menu(row: Any) -> rx.Component:
     section="adapters",
     crumbs=[("Adapters", "/adapters")],
     here=AdapterState.adapter.name,
-    on_load=[AdapterState.load, MergingState.load, MergingState.watch],
+    on_load=[
+        AdapterState.load,
+        MergingState.load,
+        MergingState.watch,
+        PushingState.load,
+        PushingState.watch,
+    ],
 )
 def adapter() -> rx.Component:
     """One adapter: what it changed, where it came from, how to use it."""
@@ -136,6 +144,8 @@ def _page() -> rx.Component:
             rx.fragment(),
         ),
         merge_card(),
+        push_card(),
+        push_dialog(),
         _dialogs(),
     )
 

@@ -15,6 +15,7 @@ from qlora_studio.components.samples import (
     speaker_legend,
 )
 from qlora_studio.components.surfaces import card
+from qlora_studio.pages.job_outcomes import take_along_card
 from qlora_studio.state.job import JobState
 
 _LEVELS = [("", "All lines"), ("warning", "Warnings and errors"), ("error", "Errors")]
@@ -89,6 +90,7 @@ def config_tab() -> rx.Component:
             code_block(JobState.command, label="Copy the command"),
             title="Run the same from the command line",
         ),
+        take_along_card(),
         card(
             code_block(JobState.config, label="Copy the parameters", max_height="640px"),
             title="Parameters",

@@ -1,8 +1,6 @@
-"""Adapters that jobs have left: look at them, name them, download and delete them."""
+"""Adapters that jobs have left: look at them, name them and delete them."""
 
-import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,15 +12,12 @@ from sqlmodel import Session, col, or_, select
 
 from qlora_studio.contracts.enums import AdapterStage, Role
 from qlora_studio.contracts.spec import Strict
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, Job, User
 from qlora_studio.services import audit
 from qlora_studio.services.datasets import order_by
-from qlora_studio.services.job_reading import write_log, write_metrics_csv
-from qlora_studio.services.jobs import get_job
 from qlora_studio.storage import layout, orphans
-from qlora_studio.storage.exports import Entry, folder_entries, stream_zip
 
 _SORTS: dict[str, Any] = {
     "name": func.lower(col(Adapter.name)),
@@ -31,7 +26,6 @@ _SORTS: dict[str, Any] = {
     "stage": col(Adapter.stage),
     "model": func.lower(col(BaseAudioModel.name)),
 }
-_EXAMPLE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -172,57 +166,6 @@ def sweep_leftovers() -> None:
         known = set(session.exec(select(Adapter.id)))
     for place in ("merged", "adapters"):
         orphans.sweep(layout.data_path() / place, known.__contains__)
-
-
-def stream_adapter(session: Session, *, actor: User, adapter_id: str) -> tuple[str, Iterator[bytes]]:
-    """Return a file name and the bytes of a zip that holds the adapter in PEFT's format.
-
-    Raises:
-        NotFound: it isn't the actor's.
-        Conflict: its files are gone.
-    """
-    adapter = get_view(session, actor=actor, adapter_id=adapter_id).adapter
-    folder = Path(adapter.path)
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise Conflict("The adapter's files are no longer on the disk.")
-    return f"{file_name(adapter.name)}.zip", stream_zip(folder_entries(folder))
-
-
-def stream_results(session: Session, *, actor: User, job_id: str) -> tuple[str, Iterator[bytes]]:
-    """Return a file name and the bytes of a zip with all that a job has left.
-
-    It holds the adapter (where there is one), RTTM of held-out recordings (of diarization), metrics.csv, the
-    log, the config, the spec, the result and the model card.
-
-    Raises:
-        NotFound: it isn't the actor's.
-    """
-    job = get_job(session, actor=actor, job_id=job_id)
-    return f"{file_name(job.name)}-results.zip", stream_zip(_result_entries(job))
-
-
-def _result_entries(job: Job) -> Iterator[Entry]:
-    run, attempt = layout.run_path(job.id), layout.attempt_path(job.id, job.attempt)
-    for folder in ("adapter", "model", layout.HELD_OUT):
-        if (run / folder).is_dir():
-            yield from folder_entries(run / folder, f"{folder}/")
-    if (run / "adapter" / "README.md").is_file():
-        yield Entry("README.md", run / "adapter" / "README.md")
-    yield Entry("metrics.csv", write_metrics_csv(job.id))
-    yield Entry("worker.log", write_log(attempt))
-    for path in (run / "config.yaml", attempt / "spec.json", attempt / "result.json"):
-        if path.is_file():
-            yield Entry(path.name, path)
-
-
-def read_example(adapter: Adapter) -> str:
-    """The code of the model card that loads the adapter in plain PEFT; empty when the card has none."""
-    try:
-        card = (Path(adapter.path) / "README.md").read_text(encoding="utf-8")
-    except OSError:
-        return ""
-    found = _EXAMPLE.search(card)
-    return found[1].strip() if found else ""
 
 
 def file_name(name: str, *, instead: str = "adapter") -> str:

@@ -11,7 +11,7 @@ from qlora_studio.contracts.metrics import METRICS, first_of
 from qlora_studio.core.errors import NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, User
-from qlora_studio.services import adapters
+from qlora_studio.services import adapters, cards
 from qlora_studio.services.adapters import AdapterUpdate, AdapterView
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
@@ -202,7 +202,7 @@ def adapter_page(view: AdapterView) -> AdapterPage:
         base_hash=adapter.base_model_hash[:12] or "–",
         origin=_origin_text(adapter),
         download=f"/api/v1/adapters/{adapter.id}/download",
-        snippet=adapters.read_example(adapter),
+        snippet=cards.read_example(adapter),
     )
 
 

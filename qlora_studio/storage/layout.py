@@ -9,9 +9,10 @@ spectrograms/abcdef….png      pictures of originals by SHA-256; may be deleted
 models/<model id>/            weights that were uploaded or downloaded
 trials/<user id>/             clips somebody tries a model on, for an hour
 runs/<job id>/                one training run: clips.jsonl, config.yaml, checkpoints/, adapter/, metrics/,
-                              held-out/ (what the result made of held-out clips, where that takes files)
+                              tensorboard/, held-out/ (what the result made of held-out clips, where needed)
 merged/<adapter id>/          an adapter merged into its base model, with merge.json
 adapters/<adapter id>/        an adapter that was made elsewhere
+pushes/<push id>.lock         held by whoever sends an adapter to the Hub
 runs/<job id>/attempt-N/      one attempt: spec.json, events.jsonl, worker.log, stop.json, result.json,
                               exit.json, shim.lock
 """

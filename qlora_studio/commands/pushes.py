@@ -1,0 +1,80 @@
+"""`qlora-studio adapters push`: an adapter to the Hugging Face Hub, sent by this process."""
+
+import time
+from typing import Annotated, Literal
+
+import typer
+
+from qlora_studio.commands.console import (
+    FAILED,
+    JsonFlag,
+    UserName,
+    command,
+    end,
+    find_actor,
+    print_json,
+    print_line,
+    say,
+)
+from qlora_studio.commands.datasets import find_credential
+from qlora_studio.db import engine as db
+from qlora_studio.db.models import HubPush, User
+from qlora_studio.services import pushes
+from qlora_studio.services.pushes import PushCreate, PushPublic
+
+_LOOK_EVERY_S = 0.2
+_SAY_EVERY_S = 5.0
+
+
+@command
+def push(
+    adapter_id: str,
+    repo_id: Annotated[str, typer.Argument(help="anna/prompts-lora, or a name under the token's account.")],
+    *,
+    credential: Annotated[str, typer.Option(help="Name or id of a credential for the Hub.")],
+    public: Annotated[bool, typer.Option("--public", help="Anybody may see it.")] = False,
+    merged: Annotated[bool, typer.Option("--merged", help="The merged model instead.")] = False,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Push an adapter to a repository of the Hugging Face Hub, private unless --public is given."""
+    actor = find_actor(user)
+    weights: Literal["adapter", "merged"] = "merged" if merged else "adapter"
+    form = PushCreate(
+        repo_id=repo_id,
+        credential_id=find_credential(actor, credential),
+        is_private=not public,
+        weights=weights,
+    )
+    with db.write() as session:
+        asked = pushes.start(session, actor=actor, adapter_id=adapter_id, form=form, in_background=False)
+    done = _follow(actor, asked.id)
+    if as_json:
+        print_json(PushPublic.of(done))
+    elif done.status == "succeeded":
+        print_line(done.url)
+    if done.status != "succeeded":
+        say(f"error: {done.error or 'It was cancelled.'}")
+        end(FAILED)
+
+
+def _follow(actor: User, push_id: str) -> HubPush:
+    """Send it, or watch the server that does; Ctrl-C cancels it."""
+    sending = pushes.launch(push_id)
+    next_word = time.monotonic() + _SAY_EVERY_S
+    try:
+        while True:
+            sending.join(_LOOK_EVERY_S)
+            with db.read() as session:
+                found = pushes.get_push(session, actor=actor, push_id=push_id)
+            if found.status not in pushes.ACTIVE:
+                return found
+            if time.monotonic() >= next_word:
+                next_word = time.monotonic() + _SAY_EVERY_S
+                say(f"{found.done_bytes / 1e6:.1f} of {found.total_bytes / 1e6:.1f} MB")
+            if not sending.is_alive():  # another process is about it
+                time.sleep(_LOOK_EVERY_S)
+    except KeyboardInterrupt:
+        with db.write() as session:
+            pushes.cancel(session, actor=actor, push_id=push_id)
+        raise
