@@ -12,6 +12,7 @@ from qlora_studio.commands import (
     datasets,
     doctor,
     inference,
+    job_records,
     jobs,
     models,
     notifications,
@@ -36,6 +37,10 @@ datasets.app.command("export")(dataset_content.export)
 app.add_typer(credentials.app, name="credential")
 app.add_typer(models.app, name="model")
 app.add_typer(jobs.app, name="jobs")
+jobs.app.command("logs")(job_records.logs)
+jobs.app.command("metrics")(job_records.metrics)
+jobs.app.command("samples")(job_records.samples)
+jobs.app.command("compare")(job_records.compare)
 app.add_typer(queue.app, name="queue")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(notifications.app, name="notifications")

@@ -1,6 +1,5 @@
 """Training jobs: check, launch, list, look, watch, stop, resume, clone, delete, download."""
 
-import math
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel
 from sqlmodel import Session
 
+from qlora_studio.api.comparisons import split
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.job_events import stream_events
 from qlora_studio.api.lists import Filter, Page
@@ -18,11 +18,15 @@ from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.jobs.metrics import MAX_POINTS
-from qlora_studio.services import job_reading, jobs, next_actions, results, sample_sounds
+from qlora_studio.services import job_logs, job_reading, jobs, next_actions, results, sample_sounds
+from qlora_studio.services.job_logs import LogView
 from qlora_studio.services.job_schemas import JobDetail, JobPublic, StopRequest
+from qlora_studio.services.reading_schemas import SamplePublic, SeriesPublic
 from qlora_studio.services.sample_sounds import Which
 
 router = APIRouter(tags=["Jobs"])
+MAX_TIME = 1e11  # seconds since the epoch
+MAX_OFFSET = 1 << 62  # bytes
 
 
 class JobFilter(Filter):
@@ -51,31 +55,38 @@ class JobCheckPublic(BaseModel):
     yaml: str
 
 
-class SeriesPublic(BaseModel):
-    step: list[int]
-    time: list[float]
-    value: list[float | None]
-
-
 class MetricsAnswer(BaseModel):
     series: dict[str, SeriesPublic]
 
 
 class LogAnswer(BaseModel):
-    """Lines of the log; give `next` as `after` to go on from there."""
+    """Lines of a log with the level of each. Give `cursor` back (or `next` as `after`) to go on from there.
+
+    `n_found` counts all lines that a search or a level found, which may be more than are given; `is_complete`
+    is false when there was no time to look through the whole log.
+    """
 
     lines: list[str]
+    levels: list[str]
     next: int
+    cursor: str
+    attempt: int
+    n_attempts: int
+    n_found: int | None
+    is_complete: bool
 
-
-class SamplePublic(BaseModel):
-    step: int
-    clip_id: str
-    reference: str
-    base: str | None
-    now: str
-    error: float | None
-    details: dict[str, Any]
+    @classmethod
+    def of(cls, view: LogView) -> "LogAnswer":
+        return cls(
+            lines=[line.text for line in view.lines],
+            levels=[line.level for line in view.lines],
+            next=view.next_offset,
+            cursor=view.cursor,
+            attempt=view.attempt,
+            n_attempts=view.n_attempts,
+            n_found=view.n_found,
+            is_complete=view.is_complete,
+        )
 
 
 class SamplesAnswer(BaseModel):
@@ -147,10 +158,15 @@ def get_metrics(
     keys: Annotated[list[str] | None, Query()] = None,
     from_step: Annotated[int | None, Query(ge=0)] = None,
     to_step: Annotated[int | None, Query(ge=0)] = None,
+    from_time: Annotated[float | None, Query(ge=0, le=MAX_TIME, allow_inf_nan=False)] = None,
+    to_time: Annotated[float | None, Query(ge=0, le=MAX_TIME, allow_inf_nan=False)] = None,
     max_points: Annotated[int, Query(ge=16, le=MAX_POINTS)] = MAX_POINTS,
 ) -> MetricsAnswer:
-    """Return curves: all of them, or those named by `keys` (repeated, or separated by commas)."""
-    wanted = [k for part in keys or [] for k in part.split(",") if k] or None
+    """Return curves: all of them, or those named by `keys` (repeated, or separated by commas).
+
+    Of a part, by step or by time in seconds since the epoch, as many points are given as of a whole curve.
+    """
+    wanted = split(keys or []) or None
     with db.read() as session:
         found = job_reading.get_metrics(
             session,
@@ -159,34 +175,48 @@ def get_metrics(
             keys=wanted,
             from_step=from_step,
             to_step=to_step,
+            from_time=from_time,
+            to_time=to_time,
             max_points=max_points,
         )
-    series = {
-        key: SeriesPublic(step=s.step, time=s.time, value=[v if math.isfinite(v) else None for v in s.value])
-        for key, s in found.items()
-    }
-    return MetricsAnswer(series=series)
+    return MetricsAnswer(series={key: SeriesPublic.of(series) for key, series in found.items()})
 
 
 @router.get("/jobs/{job_id}/logs")
 def get_logs(
+    *,
     job_id: str,
     user: CurrentUser,
-    tail: Annotated[int, Query(ge=1, le=job_reading.MAX_LOG_LINES)] = 200,
-    after: Annotated[int | None, Query(ge=0)] = None,
+    tail: Annotated[int, Query(ge=1, le=job_logs.MAX_LINES)] = 200,
+    after: Annotated[int | None, Query(ge=0, le=MAX_OFFSET)] = None,
+    cursor: Annotated[str, Query(max_length=40)] = "",
     level: Annotated[str | None, Query(max_length=20)] = None,
+    search: Annotated[str, Query(max_length=job_logs.MAX_SEARCH)] = "",
+    attempt: Annotated[int | None, Query(ge=1)] = None,
 ) -> LogAnswer:
-    """Return the end of the log, or what came after a byte offset."""
+    """Return the end of a log, what came after a place in it, or the newest lines that hold a text."""
     with db.read() as session:
-        part = job_reading.read_log(session, actor=user, job_id=job_id, tail=tail, after=after, level=level)
-    return LogAnswer(lines=[line.text for line in part.lines], next=part.next_offset)
+        found = job_logs.read(
+            session,
+            actor=user,
+            job_id=job_id,
+            tail=tail,
+            after=after,
+            cursor=cursor,
+            level=level,
+            search=search,
+            attempt=attempt,
+        )
+    return LogAnswer.of(found)
 
 
 @router.get("/jobs/{job_id}/logs/download", response_class=StreamingResponse)
-def download_log(job_id: str, user: CurrentUser) -> StreamingResponse:
-    """Return the whole log of the last attempt as a text file, without escapes and secrets."""
+def download_log(
+    job_id: str, user: CurrentUser, attempt: Annotated[int | None, Query(ge=1)] = None
+) -> StreamingResponse:
+    """Return the whole log of an attempt (the last one unless told) as text, without escapes and secrets."""
     with db.read() as session:
-        name, lines = job_reading.stream_log(session, actor=user, job_id=job_id)
+        name, lines = job_logs.stream(session, actor=user, job_id=job_id, attempt=attempt)
     return attachment(name, lines, media_type="text/plain; charset=utf-8")
 
 
@@ -198,8 +228,7 @@ def get_samples(
     with db.read() as session:
         steps = job_reading.list_sample_steps(session, actor=user, job_id=job_id)
         samples = job_reading.list_samples(session, actor=user, job_id=job_id, step=step)
-    items = [SamplePublic.model_validate(s, from_attributes=True) for s in samples]
-    return SamplesAnswer(steps=steps, items=items)
+    return SamplesAnswer(steps=steps, items=[SamplePublic.of(sample) for sample in samples])
 
 
 @router.head("/jobs/{job_id}/samples/{step}/{clip_id}/sound", include_in_schema=False)

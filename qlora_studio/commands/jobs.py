@@ -20,12 +20,12 @@ from qlora_studio.commands.console import (
 from qlora_studio.commands.queue import print_queue
 from qlora_studio.contracts.enums import JobStatus, StopMode
 from qlora_studio.core.errors import Conflict, InvalidInput
-from qlora_studio.services import job_reading, jobs, next_actions, queue, results
+from qlora_studio.services import jobs, next_actions, queue, results
 from qlora_studio.services.job_schemas import JobDetail, JobPublic, JobView, percent_of
 
 ZipPath = Annotated[Path | None, typer.Option("--to", help="Where to write the zip.")]
 app = typer.Typer(
-    help="Training jobs: list, show, stop, resume, clone, move, delete, logs.", no_args_is_help=True
+    help="Training jobs: list, show, compare, stop, resume, clone, move, delete, logs.", no_args_is_help=True
 )
 
 
@@ -168,27 +168,6 @@ def _print_queued(view: JobView, *, as_json: bool) -> None:
         print_json(JobPublic.of(view))
     else:
         print_line(f"{view.job.id} {view.job.status.value}, place {view.queue_position}")
-
-
-@app.command("logs")
-@command
-def logs(
-    job_id: str,
-    tail: Annotated[int, typer.Option(min=1, max=job_reading.MAX_LOG_LINES, help="How many lines.")] = 100,
-    level: Annotated[
-        str | None, typer.Option(help="Only this level and above: info, warning, error.")
-    ] = None,
-    user: UserName = "",
-    as_json: JsonFlag = False,
-) -> None:
-    """Print the end of a job's log."""
-    with acting(user) as (session, actor):
-        part = job_reading.read_log(session, actor=actor, job_id=job_id, tail=tail, level=level)
-    if as_json:
-        print_json([{"level": line.level, "text": line.text} for line in part.lines])
-        return
-    for line in part.lines:
-        print_line(line.text)
 
 
 @app.command("tensorboard")

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import reflex as rx
 
 _LIBRARY = rx.asset("live_chart.jsx", shared=True).importable_path
+_VIEW = rx.asset("chart_view.jsx", shared=True).importable_path
+rx.asset("chart_detail.jsx", shared=True)  # what the two import
 _BARS = rx.asset("bar_chart.jsx", shared=True).importable_path
 _PLOTLY = "plotly.js-basic-dist-min@3.7.0"
 
@@ -22,6 +24,12 @@ _TICKS: dict[str, dict[str, Any]] = {
     "percent": {"tickformat": ".0%", "rangemode": "tozero"},
     "bytes": {"tickformat": ".3~s", "ticksuffix": "B", "rangemode": "tozero"},
     "rate": {"tickformat": "~g", "rangemode": "tozero"},
+}
+_AXES: dict[str, dict[str, Any]] = {
+    "step": {"tickformat": ",d", "unifiedhovertitle": {"text": "Step %{x:,}"}},
+    "epoch": {"tickformat": "~g", "unifiedhovertitle": {"text": "Epoch %{x:.2f}"}},
+    "time": {"type": "date", "unifiedhovertitle": {"text": "%{x|%d %b, %H:%M:%S}"}},
+    "elapsed": {"tickformat": "~g"},
 }
 _HOVER: dict[str, str] = {
     "number": "%{y:.4~g}",
@@ -35,17 +43,28 @@ _HOVER: dict[str, str] = {
 class Trace:
     """One curve of a chart: its key in the metrics store, its name for people, its colour's token.
 
-    `dots` marks each point (evaluations: few and far between) and is never smoothed.
+    `dots` marks each point (evaluations: few and far between) and is never smoothed. `run` is the number of
+    the run among several, whose name the curve then has; its points come under `<run>/<key>`.
     """
 
     key: str
     name: str
     color: str = "--chart-1"
     dots: bool = False
+    run: int | None = None
+
+    @property
+    def curve(self) -> str:
+        """The name under which its points come from the state."""
+        return self.key if self.run is None else f"{self.run}/{self.key}"
 
 
 class LiveChart(rx.NoSSRComponent):
-    """A chart whose points come from the state: `curves` whole, `tail` what came since."""
+    """A chart whose points come from the state: `curves` whole, `tail` what came since.
+
+    `runs` are several jobs in one chart, each with `id`, `name`, `start` (seconds since the epoch) and `epochs`
+    (in one step); without them it is the one job of `job_id` and `epochs`.
+    """
 
     library = _LIBRARY
     tag = "LiveChart"
@@ -56,16 +75,19 @@ class LiveChart(rx.NoSSRComponent):
     tail: rx.Var[dict[str, dict[str, list[float | None]]]]
     base: rx.Var[float]
     job_id: rx.Var[str]
+    epochs: rx.Var[float]
+    runs: rx.Var[list[dict[str, Any]]]
     label: rx.Var[str]
     height: rx.Var[int]
 
 
 class ChartControls(rx.NoSSRComponent):
-    """Smoothing and scale, for all charts of the page."""
+    """What charts run over, smoothing and scale, for all charts of the page."""
 
-    library = _LIBRARY
+    library = _VIEW
     tag = "ChartControls"
-    lib_dependencies: list[str] = [_PLOTLY]
+
+    with_epochs: rx.Var[bool]
 
 
 class BarChart(rx.NoSSRComponent):
@@ -132,9 +154,9 @@ def build_bars(*, unit: str, lying: bool) -> dict[str, Any]:
     return go.Figure(data=[bars], layout=layout).to_plotly_json()
 
 
-def chart_controls() -> rx.Component:
-    """Smoothing and log scale of every chart on the page."""
-    return ChartControls.create()
+def chart_controls(*, with_epochs: Any = True) -> rx.Component:
+    """Steps, epochs or time, smoothing, and log scale of every chart on the page; the browser remembers them."""
+    return ChartControls.create(with_epochs=with_epochs)
 
 
 def live_chart(
@@ -143,7 +165,9 @@ def live_chart(
     label: str,
     curves: Any,
     tail: Any,
-    job_id: Any,
+    job_id: Any = "",
+    epochs: Any = 0.0,
+    runs: Any = None,
     kind: Kind = "number",
     unit: str = "",
     base: Any = 0.0,
@@ -155,19 +179,23 @@ def live_chart(
     Args:
         curves: Var of {key: {"x": steps, "t": seconds since the epoch, "y": values}}.
         tail: Var of the same form: the points that came after `curves`.
+        job_id: Var of the job whose curves they are.
+        epochs: Var of how much of an epoch a step of it is, 0 where that is not known.
+        runs: Var of several jobs instead, see `LiveChart`; the traces then say which is whose.
         kind: how values are written.
         unit: stands behind a value on hover.
         base: Var of a value drawn as a dotted line ("base model"); 0 for none.
-        by_time: over the clock instead of over steps.
+        by_time: always over the clock, as machine curves are.
     """
+    jobs = {"job_id": job_id, "epochs": epochs} if runs is None else {"runs": runs}
     return LiveChart.create(
         figure=build_figure(tuple(traces), kind=kind, unit=unit, by_time=by_time),
         curves=curves,
         tail=tail,
         base=base,
-        job_id=job_id,
         label=label,
         height=height,
+        **jobs,
     )
 
 
@@ -177,7 +205,6 @@ def build_figure(traces: tuple[Trace, ...], *, kind: Kind, unit: str, by_time: b
     import plotly.graph_objects as go
 
     suffix = f" {unit}" if unit else ""
-    where = "%{x|%H:%M:%S}" if by_time else "Step %{x:,}"
     figure = go.Figure(
         data=[
             go.Scatter(
@@ -186,19 +213,24 @@ def build_figure(traces: tuple[Trace, ...], *, kind: Kind, unit: str, by_time: b
                 line={"color": f"var({trace.color})", "width": 1.8},
                 marker={"color": f"var({trace.color})", "size": 6},
                 connectgaps=False,
-                hovertemplate=f"{_HOVER[kind]}{suffix}<extra>{trace.name}</extra>",
-                meta={"key": trace.key, "exact": trace.dots},
+                hovertemplate=f"{_HOVER[kind]}{suffix}<extra>%{{fullData.name}}</extra>",
+                meta={
+                    "key": trace.key,
+                    "curve": trace.curve,
+                    "run": trace.run or 0,
+                    "exact": trace.dots,
+                },
             )
             for trace in traces
         ],
         layout={
             "template": _template(),
-            "meta": {"log": kind in ("number", "rate") and not by_time, "time": by_time},
-            "showlegend": len(traces) > 1,
-            "xaxis": {
-                **({"type": "date"} if by_time else {"tickformat": ",d"}),
-                "unifiedhovertitle": {"text": where},
+            "meta": {
+                "log": kind in ("number", "rate") and not by_time,
+                "time": by_time,
+                "axes": _AXES,
             },
+            "showlegend": len(traces) > 1,
             "yaxis": _TICKS[kind],
         },
     )

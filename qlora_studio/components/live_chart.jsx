@@ -1,30 +1,13 @@
 // One curve chart. Plotly's basic bundle is loaded when the first chart comes into view, and colours come from
 // the design tokens. The server gives a whole curve once (`curves`) and then only new points (`tail`); zooming
-// asks the REST API for more detail of the part that is shown.
-import { useEffect, useRef, useState, useSyncExternalStore } from "react";
+// asks the REST API for more detail of the part that is shown, and points that come meanwhile are added to it.
+import { useEffect, useMemo, useRef, useState } from "react";
+import { axisFor, axisOf, pointsOf, useDetail } from "./chart_detail.jsx";
+import { followPointer, point, useView } from "./chart_view.jsx";
 
 let plotly;
 export const loadPlotly = () =>
   (plotly ??= import("plotly.js-basic-dist-min").then((module) => module.default ?? module));
-
-// Smoothing and scale are one choice for all charts of the page.
-const view = { smoothing: 0, log: false, listeners: new Set() };
-let snapshot = { ...view };
-function setView(changes) {
-  Object.assign(view, changes);
-  snapshot = { smoothing: view.smoothing, log: view.log };
-  view.listeners.forEach((listener) => listener());
-}
-const subscribe = (listener) => {
-  view.listeners.add(listener);
-  return () => view.listeners.delete(listener);
-};
-const useView = () =>
-  useSyncExternalStore(
-    subscribe,
-    () => snapshot,
-    () => snapshot,
-  );
 
 // Resolved once for each theme: asking for a computed style costs a layout.
 const colours = new Map();
@@ -65,66 +48,80 @@ function smooth(values, weight) {
   });
 }
 
-function points(key, curves, tail, isTime) {
-  const axis = isTime ? "t" : "x";
-  const whole = curves?.[key];
-  if (!whole) return { x: [], y: [] };
-  const more = tail?.[key];
-  const x = more ? whole[axis].concat(more[axis]) : whole[axis];
-  const y = more ? whole.y.concat(more.y) : whole.y;
-  if (!isTime) return { x, y };
-  const offset = new Date().getTimezoneOffset() * 60; // plotly shows dates as UTC; people read their own clock
-  return { x: x.map((seconds) => (seconds - offset) * 1000), y };
-}
+const plain = (text) => text.replace(/[&<>]/g, (sign) => `&#${sign.charCodeAt(0)};`); // plotly reads markup
 
-function traces(figure, shown, scale) {
-  return figure.data.flatMap((trace) => {
-    const { x, y } = shown(trace.meta.key);
-    if (!x.length) return [];
-    const plain = { ...trace, x, y, mode: x.length < 2 ? "markers" : trace.mode };
-    if (!scale.smoothing || x.length < 3 || trace.meta.exact) return [plain];
+// The traces as plotly takes them, and beside each the points it is made of.
+function traces(figure, points, scale, axis, runs) {
+  const unit = axis.name === "elapsed" ? elapsedUnit(points) : null;
+  const draw = unit ? (x) => x / unit.seconds : axis.draw;
+  const made = figure.data.flatMap((trace, i) => {
+    const { at, y } = points[i];
+    if (!at.length) return [];
+    const name = runs.length > 1 ? plain(runs[trace.meta.run].name) : trace.name;
+    const mode = at.length < 2 ? "markers" : trace.mode;
+    const whole = { ...trace, name, x: at.map(draw), y, mode };
+    if (!scale.smoothing || at.length < 3 || trace.meta.exact) return [[whole, points[i]]];
+    const smoothed = { ...whole, y: smooth(y, scale.smoothing), legendgroup: trace.meta.curve };
+    // What was measured stays there, faint: a spike must not be smoothed away.
+    const faint = { ...whole, opacity: 0.28, showlegend: false, hoverinfo: "skip", legendgroup: trace.meta.curve };
     return [
-      { ...plain, opacity: 0.28, showlegend: false, hoverinfo: "skip", legendgroup: trace.name },
-      { ...plain, y: smooth(y, scale.smoothing), legendgroup: trace.name },
+      [faint, points[i]],
+      [smoothed, points[i]],
     ];
   });
+  return { data: made.map(([trace]) => trace), sources: made.map(([, source]) => source), draw, unit };
 }
 
-function layoutFor(figure, data, base, scale, jobId) {
-  const layout = { ...figure.layout, uirevision: jobId, datarevision: Math.random() };
-  if (!data.length) return emptyLayout(layout);
-  layout.showlegend = figure.layout.showlegend && new Set(data.map((trace) => trace.name)).size > 1;
-  const canBeLog = figure.layout.meta?.log;
-  layout.yaxis = { ...figure.layout.yaxis, type: scale.log && canBeLog ? "log" : "linear" };
-  if (typeof base === "number" && base > 0) {
-    layout.shapes = [
-      {
-        type: "line",
-        xref: "paper",
-        x0: 0,
-        x1: 1,
-        y0: base,
-        y1: base,
-        line: { color: "var(--muted-foreground)", width: 1.5, dash: "dot" },
-      },
-    ];
-    layout.annotations = [
-      {
-        xref: "paper",
-        x: 1,
-        xanchor: "right",
-        y: scale.log && canBeLog ? Math.log10(base) : base,
-        yanchor: "bottom",
-        showarrow: false,
-        text: "base model",
-        font: { size: 11, color: "var(--muted-foreground)" },
-      },
-    ];
-  }
-  return layout;
+const UNITS = [
+  { seconds: 3600, name: "h" },
+  { seconds: 60, name: "min" },
+  { seconds: 1, name: "s" },
+];
+function elapsedUnit(points) {
+  const longest = Math.max(0, ...points.map(({ at }) => at.at(-1) ?? 0));
+  return UNITS.find((unit) => longest >= 3 * unit.seconds) ?? UNITS.at(-1);
 }
 
-function emptyLayout(layout) {
+function layoutFor(figure, made, { base, scale, axis, range, jobKey }) {
+  const layout = { ...figure.layout, uirevision: jobKey, datarevision: Math.random() };
+  if (!made.data.length) return emptyLayout(layout, range);
+  layout.showlegend = figure.layout.showlegend && new Set(made.data.map((trace) => trace.meta.curve)).size > 1;
+  // The part that is shown is ours to say (`uirevision` new each time); which curves are hidden is plotly's.
+  layout.xaxis = { ...figure.layout.xaxis, ...figure.layout.meta.axes[axis.name], uirevision: Math.random() };
+  if (made.unit)
+    Object.assign(layout.xaxis, {
+      ticksuffix: ` ${made.unit.name}`,
+      unifiedhovertitle: { text: `%{x:.2f} after its start` },
+    });
+  if (range) {
+    const last = Math.max(...made.sources.map(({ at }) => at.at(-1)));
+    layout.xaxis.range = [range.from, range.follows ? Math.max(last, range.from) : range.to].map(made.draw);
+    layout.xaxis.autorange = false;
+  } else layout.xaxis.autorange = true;
+  const isLog = scale.log && Boolean(figure.layout.meta.log);
+  layout.yaxis = { ...figure.layout.yaxis, type: isLog ? "log" : "linear" };
+  return typeof base === "number" && base > 0 ? { ...layout, ...baseLine(base, isLog) } : layout;
+}
+
+function baseLine(base, isLog) {
+  const line = { color: "var(--muted-foreground)", width: 1.5, dash: "dot" };
+  const text = {
+    xref: "paper",
+    x: 1,
+    xanchor: "right",
+    y: isLog ? Math.log10(base) : base,
+    yanchor: "bottom",
+    showarrow: false,
+    text: "base model",
+    font: { size: 11, color: "var(--muted-foreground)" },
+  };
+  return {
+    shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: base, y1: base, line }],
+    annotations: [text],
+  };
+}
+
+function emptyLayout(layout, isPart) {
   const hidden = { visible: false, fixedrange: true };
   const text = {
     xref: "paper",
@@ -132,40 +129,49 @@ function emptyLayout(layout) {
     x: 0.5,
     y: 0.5,
     showarrow: false,
-    text: "Nothing measured yet",
+    text: isPart ? "Nothing measured in this part. Double-click to zoom out." : "Nothing measured yet",
     font: { size: 13, color: "var(--muted-foreground)" },
   };
-  return { ...layout, xaxis: hidden, yaxis: hidden, annotations: [text], dragmode: false };
+  const xaxis = isPart ? { ...hidden, fixedrange: false } : hidden;
+  return { ...layout, xaxis, yaxis: hidden, annotations: [text], dragmode: false };
 }
 
 // Changes when a chart's own points do: curves only grow, or are sent whole with other first points.
-function signature(figure, shown, rest) {
-  const ends = figure.data.map((trace) => {
-    const { x, y } = shown(trace.meta.key);
-    return [x.length, x[0], x.at(-1), y.at(-1), y[y.length >> 1]];
-  });
+function signature(points, rest) {
+  const ends = points.map(({ at, y }) => [at.length, at[0], at.at(-1), y.at(-1), y[y.length >> 1]]);
   return JSON.stringify([ends, rest]);
 }
 
-function describe(label, figure, shown) {
-  const parts = figure.data.map((trace) => {
-    const { x, y } = shown(trace.meta.key);
+function describe(label, figure, points, axis, runs) {
+  const parts = figure.data.map((trace, i) => {
+    if (!runs[trace.meta.run]) return null;
+    const { at, x, y } = points[i];
+    const name = runs.length > 1 ? runs[trace.meta.run].name : trace.name;
     const last = y.at(-1);
-    if (last === undefined || last === null) return `${trace.name}: no value yet`;
-    return `${trace.name}: ${Number(last.toPrecision(4))}${typeof x.at(-1) === "number" && !figure.layout.meta?.time ? ` at step ${x.at(-1)}` : ""}`;
+    if (last === undefined || last === null) return `${name}: no value yet`;
+    const where = { step: ` at step ${x.at(-1)}`, epoch: ` at epoch ${Number(at.at(-1)?.toPrecision(3))}` };
+    return `${name}: ${Number(last.toPrecision(4))}${where[axis.name] ?? ""}`;
   });
-  return `${label}. ${parts.join("; ")}.`;
+  return `${label}. ${parts.filter(Boolean).join("; ")}.`;
 }
 
-export function LiveChart({ figure, curves, tail, base, jobId, label, height = 260 }) {
+export function LiveChart({ figure, curves, tail, base, jobId, epochs = 0, runs, label, height = 260 }) {
   const element = useRef(null);
-  const drawn = useRef({ Plotly: null, pending: false });
+  const drawn = useRef({ Plotly: null, pending: false, sources: [], draw: null });
   const [isVisible, setVisible] = useState(false);
   const [theme, setTheme] = useState(0);
-  const [detail, setDetail] = useState(null);
+  const [range, setRange] = useState(null);
   const scale = useView();
-  const isTime = Boolean(figure.layout.meta?.time);
-  const shown = (key) => points(key, detail ?? curves, detail ? null : tail, isTime);
+  const jobKey = JSON.stringify(runs ?? [jobId, epochs]);
+  const shownRuns = useMemo(() => runs ?? [{ id: jobId, epochs, start: 0 }], [jobKey]);
+  const axisName = axisFor(scale.x, Boolean(figure.layout.meta.time), shownRuns);
+  const axis = axisOf(axisName);
+  const [detail, problem] = useDetail({ figure, runs: shownRuns, axis: axisName, range, renew: curves });
+  const points = figure.data.map(({ meta }) =>
+    pointsOf(meta, { curves, tail, detail, range, axis, runs: shownRuns }),
+  );
+  const ids = shownRuns.map((run) => run.id).join();
+  useEffect(() => setRange(null), [axisName, ids]);
 
   useEffect(() => {
     const seen = new IntersectionObserver(([entry]) => setVisible(entry.isIntersecting), {
@@ -175,28 +181,65 @@ export function LiveChart({ figure, curves, tail, base, jobId, label, height = 2
     const themed = new MutationObserver(() => setTheme((count) => count + 1));
     themed.observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
     const node = element.current;
+    const unlink = followPointer(
+      node,
+      (place) => latest.current.show(place),
+      () => latest.current.hide(),
+    );
     return () => {
       seen.disconnect();
       themed.disconnect();
+      unlink();
       drawn.current.Plotly?.purge(node);
     };
   }, []);
 
-  // The newest props are drawn in the next frame, and only once a frame.
-  const draw = useRef(null);
-  draw.current = () => {
-    const { Plotly } = drawn.current;
-    const node = element.current;
-    if (!Plotly || !node) return;
-    const now = signature(figure, shown, [base, scale.smoothing, scale.log, theme, height, jobId]);
-    if (now === drawn.current.signature) return; // the other charts' points have changed, not these
-    drawn.current.signature = now;
-    const data = withColours(traces(figure, shown, scale));
-    const layout = withColours({ ...layoutFor(figure, data, base, scale, jobId), height });
-    Plotly.react(node, data, layout, { displayModeBar: false, displaylogo: false, responsive: true });
-    const first = shown(figure.data[0].meta.key);
-    node.dataset.points = String(first.x.length);
-    node.dataset.last = String(first.x.at(-1) ?? "");
+  // Plotly calls back long after; what it calls is of the newest props, which are drawn in the next frame, and
+  // only once a frame.
+  const latest = useRef({});
+  latest.current = {
+    draw() {
+      const { Plotly } = drawn.current;
+      const node = element.current;
+      if (!Plotly || !node) return;
+      const rest = [base, scale, theme, height, jobKey, axisName, range && [range.from, range.to]];
+      const now = signature(points, rest);
+      if (now === drawn.current.signature) return; // the other charts' points have changed, not these
+      const made = traces(figure, points, scale, axis, shownRuns);
+      Object.assign(drawn.current, { signature: now, sources: made.sources, draw: made.draw, unit: made.unit });
+      const layout = layoutFor(figure, made, { base, scale, axis, range, jobKey: ids });
+      const config = { displayModeBar: false, displaylogo: false, responsive: true, doubleClick: "autosize" };
+      Plotly.react(node, withColours(made.data), withColours({ ...layout, height }), config);
+      node.dataset.points = String(points[0].x.length);
+      node.dataset.last = String(points[0].x.at(-1) ?? "");
+      node.dataset.over = axisName;
+      node.dataset.detail = detail ? "yes" : "";
+    },
+    zoom(event) {
+      if (event["xaxis.autorange"]) return setRange(null);
+      if (event["xaxis.range[0]"] === undefined) return;
+      const undraw = (x) => axis.undraw(x) * (drawn.current.unit?.seconds ?? 1);
+      const [from, to] = [undraw(event["xaxis.range[0]"]), undraw(event["xaxis.range[1]"])];
+      // A part that reaches the newest point goes on with it.
+      const newest = Math.max(...drawn.current.sources.map(({ at }) => at.at(-1)));
+      setRange({ from, to, follows: to >= newest });
+    },
+    pointed(event) {
+      const found = event.points?.[0];
+      const source = found && drawn.current.sources[found.curveNumber];
+      if (!source || !event.event) return; // it was not the pointer
+      const i = found.pointNumber;
+      point(element.current, { axis: axisName, at: source.at[i], time: source.t[i], step: source.x[i] });
+    },
+    show({ axis: its, at, time }) {
+      const source = drawn.current.sources[0];
+      if (!source) return;
+      const here = its === axisName ? at : axisName === "time" ? time : nearest(source, time);
+      drawn.current.Plotly?.Fx.hover(element.current, { xval: drawn.current.draw(here) }, "xy", true);
+    },
+    hide() {
+      if (drawn.current.sources.length) drawn.current.Plotly?.Fx.unhover(element.current, {}, "xy");
+    },
   };
   useEffect(() => {
     if (!isVisible) return;
@@ -209,78 +252,44 @@ export function LiveChart({ figure, curves, tail, base, jobId, label, height = 2
       drawn.current.pending = true;
       requestAnimationFrame(() => {
         drawn.current.pending = false;
-        draw.current();
+        latest.current.draw();
         if (isFirst && element.current?.on) listen(element.current);
       });
     });
     return () => {
       isCurrent = false;
     };
-  }, [isVisible, curves, tail, base, scale, theme, detail, figure]);
+  }, [isVisible, curves, tail, base, scale, theme, detail, range, axisName, jobKey, figure]);
 
   function listen(node) {
-    node.on("plotly_relayout", async (event) => {
-      if (event["xaxis.autorange"]) return setDetail(null);
-      const [from, to] = [event["xaxis.range[0]"], event["xaxis.range[1]"]];
-      if (from === undefined || isTime) return;
-      setDetail(await fetchDetail(jobId, figure, Math.floor(from), Math.ceil(to)));
-    });
+    node.on("plotly_relayout", (event) => latest.current.zoom(event));
+    node.on("plotly_hover", (event) => latest.current.pointed(event));
+    node.on("plotly_unhover", (event) => event.event && point(node, null));
   }
 
   return (
-    <div
-      ref={element}
-      role="img"
-      aria-label={describe(label, figure, shown)}
-      className="live-chart"
-      style={{ width: "100%", height, minHeight: height }}
-    />
-  );
-}
-
-async function fetchDetail(jobId, figure, from, to) {
-  const query = new URLSearchParams({ from_step: Math.max(0, from), to_step: Math.max(0, to) });
-  figure.data.forEach((trace) => query.append("keys", trace.meta.key));
-  try {
-    const answer = await fetch(`/api/v1/jobs/${jobId}/metrics?${query}`);
-    if (!answer.ok) return null;
-    const { series } = await answer.json();
-    return Object.fromEntries(
-      Object.entries(series).map(([key, part]) => [key, { x: part.step, t: part.time, y: part.value }]),
-    );
-  } catch {
-    return null;
-  }
-}
-
-export function ChartControls() {
-  const scale = useView();
-  const row = { display: "flex", alignItems: "center", gap: "0.5rem" };
-  return (
-    <div style={{ ...row, flexWrap: "wrap", gap: "0.5rem 1.5rem", fontSize: 13 }}>
-      <label style={row}>
-        Smoothing
-        <input
-          type="range"
-          className="slider"
-          min="0"
-          max="0.98"
-          step="0.02"
-          value={scale.smoothing}
-          style={{ width: 120, "--at": scale.smoothing, "--from": 0, "--to": 0.98 }}
-          onChange={(event) => setView({ smoothing: Number(event.target.value) })}
-        />
-      </label>
-      <label style={row}>
-        <input
-          type="checkbox"
-          checked={scale.log}
-          style={{ accentColor: "var(--primary)", width: 15, height: 15, margin: 0 }}
-          onChange={(event) => setView({ log: event.target.checked })}
-        />
-        Log scale
-      </label>
-      <span style={{ color: "var(--muted-foreground)" }}>Drag to zoom in, double-click to zoom out</span>
+    <div style={{ position: "relative" }}>
+      <div
+        ref={element}
+        role="img"
+        aria-label={describe(label, figure, points, axis, shownRuns)}
+        className="live-chart"
+        style={{ width: "100%", height, minHeight: height }}
+      />
+      {problem && (
+        <p role="status" style={{ position: "absolute", bottom: 0, fontSize: 12, color: "var(--warning)" }}>
+          {problem}
+        </p>
+      )}
     </div>
   );
+}
+
+// Where the point of a curve is that was measured nearest to a time.
+function nearest({ at, t }, time) {
+  let best = 0;
+  t.forEach((one, i) => {
+    if (Math.abs(one - time) < Math.abs(t[best] - time)) best = i;
+  });
+  return at[best];
 }

@@ -1,33 +1,32 @@
-"""The tail of a log."""
+"""A log in the page: its end as it grows, or what is found in it."""
 
 from typing import Any
 
 import reflex as rx
 
-
-def log_view(lines: Any) -> rx.Component:
-    """The lines, newest at the bottom; it stays at the bottom unless somebody has scrolled up."""
-    return rx.el.div(
-        rx.el.div(
-            rx.foreach(lines, _line),
-            class_name="min-w-full w-max",
-        ),
-        role="log",
-        aria_label="Log",
-        tab_index=0,
-        class_name=(
-            "flex flex-col-reverse overflow-auto h-[min(60vh,560px)] rounded-lg border border-border "
-            "bg-muted p-4 text-[12.5px] leading-[1.65] font-mono"
-        ),
-    )
+_LIBRARY = rx.asset("log_view.jsx", shared=True).importable_path
 
 
-def _line(line: Any) -> rx.Component:
-    tone = rx.match(
-        line.level,
-        ("error", "whitespace-pre text-danger"),
-        ("warning", "whitespace-pre text-warning"),
-        ("debug", "whitespace-pre text-muted-foreground"),
-        "whitespace-pre",
-    )
-    return rx.el.div(line.text, class_name=tone)
+class LogView(rx.NoSSRComponent):
+    """Lines of a job's log, asked from the REST API. `end` changes when there is more."""
+
+    library = _LIBRARY
+    tag = "LogView"
+
+    job_id: rx.Var[str]
+    attempt: rx.Var[str]
+    level: rx.Var[str]
+    search: rx.Var[str]
+    end: rx.Var[str]
+
+
+def log_view(*, job_id: Any, attempt: Any, level: Any, search: Any, end: Any) -> rx.Component:
+    """The lines of an attempt, newest at the bottom, with what a search found marked.
+
+    Args:
+        attempt: Var of its number as text; empty for the newest.
+        level: Var of the lowest level that is shown; empty for all.
+        search: Var of what is looked for; empty for the end of the log.
+        end: Var that changes when something was written.
+    """
+    return LogView.create(job_id=job_id, attempt=attempt, level=level, search=search, end=end)

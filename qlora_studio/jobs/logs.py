@@ -1,14 +1,27 @@
-"""Reads a worker's log: the end of it, or what came after an offset; bounded, redacted, without escapes."""
+"""Reads a worker's log: its end, what came after a place in it, or what is found; bounded and cleaned.
 
+The shim keeps the newest part as `worker.log` and the one before as `worker.log.1`. A place in a log is a
+number of bytes from the beginning of the whole output, so it means the same before and after a rotation.
+"""
+
+import contextlib
+import json
+import os
 import re
+import time
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from qlora_studio.core.logging import redact
 
 MAX_BYTES = 512 * 1024
 MAX_LINE = 2_000
+SEARCH_WITHIN_S = 2.0
 LEVELS = ("debug", "info", "warning", "error")
+_LOOK_AT_CLOCK_EVERY = 256  # lines
 _ESCAPE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])|[\x00-\x08\x0b-\x1f\x7f]"
 )
@@ -27,34 +40,99 @@ class LogLine:
 
 @dataclass(frozen=True)
 class LogPart:
-    """Lines of the log, and the byte offset to go on from."""
+    """Lines of the log, and the place to go on from."""
 
     lines: list[LogLine]
     next_offset: int
 
 
-def read_tail(attempt_path: Path, n_lines: int) -> LogPart:
-    """Read the last `n_lines` lines, of half a mebibyte at most."""
-    path = attempt_path / "worker.log"
-    size = _size(path)
-    data = _read(path, max(0, size - MAX_BYTES), size)
-    if size < MAX_BYTES:  # it may just have been rotated
-        older = attempt_path / "worker.log.1"
-        end = _size(older)
-        data = _read(older, max(0, end - (MAX_BYTES - size)), end) + data
-    return LogPart(_lines(data)[-n_lines:], size)
+@dataclass(frozen=True)
+class Found:
+    """The newest lines that match, in order; how many match in all; whether all of the log was looked at."""
+
+    lines: list[LogLine]
+    n_found: int
+    is_complete: bool
 
 
-def read_after(attempt_path: Path, offset: int) -> LogPart:
-    """Read whole lines that came after `offset`; from the start when the log was rotated since."""
-    path = attempt_path / "worker.log"
-    size = _size(path)
-    start = offset if offset <= size else 0
-    data = _read(path, start, min(size, start + MAX_BYTES))
+def read_tail(attempt_path: Path, n_lines: int, *, is_growing: bool = False) -> LogPart:
+    """Read the last `n_lines` lines, of half a mebibyte at most.
+
+    Args:
+        is_growing: leave out a line that is not ended yet; it comes with what is written after it.
+    """
+    with _opened(attempt_path) as output:
+        data, end = output.read(output.end - MAX_BYTES, output.end), output.end
+    if is_growing:
+        whole = data.rfind(b"\n") + 1
+        data, end = data[:whole], end - (len(data) - whole)
+    return LogPart(_lines(data)[-n_lines:], end)
+
+
+def read_after(attempt_path: Path, offset: int, *, is_growing: bool = True) -> LogPart:
+    """Read what came after `offset`, half a mebibyte at most.
+
+    Where that part is gone already, or the log is another one, the oldest line that is kept comes first.
+
+    Args:
+        is_growing: whole lines only; else the last one may have no end.
+    """
+    with _opened(attempt_path) as output:
+        start = offset if output.start <= offset <= output.end else output.start
+        data = output.read(start, start + MAX_BYTES)
+        is_all = start + len(data) >= output.end
     end = data.rfind(b"\n") + 1
-    if not end and len(data) == MAX_BYTES:
+    if (is_all and not is_growing) or (not end and len(data) == MAX_BYTES):
         end = len(data)
     return LogPart(_lines(data[:end]), start + end)
+
+
+def read_end(attempt_path: Path) -> int:
+    """The place after the newest byte."""
+    with _opened(attempt_path) as output:
+        return output.end
+
+
+def search(
+    attempt_path: Path,
+    *,
+    text: str = "",
+    levels: Collection[str] = LEVELS,
+    limit: int = 400,
+    within_s: float = SEARCH_WITHIN_S,
+) -> Found:
+    """Look through all that is kept, newest first, for lines that hold `text`, whatever its case.
+
+    Args:
+        text: what is looked for; everything matches an empty text.
+        levels: only lines of these levels.
+        limit: how many lines are returned at most; all are counted.
+        within_s: seconds after which it stops where it is.
+    """
+    with _opened(attempt_path) as output:
+        data = output.read(output.start, output.end)
+    deadline = time.monotonic() + within_s
+    wanted, lines, n_found = text.casefold(), [], 0
+    for i, raw in enumerate(reversed(data.split(b"\n"))):
+        if i % _LOOK_AT_CLOCK_EVERY == 0 and time.monotonic() > deadline:
+            return Found(lines[::-1], n_found, False)
+        line = _match(raw, wanted, levels)
+        if line is not None:
+            n_found += 1
+            if len(lines) < limit:
+                lines.append(line)
+    return Found(lines[::-1], n_found, True)
+
+
+def _match(raw: bytes, wanted: str, levels: Collection[str]) -> LogLine | None:
+    shown = raw.decode("utf-8", errors="replace")
+    if wanted and "\x1b" not in shown and wanted not in shown.casefold():
+        return None  # the usual case, and cheap
+    text = _last_state(shown)
+    if not text.strip() or wanted not in text.casefold():
+        return None
+    level = level_of(text)
+    return LogLine(text, level) if level in levels else None
 
 
 def level_of(text: str) -> str:
@@ -72,33 +150,92 @@ def clean(text: str) -> str:
     return text if len(text) <= MAX_LINE else text[:MAX_LINE] + " …"
 
 
+def list_files(attempt_path: Path) -> list[Path]:
+    """The log's files, oldest first."""
+    return [p for p in (attempt_path / "worker.log.1", attempt_path / "worker.log") if p.exists()]
+
+
 def _lines(data: bytes) -> list[LogLine]:
     lines: list[LogLine] = []
     for raw in data.decode("utf-8", errors="replace").split("\n"):
-        text = clean(raw.rstrip("\r").rpartition("\r")[2])  # a progress bar redraws its line: keep the last
+        text = _last_state(raw)
         if text.strip():
             lines.append(LogLine(text, level_of(text)))
     return lines
 
 
-def _size(path: Path) -> int:
+def _last_state(raw: str) -> str:
+    """A progress bar redraws its line: keep the last state of it."""
+    return clean(raw.rstrip("\r").rpartition("\r")[2])
+
+
+# -- the files ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file of a log, held open: a rotation meanwhile changes its name and nothing else."""
+
+    file: BinaryIO
+    inode: int
+    size: int
+
+
+class _Output:
+    """The part of a worker's whole output that is kept: bytes `start` to `end`."""
+
+    def __init__(self, files: list[_File], start: int) -> None:
+        self._files = files
+        self.start = start
+        self.end = start + sum(file.size for file in files)
+
+    def read(self, start: int, end: int) -> bytes:
+        """Read what is kept of this part."""
+        parts, at = [], self.start
+        for part in self._files:
+            low, high = max(start, at) - at, min(end, at + part.size) - at
+            if low < high:
+                with contextlib.suppress(OSError):
+                    part.file.seek(low)
+                    parts.append(part.file.read(high - low))
+            at += part.size
+        return b"".join(parts)
+
+
+@contextmanager
+def _opened(attempt_path: Path) -> Iterator[_Output]:
+    """Open what there is of a log; once more where it was met in the midst of a rotation."""
+    for _ in range(20):
+        with ExitStack() as stack:
+            new = _open(stack, attempt_path / "worker.log")
+            old = _open(stack, attempt_path / "worker.log.1")
+            is_same = new is not None and old is not None and new.inode == old.inode
+            start = None if is_same else _start_of(attempt_path, old, new)
+            if start is not None:
+                yield _Output([file for file in (old, new) if file is not None], start)
+                return
+        time.sleep(0.002)
+    yield _Output([], 0)
+
+
+def _open(stack: ExitStack, path: Path) -> _File | None:
     try:
-        return path.stat().st_size
+        file = stack.enter_context(path.open("rb"))
     except OSError:
-        return 0
+        return None
+    found = os.fstat(file.fileno())
+    return _File(file, found.st_ino, found.st_size)
 
 
-def _read(path: Path, start: int, end: int) -> bytes:
-    if end <= start:
-        return b""
+def _start_of(attempt_path: Path, old: _File | None, new: _File | None) -> int | None:
+    """Where the older file (or the only one) begins in the whole output; None if that can't be told now."""
     try:
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read(min(end - start, MAX_BYTES))
-    except OSError:
-        return b""
-
-
-def list_files(attempt_path: Path) -> list[Path]:
-    """The log's files, oldest first."""
-    return [p for p in (attempt_path / "worker.log.1", attempt_path / "worker.log") if p.exists()]
+        record = json.loads((attempt_path / "worker.log.start").read_bytes())
+        inode, start = int(record["inode"]), int(record["start"])
+    except FileNotFoundError:
+        return 0  # not rotated before
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if new is not None and new.inode == inode:
+        return start - (old.size if old is not None else 0)
+    return start if old is not None and old.inode == inode else None

@@ -8,7 +8,8 @@ A level is always caught up from the one below it, whatever is there: nothing ab
 memory or has to survive a crash. Half a record at the end of a file (a crash, a full disk) is cut off before
 the next append. Appending is idempotent: a point carries its attempt and event number, and one that is not
 newer than the last is passed over. When a resumed attempt goes back some steps, the points of the attempt
-before it from there on are dropped, so that each step is there exactly once.
+before it from there on are dropped, so that each step is there exactly once. Times never go back either: when
+the clock is set back, later times are moved on by as much, so that a part can be found by its times.
 """
 
 import math
@@ -73,11 +74,16 @@ def sequence(attempt: int, seq: int) -> int:
 
 @dataclass
 class _Tail:
-    """What the writer must know of a curve: how many points, and the newest one's order and step."""
+    """What the writer must know of a curve: how many points, the newest one's order, step and time.
+
+    `shift_s` is by how much times are moved on since the clock was set back.
+    """
 
     n: int
     seq: int
     step: int
+    time: float
+    shift_s: float = 0.0
 
 
 class MetricsWriter:
@@ -105,19 +111,36 @@ class MetricsWriter:
         folder.mkdir(parents=True, exist_ok=True)
         n = _repair(folder / "0.bin")
         if not n:
-            return _Tail(0, -1, -1)
-        newest = Records(folder / "0.bin").last()[0]
-        return _Tail(n, int(newest["seq"]), int(newest["step"]))
+            return _Tail(0, -1, -1, -math.inf)
+        return _tail_after(n, Records(folder / "0.bin").last()[0], 0.0)
 
     @staticmethod
     def _append(folder: Path, tail: _Tail, new: Points) -> _Tail:
         n_old = _rewind(folder, tail, new)
+        shift_s = _move_on(new, tail)
         with (folder / "0.bin").open("ab") as file:
             file.write(new.tobytes())
         n = n_old + len(new)
         if n // _FIRST_BUCKET > n_old // _FIRST_BUCKET:
             _catch_up(folder, n)
-        return _Tail(n, int(new[-1]["seq"]), int(new[-1]["step"]))
+        return _tail_after(n, new[-1], shift_s)
+
+
+def _tail_after(n: int, newest: np.void, shift_s: float) -> _Tail:
+    return _Tail(n, int(newest["seq"]), int(newest["step"]), float(newest["time"]), shift_s)
+
+
+def _move_on(new: Points, tail: _Tail) -> float:
+    """Move the times of new points on so that none is before the one before it; return by how much now."""
+    times = new["time"] + tail.shift_s
+    before = np.concatenate([[tail.time], times[:-1]])
+    back = np.maximum(0.0, np.where(np.isfinite(before), before - times, 0.0))
+    if not back.any():
+        new["time"] = times
+        return tail.shift_s
+    moved = np.cumsum(back)
+    new["time"] = times + moved
+    return tail.shift_s + float(moved[-1])
 
 
 def _repair(path: Path) -> int:
@@ -138,7 +161,7 @@ def _rewind(folder: Path, tail: _Tail, new: Points) -> int:
     is_newer_attempt = int(new[0]["seq"]) >> _ATTEMPT_BITS > tail.seq >> _ATTEMPT_BITS
     if not tail.n or not is_newer_attempt or tail.step < first_step or _is_by_time(folder):
         return tail.n
-    n_kept = _first_at(Records(folder / "0.bin"), first_step)
+    n_kept = _first_at(Records(folder / "0.bin"), "step", first_step)
     for level in _levels(folder):
         records = n_kept if level == 0 else 2 * (n_kept // _bucket(level))
         path = folder / f"{level}.bin"
@@ -188,6 +211,8 @@ def query(
     *,
     from_step: int | None = None,
     to_step: int | None = None,
+    from_time: float | None = None,
+    to_time: float | None = None,
     max_points: int = MAX_POINTS,
 ) -> dict[str, Series]:
     """Read parts of curves, each with at most `max_points` points and with its lowest and highest kept.
@@ -195,13 +220,16 @@ def query(
     Args:
         folder: the run's `metrics` folder.
         wanted: keys; those without a curve are left out of the answer.
-        from_step: first step, included.
+        from_step: first step, included. Machine curves run over time and have no first and last step.
         to_step: last step, included.
+        from_time: first time in seconds since the epoch, included.
+        to_time: last time, included.
         max_points: points for each curve, 16 at least.
     """
     found: dict[str, Series] = {}
+    steps, times = _Range("step", from_step, to_step), _Range("time", from_time, to_time)
     for key in wanted:
-        series = _query_one(_key_folder(folder, key), from_step, to_step, max(16, max_points))
+        series = _query_one(_key_folder(folder, key), steps, times, max(16, max_points))
         if series is not None:
             found[key] = series
     return found
@@ -230,14 +258,29 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _query_one(folder: Path, from_step: int | None, to_step: int | None, max_points: int) -> Series | None:
+@dataclass(frozen=True)
+class _Range:
+    """Part of one axis; both ends are included, None is open."""
+
+    axis: str
+    low: float | None
+    high: float | None
+
+    def of(self, points: Records) -> tuple[int, int]:
+        """Index of the first point inside and of the first after it."""
+        first = 0 if self.low is None else _first_at(points, self.axis, self.low)
+        end = len(points) if self.high is None else _first_at(points, self.axis, self.high, after=True)
+        return first, end
+
+
+def _query_one(folder: Path, steps: _Range, times: _Range, max_points: int) -> Series | None:
     points = Records(folder / "0.bin")
     if not len(points):
         return None
-    first, end = 0, len(points)
+    first, end = times.of(points)
     if not _is_by_time(folder):
-        first = 0 if from_step is None else _first_at(points, from_step)
-        end = len(points) if to_step is None else _first_at(points, to_step + 1)
+        first_step, end_step = steps.of(points)
+        first, end = max(first, first_step), min(end, end_step)
     picked = _thin(folder, points, first, max(first, end), max_points)
     return Series(picked["step"].tolist(), picked["time"].tolist(), picked["value"].tolist())
 
@@ -265,12 +308,13 @@ def _edge(points: Points) -> Points:
     return _extremes(points.reshape(1, -1)) if len(points) > 2 else points
 
 
-def _first_at(points: Records, step: int) -> int:
-    """Index of the first point at or after `step`, by halving."""
+def _first_at(points: Records, axis: str, bound: float, *, after: bool = False) -> int:
+    """Index of the first point at or after `bound` (only after it, if so wished), by halving."""
     low, high = 0, len(points)
     while low < high:
         middle = (low + high) // 2
-        if points[middle : middle + 1]["step"][0] < step:
+        value = points[middle : middle + 1][axis][0]
+        if value < bound or (after and value == bound):
             low = middle + 1
         else:
             high = middle

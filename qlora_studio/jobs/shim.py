@@ -76,24 +76,38 @@ def _close_standard_streams() -> None:
 
 
 class _Log:
-    """`worker.log` of at most `max_bytes`; the part before it is kept once as `worker.log.1`."""
+    """`worker.log` of at most `max_bytes`; the part before it is kept once as `worker.log.1`.
+
+    `worker.log.start` says where in the whole output the file of that inode begins, so that a reader can go
+    on after any number of rotations.
+    """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._path = path
         self._max = max_bytes
         self._file = path.open("ab", buffering=0)
+        self._start = 0
         self._size = path.stat().st_size
 
     def write(self, data: bytes) -> None:
         # A full disk must not end the training: what can't be written is dropped.
         with contextlib.suppress(OSError):
             if self._size + len(data) > self._max:
-                self._file.close()
-                os.replace(self._path, self._path.with_name(self._path.name + ".1"))
-                self._file = self._path.open("ab", buffering=0)
-                self._size = 0
+                self._rotate()
             self._file.write(data)
             self._size += len(data)
+
+    def _rotate(self) -> None:
+        self._file.close()
+        os.replace(self._path, self._path.with_name(self._path.name + ".1"))
+        self._file = self._path.open("ab", buffering=0)
+        self._start += self._size
+        self._size = 0
+        record = {"inode": os.fstat(self._file.fileno()).st_ino, "start": self._start}
+        partial = self._path.with_name(f".{self._path.name}.start.partial")
+        with contextlib.suppress(OSError):
+            partial.write_text(json.dumps(record))
+            os.replace(partial, self._path.with_name(self._path.name + ".start"))
 
 
 class _Shim:

@@ -14,7 +14,7 @@ _THREE_WIDE = "lg:grid-cols-2 2xl:grid-cols-3"
 def charts_tab() -> rx.Component:
     """Every curve of the training, then those of the machine."""
     return rx.fragment(
-        rx.el.div(chart_controls(), class_name="mb-4"),
+        rx.el.div(chart_controls(with_epochs=JobState.job.epochs_per_step > 0), class_name="mb-4"),
         grid(
             loss_chart(),
             quality_chart(),
@@ -140,6 +140,7 @@ def _chart(title: str, *traces: Trace, label: str = "", height: int = 230, **opt
         curves=JobState.curves,
         tail=JobState.tail,
         job_id=JobState.job.id,
+        epochs=JobState.job.epochs_per_step,
         height=height,
         **options,
     )

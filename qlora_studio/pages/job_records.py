@@ -5,7 +5,7 @@ import reflex as rx
 from qlora_studio.components.buttons import download_button
 from qlora_studio.components.details import code_block
 from qlora_studio.components.feedback import empty_state
-from qlora_studio.components.forms import select_input
+from qlora_studio.components.forms import search_input, select_input
 from qlora_studio.components.logs import log_view
 from qlora_studio.components.samples import (
     class_legend,
@@ -60,22 +60,44 @@ def samples_tab() -> rx.Component:
 
 
 def logs_tab() -> rx.Component:
-    """The end of the log, and the whole of it to download."""
-    download = rx.Var.create("/api/v1/jobs/") + JobState.job.id + "/logs/download"
-    none = empty_state("Nothing logged", "What the training process writes appears here.", icon="scroll-text")
+    """The end of the log or what is found in it, of each attempt, and the whole of it to download."""
+    state = JobState
+    of_attempt = rx.cond(state.log_attempt != "", "?attempt=" + state.log_attempt, "")
+    download = rx.Var.create("/api/v1/jobs/") + state.job.id + "/logs/download" + of_attempt
+    attempts = rx.cond(
+        state.log_attempts.length() > 0,
+        select_input(
+            name="log-attempt",
+            options=state.log_attempts,
+            value=state.log_attempt,
+            on_change=state.choose_attempt,
+            aria_label="Attempt",
+        ),
+        rx.fragment(),
+    )
+    level = select_input(
+        name="log-level",
+        options=_LEVELS,
+        value=state.log_level,
+        on_change=state.choose_level,
+        aria_label="Show",
+    )
+    search = search_input(
+        "Search the log", value=state.log_search, on_change=state.search_log, placeholder="Search the log"
+    )
     return rx.fragment(
         rx.el.div(
-            select_input(
-                name="log-level",
-                options=_LEVELS,
-                value=JobState.log_level,
-                on_change=JobState.choose_level,
-                aria_label="Show",
-            ),
+            rx.el.div(search, level, attempts, class_name="flex flex-wrap items-center gap-2"),
             download_button("Download log", href=download),
             class_name="flex flex-wrap justify-between gap-2 mb-3",
         ),
-        rx.cond(JobState.log.length() > 0, log_view(JobState.log), card(none)),
+        log_view(
+            job_id=state.job.id,
+            attempt=state.log_attempt,
+            level=state.log_level,
+            search=state.log_search,
+            end=state.log_end,
+        ),
     )
 
 

@@ -13,13 +13,11 @@ from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db.models import Clip, Job, JobSample, User
 from qlora_studio.jobs import logs, metrics, stamps
 from qlora_studio.jobs.events import parse_line
-from qlora_studio.jobs.logs import LogPart
 from qlora_studio.jobs.metrics import MAX_POINTS, Series
 from qlora_studio.services.jobs import get_job
 from qlora_studio.services.preference_pairs import PAIR_ID, better_of
 from qlora_studio.storage import checkpoints, layout
 
-MAX_LOG_LINES = 5_000
 _CSV_ROWS = 10_000
 
 
@@ -39,19 +37,38 @@ def get_metrics(
     keys: list[str] | None = None,
     from_step: int | None = None,
     to_step: int | None = None,
+    from_time: float | None = None,
+    to_time: float | None = None,
     max_points: int = MAX_POINTS,
 ) -> dict[str, Series]:
     """Return curves of a job, each with at most `max_points` points and every spike; all when `keys` is None.
+
+    Args:
+        from_step: the first step, included, as `to_step` is. Machine curves have no steps and come whole.
+        from_time: the first time in seconds since the epoch, included, as `to_time` is.
 
     Raises:
         NotFound: it isn't the actor's.
         InvalidInput: the range is empty.
     """
     get_job(session, actor=actor, job_id=job_id)
-    if from_step is not None and to_step is not None and from_step > to_step:
-        message = "from_step is after to_step."
-        raise InvalidInput(message, fields={"from_step": message})
-    return read_curves(job_id, keys, from_step=from_step, to_step=to_step, max_points=max_points)
+    _check_range("step", from_step, to_step)
+    _check_range("time", from_time, to_time)
+    return read_curves(
+        job_id,
+        keys,
+        from_step=from_step,
+        to_step=to_step,
+        from_time=from_time,
+        to_time=to_time,
+        max_points=max_points,
+    )
+
+
+def _check_range(axis: str, first: float | None, last: float | None) -> None:
+    if first is not None and last is not None and first > last:
+        message = f"from_{axis} is after to_{axis}."
+        raise InvalidInput(message, fields={f"from_{axis}": message})
 
 
 def read_curves(
@@ -60,13 +77,23 @@ def read_curves(
     *,
     from_step: int | None = None,
     to_step: int | None = None,
+    from_time: float | None = None,
+    to_time: float | None = None,
     max_points: int = MAX_POINTS,
 ) -> dict[str, Series]:
     """The same for a caller that has checked who asks (a watcher, once for many looks)."""
     folder = layout.run_path(job_id) / "metrics"
     wanted = metrics.keys(folder) if keys is None else keys
     points = max(16, min(max_points, MAX_POINTS))
-    return metrics.query(folder, wanted, from_step=from_step, to_step=to_step, max_points=points)
+    return metrics.query(
+        folder,
+        wanted,
+        from_step=from_step,
+        to_step=to_step,
+        from_time=from_time,
+        to_time=to_time,
+        max_points=points,
+    )
 
 
 def write_metrics_csv(job_id: str) -> Iterator[bytes]:
@@ -81,51 +108,6 @@ def write_metrics_csv(job_id: str) -> Iterator[bytes]:
             for row in records[start : start + _CSV_ROWS]:
                 writer.writerow([key, int(row["step"]), repr(float(row["time"])), repr(float(row["value"]))])
             yield buffer.getvalue().encode()
-
-
-def read_log(
-    session: Session,
-    *,
-    actor: User,
-    job_id: str,
-    tail: int = 200,
-    after: int | None = None,
-    level: str | None = None,
-) -> LogPart:
-    """Return the log's last `tail` lines, or the whole lines after a byte offset.
-
-    Args:
-        level: only lines of this level and above: debug, info, warning or error.
-
-    Raises:
-        NotFound: it isn't the actor's.
-        InvalidInput: there is no such level.
-    """
-    job = get_job(session, actor=actor, job_id=job_id)
-    if level is not None and level not in logs.LEVELS:
-        message = f"Choose one of: {', '.join(logs.LEVELS)}."
-        raise InvalidInput(message, fields={"level": message})
-    folder = layout.attempt_path(job.id, job.attempt)
-    n_lines = max(1, min(tail, MAX_LOG_LINES))
-    if after is not None:
-        part = logs.read_after(folder, max(0, after))
-    else:
-        part = logs.read_tail(folder, MAX_LOG_LINES if level else n_lines)
-    if level is None:
-        return part
-    wanted = logs.LEVELS[logs.LEVELS.index(level) :]
-    lines = [line for line in part.lines if line.level in wanted]
-    return LogPart(lines if after is not None else lines[-n_lines:], part.next_offset)
-
-
-def stream_log(session: Session, *, actor: User, job_id: str) -> tuple[str, Iterator[bytes]]:
-    """Return a file name and the cleaned lines of the last attempt's whole log.
-
-    Raises:
-        NotFound: it isn't the actor's.
-    """
-    job = get_job(session, actor=actor, job_id=job_id)
-    return f"{job.id}-attempt-{job.attempt}.log", write_log(layout.attempt_path(job.id, job.attempt))
 
 
 def write_log(attempt_path: Path) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from typing import Any
+from urllib.parse import urlencode
 
 import reflex as rx
 
@@ -11,12 +12,13 @@ from qlora_studio.core.errors import NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
 from qlora_studio.services import jobs, next_actions
+from qlora_studio.services.job_logs import MAX_SEARCH
 from qlora_studio.state.auth import authorized, require_session
 from qlora_studio.state.confusion import NOTHING, Confusion
 from qlora_studio.state.dialogs import DialogState
 from qlora_studio.state.job_curves import Curves
 from qlora_studio.state.job_look import JobLook
-from qlora_studio.state.job_rows import JobPage, LogRow
+from qlora_studio.state.job_rows import JobPage
 from qlora_studio.state.job_samples import SampleRow
 from qlora_studio.state.presence import is_connected
 from qlora_studio.state.range_test import RangeView
@@ -42,8 +44,11 @@ class JobState(DialogState, rx.State):
     samples: list[SampleRow] = []
     sample_steps: list[list[str]] = []
     sample_step: str = ""
-    log: list[LogRow] = []
+    log_end: str = ""
     log_level: str = ""
+    log_search: str = ""
+    log_attempt: str = ""
+    log_attempts: list[list[str]] = []
     config: str = ""
     command: str = ""
     is_sending: bool = False
@@ -57,7 +62,7 @@ class JobState(DialogState, rx.State):
         if self.job.id != self._shown_id():
             self.is_loading, self.job, self.dialog, self.confusion = True, JobPage(), "", NOTHING
             self.range_test = RangeView()
-            self.curves, self.tail, self.samples, self.log = {}, {}, [], []
+            self.curves, self.tail, self.samples, self.log_end = {}, {}, [], ""
         self.load_error = ""
         try:
             self._assign(await asyncio.to_thread(self._new_look(actor).text))
@@ -148,8 +153,24 @@ class JobState(DialogState, rx.State):
     @authorized()
     async def choose_level(self, level: str):
         """Show only log lines of this level and above."""
-        suffix = f"&level={level}" if level in LEVELS and level else ""
-        return rx.redirect(f"/training/{self._shown_id()}?tab=logs{suffix}", replace=True)
+        return rx.redirect(self._log_address(level=level if level in LEVELS else ""), replace=True)
+
+    @rx.event
+    @authorized()
+    async def search_log(self, text: str):
+        """Show only log lines that hold this text."""
+        return rx.redirect(self._log_address(search=text.strip()[:MAX_SEARCH]), replace=True)
+
+    @rx.event
+    @authorized()
+    async def choose_attempt(self, attempt: str):
+        """Show the log of another attempt; of the newest without a number."""
+        return rx.redirect(self._log_address(attempt=attempt if _is_attempt(attempt) else ""), replace=True)
+
+    def _log_address(self, **changes: str) -> str:
+        given = {"level": self.log_level, "search": self.log_search, "attempt": self.log_attempt} | changes
+        query = urlencode({"tab": "logs"} | {name: value for name, value in given.items() if value})
+        return f"/training/{self._shown_id()}?{query}"
 
     def _shown_id(self) -> str:
         return str(getattr(self, "job_id", "") or "")
@@ -159,10 +180,13 @@ class JobState(DialogState, rx.State):
         tab, level, step = given.get("tab", ""), given.get("level", ""), given.get("step", "")
         self.tab = tab if tab in TABS else "overview"
         self.log_level = level if level in LEVELS else ""
+        self.log_search = given.get("search", "")[:MAX_SEARCH]
+        attempt = given.get("attempt", "")
+        self.log_attempt = attempt if _is_attempt(attempt) else ""
         self.sample_step = step if step.isdigit() and len(step) < 9 else ""
 
     def _new_look(self, actor: User) -> JobLook:
-        return JobLook(actor, self._shown_id(), tab=self.tab, level=self.log_level, step=self.sample_step)
+        return JobLook(actor, self._shown_id(), tab=self.tab, step=self.sample_step, attempt=self.log_attempt)
 
     def _assign(self, values: dict[str, Any]) -> None:
         for name, value in values.items():
@@ -175,6 +199,10 @@ class JobState(DialogState, rx.State):
                 return False
             self._assign(values)
         return True
+
+
+def _is_attempt(text: str) -> bool:
+    return text.isdecimal() and 0 < int(text) < 100_000 if len(text) < 9 else False
 
 
 def _stop(actor: User, job_id: str, mode: StopMode) -> None:

@@ -8,16 +8,15 @@ from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
 from qlora_studio.jobs import run_files
-from qlora_studio.services import job_checks, job_reading, jobs
+from qlora_studio.services import job_checks, job_logs, job_reading, jobs
 from qlora_studio.services.job_schemas import JobView
 from qlora_studio.state.confusion import confusion_of
 from qlora_studio.state.job_curves import CurveFeed
-from qlora_studio.state.job_rows import JobPage, job_page, log_rows
+from qlora_studio.state.job_rows import JobPage, job_page
 from qlora_studio.state.job_samples import sample_row
 from qlora_studio.state.range_test import range_view
 
 ROW_EVERY_S = 0.4
-LOG_LINES = 400
 OVERVIEW_CURVES = tuple(
     "loss wer cer accuracy macro_f1 der missed_speech false_alarm confusion "
     "reward_accuracy mel_distance eval_loss".split()
@@ -27,18 +26,18 @@ OVERVIEW_CURVES = tuple(
 class JobLook:
     """Looks at one job for one tab of its page, and remembers what it has shown."""
 
-    def __init__(self, actor: User, job_id: str, *, tab: str, level: str = "", step: str = "") -> None:
+    def __init__(self, actor: User, job_id: str, *, tab: str, step: str = "", attempt: str = "") -> None:
         self._actor = actor
         self._job_id = job_id
         self._tab = tab
-        self._level = level
         self._step = step
+        self._attempt = attempt
         self._stamp = -1
         self._page = JobPage()
         self._next_row = 0.0
         self._is_row_due = True
         self._steps: list[int] = []
-        self._log_offset = -1
+        self._log_end = ""
         keys = OVERVIEW_CURVES if tab == "overview" else None
         self._feed = CurveFeed(job_id, keys) if tab in ("overview", "charts") else None
         self.is_over = False
@@ -55,7 +54,7 @@ class JobLook:
     def everything(self) -> dict[str, Any]:
         """The whole page: values by the name of the state's var."""
         self._stamp = job_reading.read_stamp(self._job_id)
-        self._steps, self._log_offset = [], -1
+        self._steps, self._log_end = [], ""
         return self.text() | self.curves()
 
     def text(self) -> dict[str, Any]:
@@ -107,20 +106,19 @@ class JobLook:
         return {"samples": [sample_row(s, clips.get(s.clip_id)) for s in found], "sample_steps": choices}
 
     def _log(self) -> dict[str, Any]:
+        """Where the log ends now: the page asks for the lines up to there by itself."""
         if self._tab != "logs":
             return {}
         with db.read() as session:
-            part = job_reading.read_log(
-                session,
-                actor=self._actor,
-                job_id=self._job_id,
-                tail=LOG_LINES,
-                level=self._level or None,
-            )
-        if part.next_offset == self._log_offset:
+            job = jobs.get_job(session, actor=self._actor, job_id=self._job_id)
+        chosen = int(self._attempt) if self._attempt else job.attempt
+        # How it stands is part of it: the last line may only be whole once the job has ended.
+        end = f"{job_logs.read_end(job, min(chosen, job.attempt))} {job.status.value}"
+        if end == self._log_end:
             return {}
-        self._log_offset = part.next_offset
-        return {"log": log_rows(part.lines)}
+        self._log_end = end
+        attempts = [["", "Newest attempt"], *([str(n), f"Attempt {n}"] for n in range(job.attempt, 0, -1))]
+        return {"log_end": end, "log_attempts": attempts if job.attempt > 1 else []}
 
     def _config(self) -> dict[str, Any]:
         with db.read() as session:

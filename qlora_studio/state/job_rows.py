@@ -8,7 +8,6 @@ from qlora_studio.contracts.metrics import METRICS, Metric, first_of
 from qlora_studio.core.clock import utc_now
 from qlora_studio.db.models import Job
 from qlora_studio.jobs import metrics
-from qlora_studio.jobs.logs import LogLine
 from qlora_studio.services.job_schemas import JobView, percent_of
 from qlora_studio.services.remedies import find_next_action
 from qlora_studio.state import formats
@@ -75,6 +74,7 @@ class JobPage:
     phase: str = ""
     progress: str = ""
     epochs: str = ""
+    epochs_per_step: float = 0.0
     eta: str = ""
     metric_name: str = ""
     before: str = ""
@@ -111,12 +111,6 @@ class JobPage:
     checks: list[CheckRow] = field(default_factory=list)
     doubt: str = ""
     actuals: list[ActualRow] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class LogRow:
-    text: str
-    level: str
 
 
 def job_row(view: JobView) -> JobRow:
@@ -171,6 +165,7 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         phase=_phase(view),
         progress=f"{job.step:,} of {job.total_steps:,}" if job.total_steps else "–",
         epochs=f"{job.epoch:.2f}" if job.epoch else "–",
+        epochs_per_step=epochs_per_step(job),
         eta=formats.duration(job.eta_s) if is_active else "–",
         metric_name=metric.name,
         before=formats.figure(metric, before),
@@ -210,6 +205,11 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
     )
 
 
+def epochs_per_step(job: Job) -> float:
+    """How much of an epoch a step is; 0 while that is not known."""
+    return float(f"{job.epoch / job.step:.6g}") if job.step else 0.0
+
+
 def headline(job: Job) -> tuple[Metric, float | None, float | None]:
     """The metric that counts, of the base model and of the best adapter so far."""
     wanted = job.spec.get("evaluation", {}).get("metric", "wer")
@@ -236,10 +236,6 @@ def next_action(job: Job) -> NextAction:
     """The one thing to do after a failure."""
     found = find_next_action(job)
     return NextAction(found.label, found.href, is_done_here=found.kind != "open") if found else NextAction()
-
-
-def log_rows(lines: list[LogLine]) -> list[LogRow]:
-    return [LogRow(line.text, line.level) for line in lines]
 
 
 def _change(metric: Metric, before: float | None, now: float | None) -> tuple[str, bool]:

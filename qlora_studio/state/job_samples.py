@@ -1,22 +1,14 @@
 """The sample panel of a job as its page shows it: what a clip is, and what the model made of it."""
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
 from qlora_studio.db.models import Clip, JobSample
 from qlora_studio.services.sample_sounds import Which, read_shape
+from qlora_studio.services.words import Word, compare
 from qlora_studio.state import formats
 from qlora_studio.state.dataset_rows import peaks_text
 from qlora_studio.state.timelines import NOTHING, Timeline, timeline_of
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word of a transcript beside its reference: `same`, `wrong` or `missing`."""
-
-    text: str
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -127,21 +119,3 @@ def _verdict(sample: JobSample, *, has_classes: bool) -> str:
         return "Exact" if sample.error == 0 else f"{formats.percent(sample.error, 0)} wrong"
     sure = formats.percent(None if sample.error is None else 1 - sample.error, 0)
     return f"Right, {sure} sure" if sample.now == sample.reference else f"Wrong, {sure} for the right class"
-
-
-def compare(reference: str, text: str) -> list[Word]:
-    """The words of `text` beside those of `reference`, without regard to case and punctuation."""
-    wanted, said = reference.split(), text.split()
-    matcher = difflib.SequenceMatcher(None, [_plain(w) for w in wanted], [_plain(w) for w in said], False)
-    words: list[Word] = []
-    for kind, i1, i2, j1, j2 in matcher.get_opcodes():
-        if kind == "equal":
-            words += [Word(w, "same") for w in said[j1:j2]]
-        else:
-            words += [Word(w, "wrong") for w in said[j1:j2]]
-            words += [Word(w, "missing") for w in wanted[i1:i2]]
-    return words
-
-
-def _plain(word: str) -> str:
-    return "".join(c for c in word.casefold() if c.isalnum()) or word

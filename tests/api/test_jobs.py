@@ -186,6 +186,81 @@ def test_curves_keep_their_peaks_and_gaps(client, job):
     assert client.get(path, params={"max_points": 1_000_000}).status_code == 422
 
 
+def test_a_part_of_a_curve_by_time(client, job):
+    writer = metrics.MetricsWriter(layout.run_path(job["id"]) / "metrics")
+    points = [(metrics.sequence(1, i + 1), i, 1000.0 + i / 2, float(i)) for i in range(100)]
+    writer.append({"loss": points, "rss_bytes": points})
+    path = f"/jobs/{job['id']}/metrics"
+    series = client.get(path, params={"from_time": 1010, "to_time": 1011.4}).json()["series"]
+    assert {key: part["step"] for key, part in series.items()} == {
+        "loss": [20, 21, 22],
+        "rss_bytes": [20, 21, 22],
+    }
+    for wrong in ({"from_time": "nan"}, {"from_time": 5, "to_time": 4}, {"to_time": 1e300}):
+        assert client.get(path, params=wrong).status_code == 422
+
+
+def test_a_log_is_followed_searched_and_downloaded_by_attempt(client, job):
+    path, folder = f"/jobs/{job['id']}/logs", layout.attempt_path(job["id"], 1)
+    folder.mkdir(parents=True)
+    (folder / "worker.log").write_text("loss 1\nValueError: bad\n")
+    first = client.get(path).json()
+    assert (first["lines"], first["levels"]) == (["loss 1", "ValueError: bad"], ["info", "error"])
+    assert (first["attempt"], first["n_found"], first["next"]) == (1, None, 23)
+    found = client.get(path, params={"search": "LOSS"}).json()
+    assert (found["lines"], found["n_found"], found["is_complete"]) == (["loss 1"], 1, True)
+    assert client.get(path, params={"level": "error", "tail": 1}).json()["lines"] == ["ValueError: bad"]
+
+    set_status(job["id"], JobStatus.FAILED)
+    assert client.post(f"/jobs/{job['id']}/resume").status_code == 202
+    newer = layout.attempt_path(job["id"], 2)
+    newer.mkdir()
+    (newer / "worker.log").write_text("again\nnot yet who")
+    on = client.get(path, params={"cursor": first["cursor"]}).json()
+    assert (on["lines"], on["attempt"], on["n_attempts"]) == (["again"], 2, 2)
+    assert client.get(path, params={"cursor": on["cursor"]}).json()["cursor"] == on["cursor"]
+    assert client.get(path, params={"attempt": 1}).json()["lines"] == first["lines"]
+    old = client.get(f"{path}/download", params={"attempt": 1})
+    assert old.text == "loss 1\nValueError: bad\n"
+    assert "attempt-1.log" in old.headers["content-disposition"]
+    for wrong in ({"attempt": 3}, {"cursor": "x"}, {"cursor": "9-0"}, {"level": "loud"}):
+        assert client.get(path, params=wrong).status_code == 422
+
+
+def test_samples_tell_which_words_are_wrong(client, job):
+    speech = {"clip_id": "a", "reference": "press two", "base": "", "now": "press to", "error": 0.5}
+    sure = {"top": [{"label": "dog", "probability": 0.9}]}
+    classes = {"clip_id": "b", "reference": "dog", "base": "cat", "now": "dog", "error": 0.1, "details": sure}
+    with write() as session:
+        for values in (speech, classes):
+            session.add(JobSample(job_id=job["id"], step=4, **values))
+    heard, named = client.get(f"/jobs/{job['id']}/samples").json()["items"]
+    assert [(w["text"], w["kind"]) for w in heard["words"]] == [
+        ("press", "same"),
+        ("to", "wrong"),
+        ("two", "missing"),
+    ]
+    assert {w["kind"] for w in heard["base_words"]} == {"missing"}
+    assert (named["words"], named["base_words"]) == ([], [])
+
+
+def test_jobs_are_compared(api, client, job, body, stranger):
+    other = client.post("/jobs", json=body | {"name": "other", "qlora": {"rank": 4}}).json()
+    for job_id in (job["id"], other["id"]):
+        writer = metrics.MetricsWriter(layout.run_path(job_id) / "metrics")
+        writer.append({"loss": [(metrics.sequence(1, i), i, float(i), 1 / i) for i in range(1, 5_000)]})
+    ids = f"{job['id']},{other['id']}"
+    found = client.get("/comparisons", params={"ids": ids, "max_points": 100}).json()
+    assert [one["name"] for one in found["jobs"]] == ["prompts-r16", "other"]
+    assert next(row for row in found["differences"] if row["key"] == "qlora.rank")["values"][1] == 4
+    assert [len(one["loss"]["step"]) <= 100 for one in found["curves"]] == [True, True]
+    assert (found["metrics"], found["samples"]) == ([], [])
+    assert client.get("/comparisons", params={"ids": job["id"]}).status_code == 422
+    assert client.get("/comparisons", params={"ids": f"{job['id']},job_none"}).status_code == 404
+    api.dependency_overrides[current_user] = lambda: stranger
+    assert client.get("/comparisons", params={"ids": ids}).status_code == 404
+
+
 def parse_stream(text):
     for block in text.strip().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":"))

@@ -51,6 +51,32 @@ def test_every_spike_is_in_every_view(tmp_path, first, last):
     assert series.step == sorted(series.step)
 
 
+@pytest.mark.parametrize(("first", "last"), [(None, None), (5_000.0, 70_000.0), (5_000.5, 69_999.5)])
+def test_a_part_by_time_has_every_spike_too(tmp_path, first, last):
+    values = np.zeros(100_000)
+    spikes = [500, 5_000, 40_000, 50_123, 70_000, 95_000]
+    values[spikes] = 9
+    MetricsWriter(tmp_path).append({"loss": rows(values), "cpu_percent": rows(values)})
+    for key in ("loss", "cpu_percent"):
+        series = query(tmp_path, [key], from_time=first, to_time=last, max_points=200)[key]
+        shown = [t for t, v in zip(series.time, series.value, strict=True) if v == 9]
+        assert shown == [s for s in spikes if (first or 0) <= s <= (last or 100_000)]
+        assert len(series.time) <= 200
+
+
+def test_a_clock_that_is_set_back_folds_no_curve(tmp_path):
+    day = 86_400.0
+    times = [day + 0, day + 1, 2.0, 3.0, 4.0]
+    points = [(sequence(1, i + 1), i, at, float(i)) for i, at in enumerate(times)]
+    writer = MetricsWriter(tmp_path)
+    writer.append({"loss": points[:4]})
+    writer.append({"loss": points[4:]})
+    MetricsWriter(tmp_path).append({"loss": [(sequence(1, 6), 5, 5.0, 5.0)]})  # after a restart
+    series = query(tmp_path, ["loss"])["loss"]
+    assert series.time == [day, day + 1, day + 1, day + 2, day + 3, day + 3]
+    assert query(tmp_path, ["loss"], from_time=day + 2)["loss"].step == [3, 4, 5]
+
+
 def test_the_same_points_again_change_nothing(tmp_path):
     points = {"loss": rows(range(50))}
     MetricsWriter(tmp_path).append(points)

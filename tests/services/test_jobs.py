@@ -20,7 +20,7 @@ from qlora_studio.core import devices
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StorageFull
 from qlora_studio.db.models import Adapter, AuditEvent, Clip, Job, JobSample
 from qlora_studio.jobs import metrics, outcome
-from qlora_studio.services import job_reading, jobs
+from qlora_studio.services import job_logs, job_reading, jobs
 from qlora_studio.storage import layout
 from tests.conftest import make_user
 from tests.jobs.workbench import make_dataset, make_model, make_spec
@@ -240,7 +240,7 @@ def test_anothers_job_is_not_there(session, submit, stranger):
     for call in (jobs.get_job, jobs.get_view, jobs.stop, jobs.resume, jobs.delete, jobs.clone):
         with pytest.raises(NotFound):
             call(session, actor=stranger, job_id=job.id)
-    for call in (job_reading.get_metrics, job_reading.read_log, job_reading.list_samples):
+    for call in (job_reading.get_metrics, job_logs.read, job_logs.stream, job_reading.list_samples):
         with pytest.raises(NotFound):
             call(session, actor=stranger, job_id=job.id)
     assert jobs.list_jobs(session, actor=stranger) == ([], 0)
@@ -377,9 +377,9 @@ def test_curves_logs_and_samples_are_read(session, user, submit):
     session.commit()
     found = job_reading.get_metrics(session, actor=user, job_id=job.id, from_step=3, to_step=5)
     assert found["loss"].step == [3, 4, 5]
-    log = job_reading.read_log(session, actor=user, job_id=job.id)
+    log = job_logs.read(session, actor=user, job_id=job.id)
     assert [line.text for line in log.lines] == ["one", "ERROR two", "HF_TOKEN=[redacted]"]
-    errors = job_reading.read_log(session, actor=user, job_id=job.id, level="warning")
+    errors = job_logs.read(session, actor=user, job_id=job.id, level="warning")
     assert [line.text for line in errors.lines] == ["ERROR two"]
     assert [s.error for s in job_reading.list_samples(session, actor=user, job_id=job.id)] == [0.9, 0.2]
     assert job_reading.list_sample_steps(session, actor=user, job_id=job.id) == [0, 5]

@@ -12,9 +12,10 @@ from qlora_studio.core.clock import utc_now
 from qlora_studio.db.models import Job, JobSample
 from qlora_studio.jobs import metrics
 from qlora_studio.services.job_schemas import JobView
+from qlora_studio.services.words import Word, compare
 from qlora_studio.state.job_curves import MAX_TAIL, CurveFeed
 from qlora_studio.state.job_rows import job_page, job_row
-from qlora_studio.state.job_samples import Word, compare, sample_row
+from qlora_studio.state.job_samples import sample_row
 from qlora_studio.storage import layout
 
 

@@ -1,0 +1,63 @@
+"""The page of one job as a tab calls it: its log, by attempt, level and text."""
+
+import pytest
+
+from qlora_studio.db import engine as db
+from qlora_studio.services import jobs
+from qlora_studio.state.job import JobState
+from qlora_studio.state.job_look import JobLook
+from qlora_studio.storage import layout
+from tests.jobs.workbench import make_dataset, make_model, make_spec
+from tests.state.calling import call
+
+
+@pytest.fixture
+def job_id(data_folder, session, user):
+    spec = make_spec(make_dataset(session, user), make_model(session, user))
+    with db.write() as writing:
+        job = jobs.submit(writing, actor=user, spec=spec)
+        job.attempt = 2
+        writing.add(job)
+    return job.id
+
+
+def write_log(job_id, attempt, text):
+    folder = layout.attempt_path(job_id, attempt)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "worker.log").open("a") as file:
+        file.write(text)
+
+
+def test_a_page_is_told_where_the_log_ends_and_not_what_it_says(job_id, user):
+    write_log(job_id, 1, "one\n")
+    write_log(job_id, 2, "two\n")
+    look = JobLook(user, job_id, tab="logs")
+    first = look.text()
+    assert first["log_end"] == "2-4 queued"
+    assert [value for value, _ in first["log_attempts"]] == ["", "2", "1"]
+    assert look._log() == {}
+    write_log(job_id, 2, "more\n")
+    assert look._log()["log_end"] == "2-9 queued"
+    assert JobLook(user, job_id, tab="logs", attempt="1").text()["log_end"] == "1-4 queued"
+    assert "log_end" not in JobLook(user, job_id, tab="charts").text()
+
+
+async def test_the_address_names_level_text_and_attempt(opened, job_id):
+    given = {"tab": "logs", "level": "error", "search": "loss is", "attempt": "1"}
+    state = opened(JobState, given, job_id=job_id)
+    await call(state, "load")
+    assert (state.log_level, state.log_search, state.log_attempt) == ("error", "loss is", "1")
+    assert state.log_end.startswith("1-")
+    (sent,) = await call(state, "search_log", text="a b & c")
+    assert "tab=logs&level=error&search=a+b+%26+c&attempt=1" in sent
+    (sent,) = await call(state, "choose_attempt", attempt="")
+    assert "attempt" not in sent
+    (sent,) = await call(state, "choose_attempt", attempt="9; drop")
+    assert "drop" not in sent
+
+
+@pytest.mark.parametrize("attempt", ["0", "-1", "x", "²", "9" * 30])
+async def test_an_odd_attempt_is_the_newest(opened, job_id, attempt):
+    state = opened(JobState, {"tab": "logs", "attempt": attempt}, job_id=job_id)
+    await call(state, "load")
+    assert (state.log_attempt, state.load_error) == ("", "")
