@@ -1,7 +1,8 @@
 """Walk every page in Chromium at three widths, light and dark, and look for what is wrong.
 
 PNGs go to `.screens/`. The same walk runs axe-core, records console errors, and checks that no page scrolls
-sideways. To add a page, add a line to `PAGES`; `{dataset_id}` and the like come from the demo account.
+sideways. To add a page, add a line to `PAGES`, here or in `screens_tasks` where it needs a trained
+model; `{dataset_id}` and the like come from the demo accounts.
 
     python -m scripts.screens [--only NAME] [--quick] [--port 3000 --token TOKEN]
 """
@@ -11,41 +12,15 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 from playwright.sync_api import Page
-from playwright.sync_api import TimeoutError as NotInTime
 
 from scripts import screens_tasks as tasks
-from scripts.running import (
-    ROOT,
-    Server,
-    axe_violations,
-    chromium,
-    sign_in,
-    sign_up,
-    start_server,
-    watch_console,
-)
-
-OUT = ROOT / ".screens"
-WIDTHS = {390: 844, 820: 1180, 1440: 900}
-THEMES = ("light", "dark")
-
-
-@dataclass(frozen=True)
-class Screen:
-    """One thing to look at. `act` brings the page into the state that is meant."""
-
-    name: str
-    path: str
-    act: Callable[[Page], object] | None = None
-    signed_out: bool = False
-    wide_only: bool = False
+from scripts.running import ROOT, Server, sign_up, start_server
+from scripts.walking import OUT, Screen, press, wait_for, walk
 
 
 def _weak_password(page: Page) -> None:
@@ -61,10 +36,6 @@ def _open_palette(page: Page) -> None:
 
 def _open_account(page: Page) -> None:
     page.click("[title='Your account']")
-
-
-def _press(name: str) -> Callable[[Page], None]:
-    return lambda page: page.get_by_role("button", name=name).first.click()
 
 
 def _preview_split(page: Page) -> None:
@@ -123,7 +94,7 @@ PAGES = [
     Screen("dataset-columns", "/datasets/{waiting_id}", act=_look_at_columns),
     Screen("dataset", "/datasets/{dataset_id}"),
     Screen("dataset-split", "/datasets/{dataset_id}", act=_preview_split),
-    Screen("dataset-export", "/datasets/{dataset_id}", act=_press("Export")),
+    Screen("dataset-export", "/datasets/{dataset_id}", act=press("Export")),
     Screen("dataset-clips", "/datasets/{dataset_id}?tab=clips&page_size=10"),
     Screen("dataset-clips-editing", "/datasets/{dataset_id}?tab=clips&page_size=10", act=_correct),
     Screen("dataset-clips-details", "/datasets/{dataset_id}?tab=clips&page_size=10", act=_look_closely),
@@ -146,43 +117,6 @@ PAGES = [
     Screen("job-config", "/training/{job_id}?tab=config"),
     Screen("adapters", "/adapters"),
     Screen("adapter", "/adapters/{adapter_id}"),
-]
-
-# On an account of its own, where tiny models of every task have really been trained.
-TASK_PAGES = [
-    Screen("task-model-waiting", "/models/{waiting_model}"),
-    Screen("task-model-refused", "/models/{refused_model}"),
-    Screen("task-model-sound", "/models/{sound_model}", act=tasks.try_sound),
-    Screen("task-model-speakers", "/models/{speakers_model}", act=tasks.try_clip),
-    Screen("task-model-classes", "/models/{classes_model}", act=tasks.try_clip),
-    Screen("task-job-speakers", "/training/{speakers_job}"),
-    Screen("task-job-speakers-samples", "/training/{speakers_job}?tab=samples"),
-    Screen("task-job-classes", "/training/{classes_job}"),
-    Screen("task-job-classes-charts", "/training/{classes_job}?tab=charts"),
-    Screen("task-job-classes-samples", "/training/{classes_job}?tab=samples"),
-    Screen("task-job-sound", "/training/{sound_job}"),
-    Screen("task-job-sound-samples", "/training/{sound_job}?tab=samples"),
-    Screen("task-job-range-test", "/training/{range_job}"),
-    Screen("task-job-too-slow", "/training/{slow_job}"),
-    Screen("task-job-too-fast", "/training/{fast_job}"),
-    Screen("task-adapters", "/adapters"),
-    Screen("task-adapter-speakers", "/adapters/{speakers_adapter}"),
-    Screen("task-adapter-classes", "/adapters/{classes_adapter}"),
-    Screen("task-adapter-too-slow", "/adapters/{slow_adapter}"),
-    Screen("task-adapter-too-fast", "/adapters/{fast_adapter}"),
-    Screen("task-adapter-merge", "/adapters/{classes_adapter}", act=tasks.merge),
-    Screen("task-adapter-import", "/adapters", act=_press("Import adapter")),
-    Screen("task-adapter-import-refused", "/adapters", act=tasks.refuse_import),
-    Screen(
-        "task-wizard-reasons",
-        "/training/new?dataset={speakers_dataset}&model={speakers_model}",
-        act=tasks.open_reasons,
-    ),
-    Screen(
-        "task-wizard-types",
-        "/training/new?dataset={sound_dataset}&model={sound_model}",
-        act=tasks.open_expert,
-    ),
 ]
 
 
@@ -228,7 +162,7 @@ def fill_account(server: Server, token: str, model_path: str) -> None:
             spec = {"name": name, "dataset_id": ids["dataset_id"], "model_id": ids["model_id"]}
             spec |= {"optimization": {"max_steps": steps}, "evaluation": {"every_steps": 10}}
             client.post("/jobs", json=spec).raise_for_status()
-        _wait_for(
+        wait_for(
             lambda: {"succeeded", "running"} <= {j["status"] for j in client.get("/jobs").json()["items"]}
         )
 
@@ -249,79 +183,7 @@ def _wait_until_ready(client: httpx.Client) -> None:
         things = [*client.get("/datasets").json()["items"], *client.get("/models").json()["items"]]
         return all(t["status"] in {"ready", "error", "awaiting_files"} for t in things)
 
-    _wait_for(is_ready)
-
-
-def _wait_for(condition: Callable[[], bool], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("the demo account was not filled in time")
-        time.sleep(0.3)
-
-
-def walk(
-    server: Server, token: str, pages: list[Screen], ids: dict[str, str], *, only: str, quick: bool
-) -> list[str]:
-    """Take all pictures and return one line for each complaint."""
-    complaints: list[str] = []
-    with chromium() as browser:
-        for width, height in WIDTHS.items():
-            for theme in THEMES:
-                if quick and (width, theme) not in {(390, "dark"), (1440, "light")}:
-                    continue
-                context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
-                sign_in(context, server, token)
-                anonymous = browser.new_context(
-                    viewport={"width": width, "height": height}, color_scheme=theme
-                )
-                for screen in pages:
-                    if only not in screen.name or (screen.wide_only and width < 640):
-                        continue
-                    page = (anonymous if screen.signed_out else context).new_page()
-                    where = f"{screen.name}-{width}-{theme}"
-                    complaints += [f"{where}: {text}" for text in look(page, server.base, screen, ids, where)]
-                    page.close()
-                context.close()
-                anonymous.close()
-    return complaints
-
-
-def look(page: Page, base: str, screen: Screen, ids: dict[str, str], where: str) -> list[str]:
-    """Open one screen, take its picture, and return what is wrong with it."""
-    try:
-        path = screen.path.format(**ids)
-    except KeyError:
-        return []  # the account has no such thing
-    complaints = watch_console(page)
-    page.goto(base + path, wait_until="load")
-    settle(page)
-    if screen.act is not None:
-        screen.act(page)
-        page.wait_for_timeout(400)
-    page.screenshot(path=OUT / f"{where}.png", full_page=True)
-    is_meant = any(word in screen.name for word in ("not-found", "refused"))  # the browser notes each refusal
-    found = [] if is_meant else list(complaints)
-    found += axe_violations(page)
-    overflow = page.evaluate(
-        "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    )
-    if overflow > 0:
-        found.append(f"scrolls sideways by {overflow} px")
-    return found
-
-
-_IS_SETTLED = """() => document.querySelector("h1") && !document.querySelector(".skeleton")
-  && [...document.querySelectorAll(".live-chart")].every((chart) => chart.querySelector(".main-svg"))"""
-
-
-def settle(page: Page) -> None:
-    """Wait until the page has its data: no skeletons, no animation under way."""
-    try:
-        page.wait_for_function(_IS_SETTLED, timeout=20_000)
-    except NotInTime:
-        print(f"still loading after 20 s: {page.url}", file=sys.stderr)
-    page.wait_for_timeout(500)
+    wait_for(is_ready)
 
 
 def end_jobs(base: str, token: str) -> None:
@@ -358,7 +220,7 @@ def main() -> int:
         else:
             if any(arguments.only in screen.name for screen in PAGES):
                 complaints += _walk_account(Path(folder) / "data", arguments.model, wanted)
-            if any(arguments.only in screen.name for screen in TASK_PAGES):
+            if any(arguments.only in screen.name for screen in tasks.PAGES):
                 complaints += _walk_tasks(Path(folder) / "tasks", wanted)
     print("\n".join(complaints) or "No complaints.")
     print(f"{len(list(OUT.glob('*.png')))} pictures in {OUT.relative_to(ROOT)}/")
@@ -384,7 +246,7 @@ def _walk_tasks(data_path: Path, wanted: dict[str, Any]) -> list[str]:
     server = start_server(data_path)
     token = sign_up(server)
     try:
-        return walk(server, token, TASK_PAGES, tasks.fill_tasks(server, token), **wanted)
+        return walk(server, token, tasks.PAGES, tasks.fill_tasks(server, token), **wanted)
     finally:
         end_jobs(server.base, token)
         server.stop()

@@ -6,7 +6,6 @@ a dataset, a job of some seconds, and its adapter; a learning rate test; weights
 
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,9 @@ import httpx
 from playwright.sync_api import Page
 
 from scripts.running import Server
+from scripts.walking import Screen, press, wait_for
 from tests.training import melodies, tones, voices
 
-JOB_LIMIT_S = 300.0
 _ENDED = {"succeeded", "failed", "stopped", "lost"}
 
 
@@ -89,7 +88,7 @@ def fill_tasks(server: Server, token: str) -> dict[str, str]:
             ids[key] = _launch(api, name, ids["classes_dataset"], ids["classes_model"], optimization)
         ids |= _uploads(api)
         for key in (*(f"{recipe.key}_job" for recipe in RECIPES), "range_job", *_WRONG_RATES):
-            job = _until(lambda key=key: _ended(api, ids[key]))
+            job = wait_for(lambda key=key: _ended(api, ids[key]), 300)
             ids[key.replace("_job", "_adapter")] = job["adapter_id"] or ""
     return ids
 
@@ -103,7 +102,7 @@ def _fill_task(api: httpx.Client, recipe: Recipe, folder: Path) -> dict[str, str
     model_id = _send(api, "models", folder / "model", name=f"Tiny, for {recipe.key}", task=recipe.task)
     api.post(f"/models/{model_id}/check").raise_for_status()
     for path in (f"/datasets/{dataset_id}", f"/models/{model_id}"):
-        _until(lambda path=path: _ready(api, path))
+        wait_for(lambda path=path: _ready(api, path))
     job_id = _launch(api, recipe.name, dataset_id, model_id, {"epochs": recipe.epochs})
     return {
         f"{recipe.key}_dataset": dataset_id,
@@ -149,15 +148,6 @@ def _ready(api: httpx.Client, path: str) -> bool:
 def _ended(api: httpx.Client, job_id: str) -> dict[str, Any] | None:
     job = api.get(f"/jobs/{job_id}").raise_for_status().json()
     return job if job["status"] in _ENDED else None
-
-
-def _until(look: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + JOB_LIMIT_S
-    while not (found := look()):
-        if time.monotonic() > deadline:
-            raise TimeoutError("the account of the tasks was not filled in time")
-        time.sleep(0.5)
-    return found
 
 
 def try_sound(page: Page) -> None:
@@ -210,3 +200,40 @@ def open_expert(page: Page) -> None:
     if button.count():
         button.click()
         page.get_by_label("Training type").wait_for()
+
+
+PAGES = [
+    Screen("task-model-waiting", "/models/{waiting_model}"),
+    Screen("task-model-refused", "/models/{refused_model}"),
+    Screen("task-model-sound", "/models/{sound_model}", act=try_sound),
+    Screen("task-model-speakers", "/models/{speakers_model}", act=try_clip),
+    Screen("task-model-classes", "/models/{classes_model}", act=try_clip),
+    Screen("task-job-speakers", "/training/{speakers_job}"),
+    Screen("task-job-speakers-samples", "/training/{speakers_job}?tab=samples"),
+    Screen("task-job-classes", "/training/{classes_job}"),
+    Screen("task-job-classes-charts", "/training/{classes_job}?tab=charts"),
+    Screen("task-job-classes-samples", "/training/{classes_job}?tab=samples"),
+    Screen("task-job-sound", "/training/{sound_job}"),
+    Screen("task-job-sound-samples", "/training/{sound_job}?tab=samples"),
+    Screen("task-job-range-test", "/training/{range_job}"),
+    Screen("task-job-too-slow", "/training/{slow_job}"),
+    Screen("task-job-too-fast", "/training/{fast_job}"),
+    Screen("task-adapters", "/adapters"),
+    Screen("task-adapter-speakers", "/adapters/{speakers_adapter}"),
+    Screen("task-adapter-classes", "/adapters/{classes_adapter}"),
+    Screen("task-adapter-too-slow", "/adapters/{slow_adapter}"),
+    Screen("task-adapter-too-fast", "/adapters/{fast_adapter}"),
+    Screen("task-adapter-merge", "/adapters/{classes_adapter}", act=merge),
+    Screen("task-adapter-import", "/adapters", act=press("Import adapter")),
+    Screen("task-adapter-import-refused", "/adapters", act=refuse_import),
+    Screen(
+        "task-wizard-reasons",
+        "/training/new?dataset={speakers_dataset}&model={speakers_model}",
+        act=open_reasons,
+    ),
+    Screen(
+        "task-wizard-types",
+        "/training/new?dataset={sound_dataset}&model={sound_model}",
+        act=open_expert,
+    ),
+]
