@@ -1,6 +1,7 @@
 """The devices that jobs can train on, and how many jobs run at a time. Nothing of CUDA is started here."""
 
 import os
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -52,15 +53,27 @@ def find_handles(names: Sequence[str]) -> list[Any]:
     return found
 
 
-@lru_cache(maxsize=1)
 def _count_cards() -> int:
+    """Count the machine's cards. What was found stays; a driver that isn't there is asked each minute."""
+    return _count_in(int(time.monotonic() // 60))
+
+
+@lru_cache(maxsize=1)
+def _count_in(_minute: int) -> int:
     import pynvml
 
     try:
-        pynvml.nvmlInit()
-        try:
-            return int(pynvml.nvmlDeviceGetCount())
-        finally:
-            pynvml.nvmlShutdown()
+        return _ask_driver()
     except pynvml.NVMLError:
         return 0
+
+
+@lru_cache(maxsize=1)
+def _ask_driver() -> int:
+    import pynvml
+
+    pynvml.nvmlInit()
+    try:
+        return int(pynvml.nvmlDeviceGetCount())
+    finally:
+        pynvml.nvmlShutdown()

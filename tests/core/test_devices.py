@@ -61,3 +61,31 @@ def test_each_device_has_as_many_slots_as_are_set(
     for name, value in settings.items():
         monkeypatch.setenv(f"QLORA_STUDIO_{name}", value)
     assert (devices.count_slots(), devices.most_devices()) == (slots, most)
+
+
+def test_a_driver_that_comes_later_is_found_and_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    answers: list[int | None] = [None, 2, None]
+    now = 0.0
+
+    def count() -> int:
+        if (answer := answers.pop(0)) is None:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
+        return answer
+
+    for name in ("nvmlInit", "nvmlShutdown"):
+        monkeypatch.setattr(pynvml, name, lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", count)
+    monkeypatch.setattr(devices.time, "monotonic", lambda: now)
+    for cached in (devices._count_in, devices._ask_driver):
+        cached.cache_clear()
+    try:
+        assert (devices._count_cards(), devices._count_cards()) == (0, 0)
+        now = 61.0
+        assert devices._count_cards() == 2
+        now = 200.0
+        assert devices._count_cards() == 2
+    finally:
+        for cached in (devices._count_in, devices._ask_driver):
+            cached.cache_clear()
