@@ -29,6 +29,7 @@ from qlora_studio.api import (
     pushes,
     queue,
     reference,
+    rehearsals,
     system,
 )
 
@@ -43,6 +44,7 @@ RESOURCES = (
     jobs,
     queue,
     comparisons,
+    rehearsals,
     adapters,
     merging,
     pushes,

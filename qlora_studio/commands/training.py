@@ -5,6 +5,7 @@ If a server supervises the same data folder, it runs the job and this only watch
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,14 +42,17 @@ from qlora_studio.contracts.events import (
     WarningEvent,
 )
 from qlora_studio.contracts.metrics import METRICS
+from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.errors import Conflict, InvalidInput, NotFound
 from qlora_studio.core.ids import is_id
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import datasets, deliveries, jobs, models
+from qlora_studio.services import datasets, deliveries, jobs, models, rehearsals
 from qlora_studio.services.job_schemas import JobPublic
+from qlora_studio.services.rehearsals import RehearsalPublic
 
+_LOOK_EVERY_S = 0.2
 MAX_SPEC_BYTES = 256 * 1024
 TELL_WITHIN_S = 20.0
 _SHOWN = tuple(
@@ -64,6 +68,9 @@ def train(
         Path, typer.Argument(help="The job as YAML (the wizard shows it).", exists=True, dir_okay=False)
     ],
     fresh: Annotated[bool, typer.Option(help="Take folders in again even if they are known.")] = False,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Only try one step and say what it takes.")
+    ] = False,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
@@ -79,12 +86,49 @@ def train(
     task = task_of(actor, data["dataset_id"])
     data["model_id"] = resolve_model(actor, str(data.get("model_id", "")), spec.parent, task, fresh=fresh)
     parsed = jobs.parse_spec(data)
+    if rehearse:
+        end(0 if try_one_step(actor, parsed, as_json=as_json) else FAILED)
+        return
     with db.write() as session:
         job = jobs.submit(session, actor=actor, spec=parsed)
     say(f"{job.id}: {job.name}")
     job = see_through(actor, job.id, quiet=as_json)
     report(actor, job, as_json=as_json)
     end(_EXIT_CODES.get(job.status, FAILED))
+
+
+def try_one_step(actor: User, spec: TrainSpec, *, as_json: bool) -> bool:
+    """Rehearse a job, waiting for a device; print what came of it, and return whether it works.
+
+    Ctrl-C calls it off.
+
+    Raises:
+        InvalidInput: the spec does not fit the data.
+    """
+    with db.read() as session:
+        found = rehearsals.start(session, actor=actor, spec=spec, is_waiting=True)
+    shown = ""
+    try:
+        while found.status != "done":
+            if found.label != shown and not as_json:
+                shown = found.label
+                say(shown)
+            time.sleep(_LOOK_EVERY_S)
+    finally:
+        rehearsals.cancel(found.id, actor=actor)
+    assert found.report is not None
+    if as_json:
+        print_json(RehearsalPublic.of(found))
+        return found.report.ok
+    print_line(found.report.message)
+    if found.report.ok:
+        peak = found.report.peak_gpu_bytes or found.report.peak_rss_bytes or 0
+        print_line(
+            f"  memory {peak / 1e9:.1f} GB (forecast {found.forecast['memory']['total_bytes'] / 1e9:.1f})"
+        )
+        print_line(f"  one step {found.report.step_s:.2f} s, all steps {rehearsals.steps_s(found):.0f} s")
+        print_line(f"  {found.report.n_clips_read} of {found.report.n_clips} clips read")
+    return found.report.ok
 
 
 def read_spec(path: Path) -> dict[str, Any]:

@@ -25,6 +25,12 @@ def choose(job: Job, active: Iterable[Job]) -> list[str]:
     return least_used(devices.list_cards(), used, n_devices(job))
 
 
+def choose_any(active: Iterable[Job]) -> str:
+    """Return the device that the fewest jobs are on; empty on a machine without any."""
+    used = Counter(name for job in active for name in _cards_of(job))
+    return next(iter(least_used(devices.list_cards(), used, 1)), "")
+
+
 def least_used(cards: Sequence[str], used: Counter[str], n_wanted: int) -> list[str]:
     """The first `n_wanted` of those that the fewest jobs are on, in the machine's order."""
     chosen = sorted(cards, key=lambda name: (used[name], cards.index(name)))[:n_wanted]

@@ -21,7 +21,7 @@ def write_run(job_id: str, *, spec: TrainSpec, clips: Iterable[ClipItem | PairIt
     """
     folder = layout.run_path(job_id)
     folder.mkdir(parents=True, exist_ok=True)
-    counts = _write_clips(folder / "clips.jsonl", clips)
+    counts = write_clips(folder / "clips.jsonl", clips)
     atomic.write_text(folder / "config.yaml", to_yaml(spec))
     atomic.sync_folder(folder.parent)
     return counts
@@ -39,29 +39,52 @@ def write_attempt(job: Job, *, model: BaseAudioModel, dataset: Dataset, cards: S
     Args:
         cards: the CUDA devices that are the job's.
     """
-    run = layout.run_path(job.id)
-    attempt = layout.attempt_path(job.id, job.attempt)
-    spec = WorkerSpec(
-        job_id=job.id,
-        attempt=job.attempt,
-        task=dataset.task,
+    spec = describe(
+        job.id,
         train=TrainSpec.model_validate(job.spec),
+        model=model,
+        dataset=dataset,
+        run_path=layout.run_path(job.id),
+        attempt=job.attempt,
+    )
+    # Of what it was launched with, whatever the dataset is now.
+    launched = {
+        "dataset_version": job.dataset_version,
+        "dataset_hash": job.dataset_hash,
+        "cards": list(cards),
+    }
+    spec = spec.model_copy(update=launched)
+    atomic.write_text(spec.attempt_path / "spec.json", spec.model_dump_json(indent=2) + "\n")
+    return spec.attempt_path
+
+
+def describe(
+    job_id: str, *, train: TrainSpec, model: BaseAudioModel, dataset: Dataset, run_path: Path, attempt: int
+) -> WorkerSpec:
+    """What a worker is told: the spec with the paths of model and run."""
+    return WorkerSpec(
+        job_id=job_id,
+        attempt=attempt,
+        task=dataset.task,
+        train=train,
         model_path=Path(model.path),
         model_hash=model.content_hash,
-        dataset_version=job.dataset_version,
-        dataset_hash=job.dataset_hash,
-        clips_path=run / "clips.jsonl",
-        run_path=run,
-        attempt_path=attempt,
-        resume=job.attempt > 1,
-        cards=list(cards),
+        dataset_version=dataset.version,
+        dataset_hash=dataset.content_hash,
+        clips_path=run_path / "clips.jsonl",
+        run_path=run_path,
+        attempt_path=run_path / f"attempt-{attempt}",
+        resume=attempt > 1,
         clap_path=get_settings().clap_model_path if dataset.task is Task.TEXT_TO_AUDIO else None,
     )
-    atomic.write_text(attempt / "spec.json", spec.model_dump_json(indent=2) + "\n")
-    return attempt
 
 
-def _write_clips(path: Path, clips: Iterable[ClipItem | PairItem]) -> dict[Split, int]:
+def write_clips(path: Path, clips: Iterable[ClipItem | PairItem]) -> dict[Split, int]:
+    """Write a `clips.jsonl`, synced, and return the number of clips (or pairs) by split.
+
+    Raises:
+        OSError: the disk is full; the half-written file is gone.
+    """
     counts = dict.fromkeys(Split, 0)
     partial = path.with_name(f".{path.name}.partial")
     try:

@@ -9,6 +9,7 @@ from qlora_studio.components.feedback import skeleton
 from qlora_studio.components.player import player
 from qlora_studio.components.status import progress_bar
 from qlora_studio.components.surfaces import card, grid, notice
+from qlora_studio.pages.wizard_rehearsal import rehearsal_card
 from qlora_studio.state.wizard import WizardState
 from qlora_studio.state.wizard_rows import ClipPreviewRow, PartRow
 
@@ -22,6 +23,7 @@ def review_step() -> rx.Component:
         rx.fragment(
             rx.foreach(state.warnings, _warning),
             rx.cond(state.review.memory != "", _forecast(), rx.fragment()),
+            rehearsal_card(),
             _batch(),
             _repeat(),
         ),

@@ -1,12 +1,13 @@
 """Launching jobs: a row in the queue, and a run folder with its clips and config, or nothing of it."""
 
 import shutil
+from collections.abc import Iterable
 from typing import Any
 
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import Split, TrainingType
-from qlora_studio.contracts.spec import AugmentationSpec, TrainSpec
+from qlora_studio.contracts.spec import AugmentationSpec, ClipItem, PairItem, TrainSpec
 from qlora_studio.core.errors import InvalidInput, StorageFull
 from qlora_studio.core.ids import new_id
 from qlora_studio.db.models import Dataset, Job, User
@@ -34,7 +35,7 @@ def submit(session: Session, *, actor: User, spec: TrainSpec, launch_key: str | 
     key = f"{actor.id}:{launch_key}"[:200] if launch_key else None
     if key and (existing := session.exec(select(Job).where(col(Job.launch_key) == key)).first()):
         return existing
-    spec = _with_augmentation(session, spec)
+    spec = with_augmentation(session, spec)
     check = validate(session, actor=actor, spec=spec)
     if not check.ok:
         raise InvalidInput(" ".join(check.errors.values()), fields=check.errors)
@@ -47,7 +48,7 @@ def submit(session: Session, *, actor: User, spec: TrainSpec, launch_key: str | 
     return job
 
 
-def _with_augmentation(session: Session, spec: TrainSpec) -> TrainSpec:
+def with_augmentation(session: Session, spec: TrainSpec) -> TrainSpec:
     """Put the dataset's way to vary clips into a spec that has none, so that it stays the job's own."""
     dataset = session.get(Dataset, spec.dataset_id)
     if spec.training_type is TrainingType.PREFERENCE:
@@ -81,13 +82,17 @@ def _make_job(
 
 def _write_run(session: Session, job: Job, spec: TrainSpec) -> None:
     dataset = session.get_one(Dataset, job.dataset_id)
-    clips = usable_clips(datasets.export_clips(session, dataset_id=dataset.id), dataset.task)
-    items = pair_up(clips).whole if spec.training_type is TrainingType.PREFERENCE else clips
     try:
-        counts = run_files.write_run(job.id, spec=spec, clips=items)
+        counts = run_files.write_run(job.id, spec=spec, clips=list_clips(session, spec=spec, dataset=dataset))
     except OSError as error:
         shutil.rmtree(layout.run_path(job.id), ignore_errors=True)
         raise StorageFull(
             "The disk is full. Free some space and launch again; nothing was started."
         ) from error
     assert counts[Split.TRAIN], "validated above"
+
+
+def list_clips(session: Session, *, spec: TrainSpec, dataset: Dataset) -> Iterable[ClipItem | PairItem]:
+    """The clips, or pairs, that a job learns from and is measured on. The caller checks who asks."""
+    clips = usable_clips(datasets.export_clips(session, dataset_id=dataset.id), dataset.task)
+    return pair_up(clips).whole if spec.training_type is TrainingType.PREFERENCE else clips

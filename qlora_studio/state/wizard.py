@@ -105,6 +105,10 @@ class WizardState(rx.State):
             values=dict(self.values),
         )
 
+    def current_draft(self) -> Draft:
+        """What is typed, for what else the page offers to do with it."""
+        return self._draft()
+
     async def _keep(self, actor: User) -> None:
         await asyncio.to_thread(loading.save, actor, self._draft())
 

@@ -13,6 +13,7 @@ runs/<job id>/                one training run: clips.jsonl, config.yaml, checkp
 merged/<adapter id>/          an adapter merged into its base model, with merge.json
 adapters/<adapter id>/        an adapter that was made elsewhere
 pushes/<push id>.lock         held by whoever sends an adapter to the Hub
+rehearsals/<id>/              one step of a job being tried; gone when it has ended
 runs/<job id>/attempt-N/      one attempt: spec.json, events.jsonl, worker.log, stop.json, result.json,
                               exit.json, shim.lock
 """
@@ -58,6 +59,10 @@ def merged_path(adapter_id: str) -> Path:
 
 def imported_path(adapter_id: str) -> Path:
     return data_path() / "adapters" / adapter_id
+
+
+def rehearsal_path(rehearsal_id: str) -> Path:
+    return data_path() / "rehearsals" / rehearsal_id
 
 
 def run_path(job_id: str) -> Path:

@@ -13,6 +13,11 @@ from qlora_studio.training import launching
 from qlora_studio.training.attempt import PARTED, Attempt, read_spec, run_attempt
 from qlora_studio.training.failures import TrainingFailure
 
+_COMMANDS = {
+    "run": "train",
+    "rehearse": "try one step; prints JSON",
+    "validate": "check without training; prints JSON",
+}
 _OOM_SCORE = "600"  # of 1000: the inference process has 800 and goes before, the server 0
 
 
@@ -20,14 +25,18 @@ def main() -> int:
     """Parse the command line and do it; returns the exit status."""
     parser = argparse.ArgumentParser(prog="qlora_studio.training")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("run", "train"), ("validate", "check without training; prints JSON")):
+    for name, text in _COMMANDS.items():
         commands.add_parser(name, help=text).add_argument("spec", type=Path)
+    bound = "let allocations beyond so many bytes fail"
+    commands.choices["rehearse"].add_argument("--memory", type=int, metavar="BYTES", help=bound)
     arguments = parser.parse_args()
     try:
         spec = read_spec(arguments.spec)
     except TrainingFailure as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if arguments.command == "rehearse":
+        return _rehearse(spec, arguments.memory)
     return _run(spec) if arguments.command == "run" else _validate(spec)
 
 
@@ -79,15 +88,20 @@ def run_rank(spec: WorkerSpec, rank: int = 0, size: int = 1) -> int:
 
 
 def _run_of(spec: WorkerSpec) -> Any:
-    """The class of the run: learning from pairs has its own, which loads trl, and so has trying rates."""
-    if spec.train.training_type is TrainingType.PREFERENCE:
-        from qlora_studio.training.preference import PreferenceRun
-
-        return PreferenceRun
+    """The class of the run: trying rates has its own."""
     if spec.train.optimization.scheduler == "range_test":
         from qlora_studio.training.range_test import RangeTest
 
         return RangeTest
+    return _learner_of(spec)
+
+
+def _learner_of(spec: WorkerSpec) -> Any:
+    """The class of a run that learns: from pairs it has its own, which loads trl."""
+    if spec.train.training_type is TrainingType.PREFERENCE:
+        from qlora_studio.training.preference import PreferenceRun
+
+        return PreferenceRun
     from qlora_studio.training.loop import TrainingRun
 
     return TrainingRun
@@ -103,6 +117,18 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "missing"
     return found
+
+
+def _rehearse(spec: WorkerSpec, memory_bytes: int | None) -> int:
+    from qlora_studio.training import rehearsal
+
+    _let_me_die_first()
+    launching.take_card(spec)
+    rehearsal.bound_memory(memory_bytes)
+    with contextlib.redirect_stdout(sys.stderr):
+        report = rehearsal.rehearse(spec, _learner_of, _versions())
+    print(report.model_dump_json(indent=2))
+    return 0 if report.ok else 1
 
 
 def _validate(spec: WorkerSpec) -> int:

@@ -70,6 +70,14 @@ class FeatureStore:
                 self._samples[clip.id] = samples
         return samples
 
+    def check(self, clip: ClipItem) -> None:
+        """Decode a clip and keep nothing of it.
+
+        Raises:
+            BadData: the clip cannot be decoded; the sentence names it.
+        """
+        self._decode(clip)
+
     def clear(self) -> None:
         """Forget all features: the task makes others from now on."""
         self._features.clear()

@@ -3,6 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.storage import atomic, checkpoints
 from qlora_studio.storage.checkpoints import Checkpoint
-from qlora_studio.training import families, models, run_checks, saving, state_files
+from qlora_studio.training import families, models, rehearsal, run_checks, saving, state_files
 from qlora_studio.training.attempt import Attempt
 from qlora_studio.training.batches import Indexed, LengthBuckets
 from qlora_studio.training.callbacks import Plan, StepReporter, describe
@@ -54,8 +55,8 @@ class TrainingRun:
 
     def run(self) -> ResultFile | None:
         """Do it all; of several processes, the first one's result and None in the others."""
-        self._prepare()
-        trainer = self._make_trainer()
+        self.prepare()
+        trainer = self.make_trainer()
         resume = checkpoints.find_newest(self.attempt.checkpoints_path) if self.spec.resume else None
         if resume is not None:
             self.state = self.reporter.take_over(RunState.from_json(resume.state["run"]))
@@ -64,13 +65,27 @@ class TrainingRun:
             self._look_before()
         self.attempt.phase("training", "Training")
         if resume is None or resume.step < self.plan.total_steps:
-            self._train(trainer, resume)
+            self.make_steps(trainer, resume)
         else:
             state_files.load_model(self.model, resume.path)
         self.ranks.part()
         return self._finish(self.attempt.heartbeat.step) if self.ranks.is_first else None
 
-    def _train(self, trainer: StudioSteps, resume: Checkpoint | None) -> None:
+    def rehearse(self) -> ResultFile:
+        """Do once what a job does over and over: `extra["rehearsal"]` of the result tells what it took."""
+        return rehearsal.try_steps(self)
+
+    def list_clips(self) -> list[ClipItem]:
+        return [*self.clips.train, *self.clips.validation]
+
+    def keep_longest(self, n_clips: int) -> None:
+        """Keep one batch to train on and one to measure, of the longest clips: what takes most memory."""
+        sets, duration_of = self.clips, attrgetter("duration_s")
+        train = rehearsal.longest(sets.train, n_clips, duration_of)
+        self.clips = ClipSets(train, rehearsal.longest(sets.validation, n_clips, duration_of), sets.dropped)
+        self.evaluator = self._make_evaluator()
+
+    def make_steps(self, trainer: StudioSteps, resume: Checkpoint | None) -> None:
         """Make the steps; however they end, a checkpoint that is being written is whole afterwards."""
         try:
             trainer.start(resume)
@@ -86,7 +101,7 @@ class TrainingRun:
         if self.train.evaluation.probe:
             run_checks.probe(self)
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         models.quieten_libraries()
         self._set_up()
 
@@ -187,7 +202,7 @@ class TrainingRun:
             "n_samples": self.train.evaluation.n_samples,
         }
 
-    def _make_trainer(self) -> StudioSteps:
+    def make_trainer(self) -> StudioSteps:
         optimization = self.train.optimization
         clips = self.clips.train
         self.reporter = StepReporter(self.attempt, self.plan, self.state, self.evaluator, metric=self.metric)
@@ -288,7 +303,7 @@ class TrainingRun:
             return self._result(ExitReason.USER_STOP, "Stopped without saving.", step, None)
         run_checks.certify(self, used_step, is_stopped=bool(stopped))
         self.attempt.events.emit("phase", name="saving", label="Saving the result")
-        extra = self._save_result(used_step)
+        extra = self.save_result(used_step)
         if stopped:
             return self._result(ExitReason.USER_STOP, stopped, step, extra)
         message = (
@@ -325,7 +340,7 @@ class TrainingRun:
         if used_step == step:
             self.reporter.report_evaluation(step, outcome, is_best=True)
 
-    def _save_result(self, step: int) -> dict[str, Any]:
+    def save_result(self, step: int) -> dict[str, Any]:
         facts = self._facts(step)
         try:
             saving.save_held_out(self.spec.run_path, self.state.last_files)

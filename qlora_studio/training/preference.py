@@ -17,7 +17,8 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.utils import FusedCausalLMOutput
 
-from qlora_studio.training import pairs
+from qlora_studio.contracts.spec import ClipItem, PairItem
+from qlora_studio.training import pairs, rehearsal
 from qlora_studio.training.callbacks import StepReporter
 from qlora_studio.training.certificate import Certifier
 from qlora_studio.training.clips import ClipSets
@@ -25,6 +26,7 @@ from qlora_studio.training.evaluation import Evaluator
 from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.loop import TrainingRun
 from qlora_studio.training.pair_evaluation import PairCertifier, PairEvaluator
+from qlora_studio.training.pairs import PairSets
 from qlora_studio.training.tasks.base import Batch, without_adapter_wrapper
 from qlora_studio.training.tasks.sounds import SoundTask
 from qlora_studio.training.trainer import StudioSteps, training_arguments
@@ -151,6 +153,19 @@ class PreferenceRun(TrainingRun):
             **self._evaluator_settings(),
         )
 
+    def list_clips(self) -> list[ClipItem]:
+        return pairs.both([*self.pairs.train, *self.pairs.validation])
+
+    def keep_longest(self, n_clips: int) -> None:
+        def length_of(pair: PairItem) -> float:
+            return max(pair.chosen_s, pair.rejected_s)
+
+        sets = self.pairs
+        train = rehearsal.longest(sets.train, n_clips, length_of)
+        self.pairs = PairSets(train, rehearsal.longest(sets.validation, n_clips, length_of), sets.dropped)
+        self.clips = self.pairs.clips()
+        self.evaluator = self._make_evaluator()
+
     def comparable_base_loss(self) -> float | None:
         """None: held-out losses are DPO's, those that the probe looks at are of the chosen sounds."""
         return None
@@ -166,7 +181,7 @@ class PreferenceRun(TrainingRun):
             check=self.attempt.stop.raise_if_requested,
         )
 
-    def _make_trainer(self) -> StudioSteps:
+    def make_trainer(self) -> StudioSteps:
         from datasets import Dataset
 
         assert isinstance(self.task, SoundTask)

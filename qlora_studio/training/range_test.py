@@ -70,10 +70,10 @@ class RangeTest(TrainingRun):
     """A run that tries rates and leaves no adapter: `extra["range_test"]` of its result is what it found."""
 
     def run(self) -> ResultFile:
-        self._prepare()
+        self.prepare()
         self.curve = Curve()
         self._bases: list[float] = []  # of the batches of this step
-        trainer = self._make_trainer()
+        trainer = self.make_trainer()
         trainer.follow_rates(self._share_at)
         self.attempt.phase("training", "Trying learning rates")
         trainer.start(None)
@@ -86,8 +86,8 @@ class RangeTest(TrainingRun):
     def _make_evaluator(self) -> None:
         return None
 
-    def _make_trainer(self) -> StudioSteps:
-        trainer = super()._make_trainer()
+    def make_trainer(self) -> StudioSteps:
+        trainer = super().make_trainer()
         train = trainer.training_step
 
         def compare_first(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:

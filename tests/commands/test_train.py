@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from qlora_studio.services import rehearsals
 from tests.commands.conftest import Run, answer
 from tests.modelfiles.build import whisper_folder
 
@@ -52,6 +53,21 @@ def test_a_failing_job_ends_with_one(run: Run, job_file: Path, monkeypatch: pyte
     failed = answer(run("train", str(job_file), "--json", code=1))
     assert (failed["status"], failed["reason"]) == ("failed", "nan_loss")
     assert failed["message"]
+
+
+def test_one_step_is_tried_and_no_job_is_made(
+    run: Run, job_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"ok": True, "reason": "ok", "message": "One step works.", "step_s": 0.5, "n_clips": 10}
+    says = (sys.executable, "-c", f"print({json.dumps(json.dumps(found))})")
+    monkeypatch.setattr(rehearsals, "COMMAND", says)
+    tried = answer(run("train", str(job_file), "--rehearse", "--json"))
+    assert (tried["report"]["ok"], tried["steps_s"]) == (True, 6.0)
+    assert "one step 0.50 s, all steps 6 s" in run("train", str(job_file), "--rehearse").output
+    fails = (sys.executable, "-c", "import sys; sys.exit(3)")
+    monkeypatch.setattr(rehearsals, "COMMAND", fails)
+    assert "status 3" in run("train", str(job_file), "--rehearse", code=1).output
+    assert answer(run("jobs", "list", "--json")) == []
 
 
 def test_ctrl_c_stops_and_keeps_the_adapter(data_folder: Path, job_file: Path) -> None:

@@ -90,7 +90,10 @@ def test_what_is_rolled_back_was_never_told(running: Job, monkeypatch: pytest.Mo
             Records(exit=ExitFile(returncode=-9, signal=9, ended_at=0)),
             NoticeKind.JOB_FAILED, "“first run” has failed", "killed by signal 9",
         ),
-        (Records(is_rebooted=True), NoticeKind.JOB_LOST, "“first run” was lost", "Resume goes on"),
+        (
+                Records(is_rebooted=True, has_checkpoint=True),
+                NoticeKind.JOB_LOST, "“first run” was lost", "Resume goes on",
+            ),
         (
             result(ExitReason.USER_STOP, "Stopped at step 10."),
             NoticeKind.JOB_STOPPED, "“first run” was stopped", "Stopped at step 10.",

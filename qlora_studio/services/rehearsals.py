@@ -1,0 +1,329 @@
+"""Trying one step of a job before it is launched, in a process of its own.
+
+A rehearsal is the job cut short (`qlora_studio.training.rehearsal`): what fails there would have failed in
+the job, with the same sentence, and what it took is measured. Nothing of it is kept but its report, in this
+process's memory for an hour. One is under way at a time, and none begins while jobs have all devices.
+"""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from pydantic import BaseModel, ValidationError
+from sqlmodel import Session, col, select
+
+from qlora_studio.contracts.enums import ACTIVE_STATUSES, ExitReason
+from qlora_studio.contracts.rehearsal import RehearsalReport
+from qlora_studio.contracts.spec import TrainSpec
+from qlora_studio.core import devices
+from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StorageFull
+from qlora_studio.core.ids import new_id
+from qlora_studio.db.engine import read
+from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
+from qlora_studio.jobs import cards, run_files
+from qlora_studio.launchers.local import worker_environment
+from qlora_studio.services import job_checks, launches, models
+from qlora_studio.services.job_access import require_trainer
+from qlora_studio.storage import layout, orphans
+
+LIMIT_S = 900.0
+KEPT_S = 3600.0
+COMMAND = (sys.executable, "-m", "qlora_studio.training", "rehearse")
+BUSY = "A job is running on the only device. Wait for it to end, or try without waiting later."
+_LOOK_EVERY_S = 0.2
+_LOOK_FOR_SLOT_EVERY_S = 1.0
+_SHARE_OF_MEMORY = 0.95  # of what is free when it begins
+_MAX_TAIL_BYTES = 1 << 16
+_CANCELLED = "Cancelled."
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Rehearsal:
+    """One try: where it stands, and at its end what came of it.
+
+    Attributes:
+        label: what is being done, for people.
+        forecast: of the job, to stand beside the report.
+        steps: of the whole job, each of `batches` batches.
+    """
+
+    owner_id: str
+    forecast: dict[str, Any]
+    steps: int
+    batches: int
+    id: str = field(default_factory=lambda: new_id("try"))
+    status: Literal["waiting", "running", "done"] = "waiting"
+    label: str = "Waiting"
+    report: RehearsalReport | None = None
+    is_cancelled: bool = False
+    ended_at: float = 0.0
+
+    @property
+    def folder(self) -> Path:
+        return layout.rehearsal_path(self.id)
+
+    def end(self, report: RehearsalReport) -> None:
+        self.report, self.ended_at = report, time.monotonic()
+        self.status, self.label = "done", "Done"
+
+
+class RehearsalPublic(BaseModel):
+    """A rehearsal as the REST API answers it. `steps_s` is what the job's steps would take at this pace."""
+
+    id: str
+    status: Literal["waiting", "running", "done"]
+    label: str
+    report: RehearsalReport | None
+    steps_s: float | None
+    forecast: dict[str, Any]
+
+    @classmethod
+    def of(cls, rehearsal: Rehearsal) -> "RehearsalPublic":
+        """Return the public form of a rehearsal."""
+        return cls(
+            id=rehearsal.id,
+            status=rehearsal.status,
+            label=rehearsal.label,
+            report=rehearsal.report,
+            steps_s=steps_s(rehearsal),
+            forecast=rehearsal.forecast,
+        )
+
+
+def steps_s(rehearsal: Rehearsal) -> float | None:
+    """Seconds that all steps of the job take at the pace of the one that was tried."""
+    took = rehearsal.report.step_s if rehearsal.report else None
+    return None if took is None else round(took * rehearsal.steps * rehearsal.batches, 1)
+
+
+class _Stage:
+    """The rehearsals of this process. One thread each, one turn for all of them."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Rehearsal] = {}
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()
+
+    def add(self, rehearsal: Rehearsal) -> None:
+        with self._lock:
+            now = time.monotonic()
+            self._known = {
+                key: other
+                for key, other in self._known.items()
+                if other.status != "done" or now - other.ended_at < KEPT_S
+            }
+            if any(o.owner_id == rehearsal.owner_id and o.status != "done" for o in self._known.values()):
+                raise Conflict("A step of yours is being tried already. Wait for it, or cancel it.")
+            self._known[rehearsal.id] = rehearsal
+
+    def remove(self, rehearsal: Rehearsal) -> None:
+        with self._lock:
+            self._known.pop(rehearsal.id, None)
+
+    def find(self, rehearsal_id: str) -> Rehearsal | None:
+        with self._lock:
+            return self._known.get(rehearsal_id)
+
+    def is_known(self, rehearsal_id: str) -> bool:
+        found = self.find(rehearsal_id)
+        return found is not None and found.status != "done"
+
+    def play(self, rehearsal: Rehearsal) -> None:
+        try:
+            while not self._turn.acquire(timeout=_LOOK_EVERY_S):
+                if rehearsal.is_cancelled:
+                    rehearsal.end(_cancelled())
+                    return
+            try:
+                _play(rehearsal)
+            finally:
+                self._turn.release()
+        except Exception:
+            _log.exception("rehearsal %s", rehearsal.id)
+            message = "The step could not be tried. Try again; the server's log has the details."
+            rehearsal.end(RehearsalReport(ok=False, reason=ExitReason.INTERNAL, message=message))
+        finally:
+            shutil.rmtree(rehearsal.folder, ignore_errors=True)
+
+
+_stage = _Stage()
+
+
+def start(session: Session, *, actor: User, spec: TrainSpec, is_waiting: bool = False) -> Rehearsal:
+    """Begin to try one step of a job; nothing is queued or stored.
+
+    Args:
+        is_waiting: wait where jobs have all of the devices, instead of refusing.
+
+    Raises:
+        Forbidden: the actor may not train.
+        InvalidInput: the spec does not fit the data; `fields` says where.
+        Conflict: all devices are busy, the actor tries one already, or the model's files have changed.
+        StorageFull: there is no room for the list of clips.
+    """
+    require_trainer(actor)
+    check = job_checks.validate(session, actor=actor, spec=spec)
+    if not check.ok:
+        raise InvalidInput(" ".join(check.errors.values()), fields=check.errors)
+    model = models.get_model(session, actor=actor, model_id=spec.model_id)
+    models.check_unchanged(model)
+    if not is_waiting and not has_room(session):
+        raise Conflict(BUSY)
+    optimization = spec.optimization
+    rehearsal = Rehearsal(
+        owner_id=actor.id,
+        forecast=check.forecast,
+        steps=int(check.forecast["time"]["total_steps"]),
+        batches=optimization.gradient_accumulation,
+    )
+    _stage.add(rehearsal)
+    try:
+        orphans.sweep(rehearsal.folder.parent, _stage.is_known)
+        _write(session, rehearsal, spec, model)
+    except OSError as error:
+        _stage.remove(rehearsal)
+        shutil.rmtree(rehearsal.folder, ignore_errors=True)
+        raise StorageFull("The disk is full. Free some space and try again.") from error
+    name = f"rehearsal-{rehearsal.id}"
+    threading.Thread(target=_stage.play, args=(rehearsal,), name=name, daemon=True).start()
+    return rehearsal
+
+
+def get(rehearsal_id: str, *, actor: User) -> Rehearsal:
+    """Return one of the actor's rehearsals.
+
+    Raises:
+        NotFound: it isn't the actor's, or was an hour ago.
+    """
+    found = _stage.find(rehearsal_id)
+    if found is None or found.owner_id != actor.id:
+        raise NotFound("There is no such rehearsal.")
+    return found
+
+
+def cancel(rehearsal_id: str, *, actor: User) -> None:
+    """End a rehearsal, soon; one that has ended stays as it is.
+
+    Raises:
+        NotFound: it isn't the actor's.
+    """
+    get(rehearsal_id, actor=actor).is_cancelled = True
+
+
+def has_room(session: Session) -> bool:
+    """Whether a device is free of jobs. Where jobs are not started at all, it is while none runs."""
+    busy = session.exec(select(Job).where(col(Job.status).in_(list(ACTIVE_STATUSES))))
+    return sum(map(cards.n_devices, busy)) < max(1, devices.count_slots())
+
+
+def _write(session: Session, rehearsal: Rehearsal, spec: TrainSpec, model: BaseAudioModel) -> None:
+    dataset = session.get_one(Dataset, spec.dataset_id)
+    rehearsal.folder.mkdir(parents=True)
+    spec = launches.with_augmentation(session, spec)
+    clips = launches.list_clips(session, spec=spec, dataset=dataset)
+    run_files.write_clips(rehearsal.folder / "clips.jsonl", clips)
+    described = run_files.describe(
+        rehearsal.id, train=spec, model=model, dataset=dataset, run_path=rehearsal.folder, attempt=1
+    )
+    (rehearsal.folder / "spec.json").write_text(described.model_dump_json())
+
+
+def _play(rehearsal: Rehearsal) -> None:
+    """Wait for a device, then run the process until it ends, or has to."""
+    while not rehearsal.is_cancelled and not _is_room_now():
+        rehearsal.label = "Waiting until a running job has ended"
+        time.sleep(_LOOK_FOR_SLOT_EVERY_S)
+    if rehearsal.is_cancelled:
+        rehearsal.end(_cancelled())
+        return
+    rehearsal.status, rehearsal.label = "running", "Starting"
+    n_bytes = int(psutil.virtual_memory().available * _SHARE_OF_MEMORY)
+    command = [*COMMAND, str(rehearsal.folder / "spec.json"), "--memory", str(n_bytes)]
+    with (rehearsal.folder / "report.json").open("wb") as out, (rehearsal.folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=log,
+            env=worker_environment() | _choose_card(),
+            start_new_session=True,
+        )
+        try:
+            ended_by = _follow(rehearsal, process)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    rehearsal.end(ended_by or _read_report(rehearsal.folder, process.returncode))
+
+
+def _is_room_now() -> bool:
+    with read() as session:
+        return has_room(session)
+
+
+def _choose_card() -> dict[str, str]:
+    """Where there are CUDA devices, let the process see the one that the fewest jobs are on."""
+    with read() as session:
+        active = session.exec(select(Job).where(col(Job.status).in_(list(ACTIVE_STATUSES))))
+        chosen = cards.choose_any(active)
+    return {"CUDA_VISIBLE_DEVICES": chosen} if chosen else {}
+
+
+def _follow(rehearsal: Rehearsal, process: subprocess.Popen[bytes]) -> RehearsalReport | None:
+    """Show what is being done until the process ends; returns why it was not let to."""
+    deadline = time.monotonic() + LIMIT_S
+    events = rehearsal.folder / "attempt-1" / "rehearsal" / "events.jsonl"
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_LOOK_EVERY_S)
+            return None
+        if rehearsal.is_cancelled:
+            return _cancelled()
+        if time.monotonic() > deadline:
+            message = (
+                f"One step took more than {LIMIT_S / 60:.0f} minutes and was ended. "
+                "Choose a smaller model, a smaller batch, or shorter clips."
+            )
+            return RehearsalReport(ok=False, reason=ExitReason.HUNG, message=message)
+        rehearsal.label = _last_phase(events) or rehearsal.label
+
+
+def _last_phase(events: Path) -> str:
+    with suppress(OSError, ValueError, KeyError, TypeError), events.open("rb") as file:
+        file.seek(max(0, events.stat().st_size - _MAX_TAIL_BYTES))
+        for line in reversed(file.read().splitlines()):
+            if b'"type":"phase"' in line:
+                return str(json.loads(line)["label"])
+    return ""
+
+
+def _read_report(folder: Path, returncode: int) -> RehearsalReport:
+    with suppress(OSError, ValidationError):
+        return RehearsalReport.model_validate_json((folder / "report.json").read_bytes())
+    tail = (folder / "log").read_bytes()[-_MAX_TAIL_BYTES:].decode(errors="replace")
+    _log.warning("a rehearsal ended with status %d and no report:\n%s", returncode, tail[-2000:])
+    if returncode < 0:
+        message = (
+            f"The step was ended by signal {-returncode}, most often because the machine ran out of memory. "
+            "Halve the batch size and try again."
+        )
+        return RehearsalReport(ok=False, reason=ExitReason.OOM_HOST, message=message)
+    message = f"The training program ended with status {returncode}. The server's log has the details."
+    return RehearsalReport(ok=False, reason=ExitReason.INTERNAL, message=message)
+
+
+def _cancelled() -> RehearsalReport:
+    return RehearsalReport(ok=False, reason=ExitReason.USER_STOP, message=_CANCELLED)

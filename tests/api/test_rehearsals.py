@@ -1,0 +1,70 @@
+"""Trying one step of a job over REST."""
+
+import sys
+import time
+
+import pytest
+from fastapi.testclient import TestClient
+
+from qlora_studio.api import build_api
+from qlora_studio.api.security import current_user
+from qlora_studio.services import rehearsals
+from tests.conftest import make_user
+from tests.jobs.workbench import make_dataset, make_model, spec_data
+
+SAYS = '{"ok": true, "reason": "ok", "message": "One step works.", "step_s": 0.5}'
+
+
+@pytest.fixture
+def api(data_folder):
+    return build_api()
+
+
+@pytest.fixture
+def client(api, user):
+    api.dependency_overrides[current_user] = lambda: user
+    with TestClient(api, base_url="http://127.0.0.1/api/v1") as opened:
+        yield opened
+
+
+@pytest.fixture
+def body(session, user):
+    return spec_data(make_dataset(session, user), make_model(session, user))
+
+
+def ended(client, rehearsal_id):
+    deadline = time.monotonic() + 20
+    while True:
+        answer = client.get(f"/jobs/rehearse/{rehearsal_id}").json()
+        if answer["status"] == "done":
+            return answer
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_step_is_tried_and_asked_for(client, body, monkeypatch):
+    monkeypatch.setattr(rehearsals, "COMMAND", (sys.executable, "-c", f"print('{SAYS}')"))
+    started = client.post("/jobs/rehearse", json=body)
+    assert started.status_code == 202, started.text
+    done = ended(client, started.json()["id"])
+    assert (done["report"]["ok"], done["steps_s"]) == (True, 4.0)
+    assert {"memory", "time", "disk"} <= set(done["forecast"])
+    assert client.get("/jobs").json()["total"] == 0, "nothing is queued"
+
+
+def test_it_is_its_owners_alone_and_can_be_called_off(api, client, body, session, user, monkeypatch):
+    monkeypatch.setattr(rehearsals, "COMMAND", (sys.executable, "-c", "import time; time.sleep(60)"))
+    path = f"/jobs/rehearse/{client.post('/jobs/rehearse', json=body).json()['id']}"
+    assert client.post("/jobs/rehearse", json=body).status_code == 409
+    stranger = make_user(session, "mallory")
+    api.dependency_overrides[current_user] = lambda: stranger
+    assert [client.get(path).status_code, client.delete(path).status_code] == [404, 404]
+    api.dependency_overrides[current_user] = lambda: user
+    assert client.delete(path).status_code == 204
+    assert ended(client, path.rpartition("/")[2])["report"]["reason"] == "user_stop"
+
+
+def test_a_wrong_spec_names_its_fields(client, body):
+    answer = client.post("/jobs/rehearse", json=body | {"dataset_id": "ds_none"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "dataset_id"

@@ -1,0 +1,172 @@
+"""One step of a job tried in a process of its own, which may say anything, hang or be killed."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlmodel import Session
+
+from qlora_studio.contracts.enums import ExitReason, JobStatus, Role
+from qlora_studio.core import devices
+from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from qlora_studio.db.models import Job, User
+from qlora_studio.services import rehearsals
+from qlora_studio.services.rehearsals import Rehearsal, RehearsalPublic
+from qlora_studio.state.rehearsal import rows_of, view_of
+from tests.conftest import make_user
+from tests.jobs.workbench import make_dataset, make_model, make_spec
+
+STUB = """
+import json, os, pathlib, signal, sys, time
+mode, spec = sys.argv[1], json.loads(pathlib.Path(sys.argv[2]).read_text())
+assert sys.argv[3] == "--memory" and int(sys.argv[4]) > 0
+folder = pathlib.Path(spec["attempt_path"]) / "rehearsal"
+folder.mkdir(parents=True)
+event = {"v": 1, "seq": 1, "ts": 1, "type": "phase", "name": "model", "label": "Loading"}
+(folder / "events.jsonl").write_text(json.dumps(event, separators=(",", ":")) + "\\n")
+if mode == "hang":
+    time.sleep(60)
+if mode == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if mode == "nonsense":
+    print("what?"); sys.exit(3)
+n_clips = len(pathlib.Path(spec["clips_path"]).read_text().splitlines())
+found = {"step_s": 2.0, "peak_rss_bytes": 10**9, "checkpoint_bytes": 10**6, "n_clips": n_clips}
+found |= {"ok": True, "reason": "ok", "message": "One step works.", "n_clips_read": n_clips}
+if mode == "bad_data":
+    found |= {"ok": False, "reason": "bad_data", "message": "Clip c cannot be read."}
+print(json.dumps(found))
+sys.exit(0 if found["ok"] else 1)
+"""
+Start = Callable[..., Rehearsal]
+
+
+@pytest.fixture
+def start(session: Session, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Begin a rehearsal with a process that behaves as told."""
+    stub = tmp_path / "stub.py"
+    stub.write_text(STUB)
+    monkeypatch.setattr(rehearsals, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(rehearsals, "_LOOK_FOR_SLOT_EVERY_S", 0.02)
+    spec = make_spec(make_dataset(session, user), make_model(session, user), **{
+        "optimization": {"max_steps": 8, "batch_size": 2, "gradient_accumulation": 3}
+    })  # fmt: skip
+
+    def begin(mode: str = "fine", *, actor: User = user, is_waiting: bool = False) -> Rehearsal:
+        monkeypatch.setattr(rehearsals, "COMMAND", (sys.executable, str(stub), mode))
+        return rehearsals.start(session, actor=actor, spec=spec, is_waiting=is_waiting)
+
+    yield begin
+    for thread in threading.enumerate():
+        if thread.name.startswith("rehearsal-"):
+            thread.join(10)
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def ended(rehearsal: Rehearsal) -> Rehearsal:
+    wait_for(lambda: rehearsal.status == "done" and not rehearsal.folder.exists())
+    return rehearsal
+
+
+def make_busy(session: Session, user: User, start: Start, status: JobStatus = JobStatus.RUNNING) -> Job:
+    job = Job(
+        owner_id=user.id,
+        name="other",
+        status=status,
+        training_type="qlora",  # type: ignore[arg-type]
+        dataset_id=make_dataset(session, user).id,
+        model_id=make_model(session, user).id,
+    )
+    session.add(job)
+    session.commit()
+    return job
+
+
+def test_a_step_that_works_tells_what_it_took(start: Start, user: User) -> None:
+    found = ended(start())
+    assert found.report is not None
+    assert (found.report.ok, found.report.n_clips_read) == (True, 9)
+    public = RehearsalPublic.of(rehearsals.get(found.id, actor=user))
+    assert (public.status, public.steps_s) == ("done", 2.0 * 8 * 3)
+    assert view_of(found).sentence == "One step works. All 9 clips can be read."
+    rows = {row.name: (row.foretold, row.found) for row in rows_of(found)}
+    assert rows["Memory"][1] == "1.0 GB"
+    assert rows["All steps at this pace"][1] == "48 s"
+    with pytest.raises(NotFound):
+        rehearsals.get("try_none", actor=user)
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason", "words"),
+    [
+        ("bad_data", ExitReason.BAD_DATA, "Clip c cannot be read."),
+        ("killed", ExitReason.OOM_HOST, "signal 9"),
+        ("nonsense", ExitReason.INTERNAL, "status 3"),
+    ],
+)
+def test_a_step_that_fails_says_why(mode: str, reason: ExitReason, words: str, start: Start) -> None:
+    report = ended(start(mode)).report
+    assert report is not None
+    assert (report.ok, report.reason) == (False, reason)
+    assert words in report.message
+
+
+def test_it_can_be_called_off_and_only_one_is_under_way(start: Start, user: User, session: Session) -> None:
+    found = start("hang")
+    wait_for(lambda: found.label == "Loading")
+    with pytest.raises(Conflict, match="already"):
+        start()
+    with pytest.raises(NotFound):
+        rehearsals.cancel(found.id, actor=make_user(session, "mallory"))
+    rehearsals.cancel(found.id, actor=user)
+    assert ended(found).report.reason is ExitReason.USER_STOP  # type: ignore[union-attr]
+    assert rows_of(found) == []
+    assert ended(start()).report.ok  # type: ignore[union-attr]
+
+
+def test_a_step_without_end_is_ended(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsals, "LIMIT_S", 0.1)
+    assert ended(start("hang")).report.reason is ExitReason.HUNG  # type: ignore[union-attr]
+
+
+def test_none_begins_while_a_job_has_the_only_device(
+    start: Start, user: User, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "count_slots", lambda: 1)
+    job = make_busy(session, user, start)
+    with pytest.raises(Conflict) as refused:
+        start()
+    assert refused.value.message == rehearsals.BUSY
+    found = start(is_waiting=True)
+    wait_for(lambda: "Waiting until" in found.label)
+    job.status = JobStatus.SUCCEEDED
+    session.add(job)
+    session.commit()
+    assert ended(found).report.ok  # type: ignore[union-attr]
+
+
+def test_one_that_waits_can_be_called_off(
+    start: Start, user: User, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "count_slots", lambda: 1)
+    make_busy(session, user, start)
+    found = start(is_waiting=True)
+    rehearsals.cancel(found.id, actor=user)
+    assert ended(found).report.reason is ExitReason.USER_STOP  # type: ignore[union-attr]
+
+
+def test_what_could_not_be_launched_is_not_tried(start: Start, session: Session, user: User) -> None:
+    viewer = make_user(session, "viv", role=Role.VIEWER)
+    with pytest.raises(Forbidden):
+        start(actor=viewer)
+    with pytest.raises(InvalidInput):  # another person's dataset and model are not there
+        start(actor=make_user(session, "mallory"))
