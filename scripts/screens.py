@@ -38,6 +38,10 @@ def _open_account(page: Page) -> None:
     page.click("[title='Your account']")
 
 
+def _open_bell(page: Page) -> None:
+    page.click("#bell")
+
+
 def _preview_split(page: Page) -> None:
     page.get_by_role("button", name="Change").click()
     page.get_by_role("button", name="Preview").click()
@@ -81,6 +85,9 @@ PAGES = [
     Screen("dashboard", "/"),
     Screen("palette", "/", act=_open_palette),
     Screen("account-menu", "/", act=_open_account, wide_only=True),
+    Screen("bell", "/", act=_open_bell),
+    Screen("notifications", "/notifications"),
+    Screen("notification-settings", "/settings/notifications"),
     Screen("not-found", "/no-such-page"),
     Screen("datasets", "/datasets"),
     Screen("datasets-nothing-found", "/datasets?query=zzzz"),

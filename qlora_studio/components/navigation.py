@@ -25,6 +25,7 @@ _PLANNED = (
     Section("models", "Models", "/models", "box"),
     Section("training", "Training", "/training", "chart-spline"),
     Section("adapters", "Adapters", "/adapters", "layers"),
+    Section("settings", "Settings", "/settings/notifications", "settings"),
 )
 
 
@@ -116,6 +117,7 @@ def command_palette() -> rx.Component:
         entries.append(("Add a model", "Create", "plus", "/models/new"))
     if "training" in keys:
         entries.append(("Start training", "Create", "play", "/training/new"))
+    entries.append(("Notifications", "Go to", "bell", "/notifications"))
     items = [
         rx.el.li(
             page_link(

@@ -11,9 +11,11 @@ from typing import Any
 import reflex as rx
 from reflex.style import set_color_mode
 
+from qlora_studio.components.bell import bell
 from qlora_studio.components.buttons import icon_button, plain_link
 from qlora_studio.components.feedback import skeleton
 from qlora_studio.components.navigation import breadcrumb, command_palette, drawer, sidebar
+from qlora_studio.state.bell import BellState
 from qlora_studio.state.shell import ShellState
 
 PageFunction = Callable[[], rx.Component]
@@ -53,7 +55,8 @@ def studio_page(
 
         page.__name__ = function.__name__
         page.__module__ = function.__module__
-        rx.page(route=route, title=f"{title} · QLoRA Studio", on_load=[ShellState.load, *after])(page)
+        first = [ShellState.load, BellState.watch]
+        rx.page(route=route, title=f"{title} · QLoRA Studio", on_load=[*first, *after])(page)
         return function
 
     return register
@@ -123,6 +126,7 @@ def _top_bar(crumbs: list[tuple[Any, Any]], here: Any) -> rx.Component:
                 class_name="flex items-center gap-2 h-8 px-2.5 rounded-lg border border-border text-[13px] text-muted-foreground bg-muted/60 hover:bg-muted cursor-pointer",
             ),
             theme_switch(),
+            bell(),
             _user_menu(),
             class_name="ml-auto flex items-center gap-1.5 shrink-0",
         ),
@@ -182,6 +186,11 @@ def _user_menu() -> rx.Component:
                 class_name="px-3 py-2 max-w-60",
             ),
             rx.dropdown_menu.separator(),
+            rx.dropdown_menu.item(
+                rx.icon("settings", size=14, aria_hidden="true"),
+                "Settings",
+                on_click=rx.redirect("/settings/notifications"),
+            ),
             rx.dropdown_menu.item(
                 rx.icon("log-out", size=14, aria_hidden="true"), "Log out", custom_attrs={"data-log-out": ""}
             ),

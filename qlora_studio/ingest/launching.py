@@ -10,6 +10,7 @@ from qlora_studio.contracts.enums import DatasetStatus
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
 from qlora_studio.db.models import Dataset
+from qlora_studio.ingest import notices
 from qlora_studio.ingest.credentials import scrubbed
 from qlora_studio.storage import layout
 
@@ -82,3 +83,4 @@ def _fail(dataset_id: str, message: str) -> None:
         dataset = session.get(Dataset, dataset_id)
         if dataset is not None and dataset.status is DatasetStatus.PROCESSING:
             dataset.status, dataset.error = DatasetStatus.ERROR, message
+            notices.tell(session, dataset)

@@ -27,7 +27,7 @@ from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
 from qlora_studio.db.models import Clip, Dataset
 from qlora_studio.examples import catalog
-from qlora_studio.ingest import blobs, examining, findings, remote, sources, splits, staging, totals
+from qlora_studio.ingest import blobs, examining, findings, notices, remote, sources, splits, staging, totals
 from qlora_studio.ingest.decoding import DecoderPool
 from qlora_studio.ingest.examining import Examined
 from qlora_studio.ingest.manifests import ManifestRefused
@@ -49,9 +49,10 @@ def run(dataset_id: str) -> None:
         if dataset is None or dataset.status is not DatasetStatus.PROCESSING:
             return
         kept: set[str] = set()
+        began = time.monotonic()
         try:
             if _fetch(dataset):
-                _take_in(dataset, kept)
+                _take_in(dataset, kept, began)
             kept.clear()
         except DatasetGone:
             staging.discard(dataset_id)
@@ -60,13 +61,13 @@ def run(dataset_id: str) -> None:
             _forget_clips(dataset_id)
             return
         except (SourceRefused, ManifestRefused, StorageFull, SecretLost) as refusal:
-            _fail(dataset_id, str(refusal))
+            _fail(dataset_id, str(refusal), began)
             return
         except OSError as error:
             _log.exception("dataset %s", dataset_id)
             is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             other = f"A file couldn't be read or written ({error.strerror}). Start it again."
-            _fail(dataset_id, _DISK_FULL if is_full else other)
+            _fail(dataset_id, _DISK_FULL if is_full else other, began)
             return
         finally:
             if kept:  # the work was cut short; what no clip names goes again
@@ -89,7 +90,7 @@ def _fetch(dataset: Dataset) -> bool:
     return False
 
 
-def _take_in(dataset: Dataset, kept: set[str]) -> None:
+def _take_in(dataset: Dataset, kept: set[str], began: float) -> None:
     """Do the whole work; `kept` is filled with the hashes of originals as they are stored."""
     with DecoderPool(max_clip_s=get_settings().max_clip_s, n_children=_n_cores()) as pool:
         plan = match(_gather(dataset), task=dataset.task, mapping=dataset.mapping)
@@ -108,6 +109,7 @@ def _take_in(dataset: Dataset, kept: set[str]) -> None:
     with engine.write() as session:
         blobs.sweep(session, old)
         _finish(session, dataset.id, plan, sounds)
+        notices.tell(session, session.get_one(Dataset, dataset.id), began=began)
 
 
 def _begin(dataset_id: str, n_files: int) -> Sequence[str]:
@@ -201,11 +203,12 @@ def _nothing_usable(session: Session, dataset: Dataset, plan: Plan) -> str:
     return f"{which} {can} be used. {name}: {reason}"[:1000]
 
 
-def _fail(dataset_id: str, message: str) -> None:
+def _fail(dataset_id: str, message: str, began: float) -> None:
     with engine.write() as session:
         dataset = session.get(Dataset, dataset_id)
         if dataset is not None and dataset.status is DatasetStatus.PROCESSING:
             dataset.status, dataset.error = DatasetStatus.ERROR, message[:1000]
+            notices.tell(session, dataset, began=began)
 
 
 def _load(dataset_id: str) -> Dataset | None:

@@ -135,6 +135,7 @@ def test_the_sidebar_shows_what_exists() -> None:
         "models",
         "training",
         "adapters",
+        "settings",
     ]
 
 
