@@ -56,8 +56,10 @@ bench: $(DEV_STAMP) ## Measure the ratios of docs/, competitor in the same log
 	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
 	@for file in benchmarks/p*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
-faults: $(DEV_STAMP) ## Inject faults and look
-	$(BIN)/pytest -q tests/faults
+# The long variants too; the table is kept in docs/faults.md.
+faults: $(DEV_STAMP) .cache/chromium ## Inject faults, look, and print the table of what was seen
+	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
+	QLORA_STUDIO_LONG_FAULTS=1 $(BIN)/python -m pytest -q -p tests.faults.table -m fault --faults-into docs/faults.md tests
 
 security: $(DEV_STAMP) ## Attack a running server
 	$(BIN)/pytest -q tests/security

@@ -17,10 +17,8 @@ from qlora_studio.components.connection import overlay
 from qlora_studio.components.shell import first_paint
 from qlora_studio.core.logging import set_up_logging
 from qlora_studio.core.settings import get_settings
-from qlora_studio.db import engine as db
-from qlora_studio.db import migrations
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import adapters, datasets, deliveries, model_intake, pushes, trial_clips
+from qlora_studio.services import deliveries, taking_up, trial_clips
 from qlora_studio.state.auth import Guard
 
 set_up_logging(get_settings().log_level)
@@ -37,15 +35,6 @@ def _assembled(framework: ASGIApp) -> ASGIApp:
 async def _work_beside() -> AsyncIterator[None]:
     """Take up what an earlier server left unfinished, and look after jobs while this one lives."""
 
-    def take_up() -> None:
-        migrations.upgrade()  # `make run` has done so already; `reflex run` has not
-        with db.write() as session:
-            datasets.recover(session)
-        model_intake.recover()
-        adapters.sweep_leftovers()
-        pushes.recover()
-        supervisor.start()
-
     async def sweep() -> None:
         while True:
             with suppress(OSError):
@@ -53,7 +42,7 @@ async def _work_beside() -> AsyncIterator[None]:
             await asyncio.sleep(trial_clips.SWEEP_EVERY_S)
 
     sender = deliveries.Sender()
-    await asyncio.to_thread(take_up)
+    await asyncio.to_thread(taking_up.begin)
     sender.start()
     sweeping = asyncio.create_task(sweep())
     yield

@@ -12,11 +12,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from qlora_studio.core.settings import Settings, get_settings
+from qlora_studio.storage import holding
 
 _STOP_WITHIN_S = 4.0
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,8 +83,16 @@ def _build_environment() -> dict[str, str]:
 
 
 def serve(settings: Settings | None = None) -> None:
-    """Migrate the database and serve pages, API and websocket until interrupted."""
+    """Migrate the database and serve pages, API and websocket until interrupted.
+
+    Raises:
+        SystemExit: another server holds the data folder; its process and port are named.
+    """
     settings = settings or get_settings()
+    try:
+        holding.hold(settings.data_path, port=settings.port)
+    except holding.HeldByAnother as error:
+        raise SystemExit(str(error)) from None
     os.chdir(ROOT)
     os.environ["REFLEX_ENV_MODE"] = "prod"
     from reflex.environment import environment
@@ -94,30 +101,8 @@ def serve(settings: Settings | None = None) -> None:
     environment.REFLEX_MOUNT_FRONTEND_COMPILED_APP.set(True)
     from qlora_studio.db.migrations import upgrade
 
-    with _only_server(settings.data_path):
-        upgrade()
-        asyncio.run(_serve(settings))
-
-
-@contextmanager
-def _only_server(data_path: Path) -> Iterator[None]:
-    """Hold the data folder for this server; the kernel lets go of it when the process ends, however it ends.
-
-    Raises:
-        SystemExit: another server holds it; its process and address are named.
-    """
-    data_path.mkdir(parents=True, exist_ok=True)
-    with (data_path / "server.lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise SystemExit(f"Another server uses {data_path} already ({file.read().strip()}).") from None
-        settings = get_settings()
-        file.truncate(0)
-        file.write(f"process {os.getpid()}, port {settings.port}\n")
-        file.flush()
-        yield
+    upgrade()
+    asyncio.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> None:

@@ -6,6 +6,7 @@ that has read never fails half-way for want of the lock, and commits when the bl
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +19,7 @@ from qlora_studio.core.settings import get_settings
 
 _WRITE = "studio_write"
 BUSY_TIMEOUT_S = 15
+_patience: ContextVar[float] = ContextVar("patience", default=BUSY_TIMEOUT_S)
 
 
 class DatabaseBusy(StudioError):
@@ -42,6 +44,7 @@ def make_engine(url: str) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         is_write = connection.get_execution_options().get(_WRITE, False)
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(1000 * _patience.get())}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 
     return engine
@@ -68,12 +71,22 @@ def write() -> Iterator[Session]:
 
     Raises:
         StorageFull: the database's volume is full.
-        DatabaseBusy: the write lock was not free within `BUSY_TIMEOUT_S` seconds.
+        DatabaseBusy: the write lock was not free within `BUSY_TIMEOUT_S` seconds (see `waiting_at_most`).
     """
     engine = get_engine().execution_options(**{_WRITE: True})
     with _translated(), Session(engine, expire_on_commit=False) as session:
         yield session
         session.commit()
+
+
+@contextmanager
+def waiting_at_most(seconds: float) -> Iterator[None]:
+    """Give up sooner inside this block when another process holds the database; for who can try again."""
+    before = _patience.set(seconds)
+    try:
+        yield
+    finally:
+        _patience.reset(before)
 
 
 @contextmanager

@@ -32,7 +32,6 @@ from qlora_studio.storage import atomic
 from qlora_studio.training import families, models, pairs
 from qlora_studio.training.clips import ClipSets
 from qlora_studio.training.failures import is_disk_full
-from qlora_studio.training.saving import replace_folder
 from qlora_studio.training.tasks.base import AudioTask, Batch
 
 N_CLIPS = 8
@@ -104,7 +103,7 @@ def merge(request: MergeRequest) -> MergeReport:
         atomic.write_text(folder / REPORT, report.model_dump_json(indent=2) + "\n")
         reports.append(report)
 
-    replace_folder(request.target_path, fill)
+    atomic.replace_folder(request.target_path, fill)
     return reports[0]
 
 

@@ -32,11 +32,12 @@ from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import StudioError
 from qlora_studio.core.logging import set_up_logging
 from qlora_studio.core.settings import get_settings
-from qlora_studio.db.engine import read, write
+from qlora_studio.db.engine import DatabaseBusy, read, waiting_at_most, write
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job
 from qlora_studio.jobs import (
     cards,
     endings,
+    leftovers,
     liveness,
     notices,
     outcome,
@@ -55,6 +56,7 @@ from qlora_studio.storage import layout
 BUSY_TICK_S = 0.04
 IDLE_TICK_S = 0.25
 REVIEW_S = 0.4
+PATIENCE_S = 0.2  # with a database that another process holds: meanwhile nobody's curve would move
 _log = logging.getLogger(__name__)
 _wake = threading.Event()
 
@@ -141,6 +143,7 @@ class Supervisor:
         if not ingest.drain():
             return
         is_rebooted = bool(job.boot_id) and job.boot_id != liveness.boot_id()
+        leftovers.clear(layout.run_path(job.id), attempt_path)
         records = outcome.read_records(attempt_path, error=ingest.error, is_rebooted=is_rebooted)
         endings.record(job.id, job.attempt, records)
         self._ingests.pop((job.id, job.attempt), None)
@@ -234,6 +237,8 @@ def _contained(job_id: str) -> Iterator[None]:
     """Keep what goes wrong with one job from the others; it is tried again at the next look."""
     try:
         yield
+    except DatabaseBusy:
+        _log.warning("job %s: the database is busy; trying again", job_id)
     except Exception:
         _log.exception("job %s: could not be looked after", job_id)
 
@@ -292,7 +297,10 @@ def run(stop: threading.Event, launcher: Launcher | None = None) -> None:
                 delay = 1.0
                 continue
             try:
-                delay = supervisor.tick(review=is_woken)
+                with waiting_at_most(PATIENCE_S):
+                    delay = supervisor.tick(review=is_woken)
+            except DatabaseBusy:
+                delay = BUSY_TICK_S
             except Exception:
                 _log.exception("supervisor: trying again in a second")
                 delay = 1.0

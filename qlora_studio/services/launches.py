@@ -4,19 +4,21 @@ import shutil
 from collections.abc import Iterable
 from typing import Any
 
+from sqlalchemy import event
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import Split, TrainingType
 from qlora_studio.contracts.spec import AugmentationSpec, ClipItem, PairItem, TrainSpec
 from qlora_studio.core.errors import InvalidInput, StorageFull
 from qlora_studio.core.ids import new_id
+from qlora_studio.db.engine import read
 from qlora_studio.db.models import Dataset, Job, User
 from qlora_studio.jobs import run_files
 from qlora_studio.services import datasets, models
 from qlora_studio.services.job_access import announce, audit_job, require_trainer
 from qlora_studio.services.job_checks import usable_clips, validate
 from qlora_studio.services.preference_pairs import pair_up
-from qlora_studio.storage import layout
+from qlora_studio.storage import layout, orphans
 
 
 def submit(session: Session, *, actor: User, spec: TrainSpec, launch_key: str | None = None) -> Job:
@@ -41,6 +43,7 @@ def submit(session: Session, *, actor: User, spec: TrainSpec, launch_key: str | 
         raise InvalidInput(" ".join(check.errors.values()), fields=check.errors)
     job = _make_job(session, actor=actor, spec=spec, forecast=check.forecast, launch_key=key)
     _write_run(session, job, spec)
+    _remove_run_unless_committed(session, job.id)
     session.add(job)
     session.flush()
     audit_job(session, actor, "job.create", job)
@@ -96,3 +99,28 @@ def list_clips(session: Session, *, spec: TrainSpec, dataset: Dataset) -> Iterab
     """The clips, or pairs, that a job learns from and is measured on. The caller checks who asks."""
     clips = usable_clips(datasets.export_clips(session, dataset_id=dataset.id), dataset.task)
     return pair_up(clips).whole if spec.training_type is TrainingType.PREFERENCE else clips
+
+
+def _remove_run_unless_committed(session: Session, job_id: str) -> None:
+    """Take the run folder along when the row does not come to be: the commit may still find a full disk."""
+    is_settled = False
+
+    def keep(_: Session) -> None:
+        nonlocal is_settled
+        is_settled = True
+
+    def settle(_: Session, transaction: Any) -> None:
+        nonlocal is_settled
+        if transaction.parent is None and not is_settled:
+            is_settled = True
+            shutil.rmtree(layout.run_path(job_id), ignore_errors=True)
+
+    event.listen(session, "after_commit", keep, once=True)
+    event.listen(session, "after_transaction_end", settle)
+
+
+def sweep_leftovers() -> None:
+    """Remove run folders of no job: a server was killed while it launched or deleted one."""
+    with read() as session:
+        known = set(session.exec(select(Job.id)))
+    orphans.sweep(layout.data_path() / "runs", known.__contains__)

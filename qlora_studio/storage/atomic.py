@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -28,6 +30,42 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
     write_bytes(path, text.encode(), mode=mode)
+
+
+def replace_folder(target: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a folder beside `target` and put it in its place, so that nobody sees half of it.
+
+    Raises:
+        OSError: the disk is full; `target` is as it was before.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    old = target.with_name(f".{target.name}.old")
+    put_back_folder(target)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        fill(partial)
+        for path in partial.rglob("*"):
+            if path.is_file():
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
+        if target.exists():
+            os.rename(target, old)
+        os.rename(partial, target)
+        shutil.rmtree(old, ignore_errors=True)
+        sync_folder(target.parent)
+    except BaseException:
+        put_back_folder(target)
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def put_back_folder(target: Path) -> None:
+    """End what a `replace_folder` that was cut off has left: `target` is the new folder or the old one."""
+    old = target.with_name(f".{target.name}.old")
+    if old.exists() and not target.exists():
+        os.rename(old, target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def sync_folder(path: Path) -> None:

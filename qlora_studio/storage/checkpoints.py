@@ -8,6 +8,7 @@ A save goes into `.partial-step-…`; its files are synced, the manifest is writ
 and renamed. Whatever happens in between, the newest folder whose manifest verifies is one to resume from.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -64,14 +65,14 @@ def save(
         partial.mkdir()
         fill(partial)
         size = _seal(partial, step=step, state=state)
-        if final.exists():
-            shutil.rmtree(final)
+        _remove(final)
         os.rename(partial, final)
         atomic.sync_folder(folder)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove_partial(folder)
         raise
     _drop_oldest(folder, keep=keep, protect=protect)
+    remove_partial(folder)
     return final, size
 
 
@@ -158,7 +159,7 @@ def find_step(folder: Path, step: int) -> Checkpoint | None:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what an interrupted save left behind."""
+    """Remove what an interrupted save or removal left behind."""
     for path in folder.glob(f"{_PARTIAL}*"):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -166,4 +167,13 @@ def remove_partial(folder: Path) -> None:
 def _drop_oldest(folder: Path, *, keep: int, protect: int) -> None:
     for step, path in list_steps(folder)[:-keep]:
         if step != protect:
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint; one that is half removed must not be listed, so it loses its name first."""
+    if path.exists():
+        doomed = path.with_name(f"{_PARTIAL}old-{path.name}")
+        os.rename(path, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)

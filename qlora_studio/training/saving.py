@@ -1,14 +1,13 @@
 """What is left of a run at the end: the adapter or the model."""
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from qlora_studio.contracts.spec import WorkerSpec
-from qlora_studio.storage import atomic
+from qlora_studio.storage.atomic import replace_folder
 from qlora_studio.storage.layout import HELD_OUT
 from qlora_studio.training.attempt import Attempt
 from qlora_studio.training.failures import DiskFull, is_disk_full
@@ -33,29 +32,6 @@ def raise_disk_full(error: Exception, attempt: Attempt, *, needed: int) -> None:
     )
     attempt.warn("disk_full", message)
     raise DiskFull(message) from error
-
-
-def replace_folder(target: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a folder beside `target` and put it in its place, so that nobody sees half of it."""
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        fill(partial)
-        for path in partial.rglob("*"):
-            if path.is_file():
-                with path.open("rb+") as file:
-                    os.fsync(file.fileno())
-        old = target.with_name(f".{target.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if target.exists():
-            os.rename(target, old)
-        os.rename(partial, target)
-        shutil.rmtree(old, ignore_errors=True)
-        atomic.sync_folder(target.parent)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def save_adapter(

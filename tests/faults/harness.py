@@ -6,56 +6,102 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus
-from qlora_studio.db.engine import read
-from qlora_studio.db.models import Job
+import pytest
+from sqlmodel import select
+
+from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus, StopMode
+from qlora_studio.db.engine import read, write
+from qlora_studio.db.models import Adapter, Job, User
 from qlora_studio.jobs import metrics
+from qlora_studio.services import jobs
 from qlora_studio.storage import layout
 
+ROOT = Path(__file__).resolve().parents[2]
 DETECTED_WITHIN_S = 5.0
 ADOPTED_WITHIN_S = 3.0
 STOPPED_WITHIN_S = 30.0
 START_S = 15.0  # a Python process on a busy machine
+# The long variants of the faults: `make faults` runs them, `make test` does not.
+long = pytest.mark.skipif(
+    not os.environ.get("QLORA_STUDIO_LONG_FAULTS"), reason="takes long: `make faults` runs it"
+)
+
+
+class Zygote:
+    """Makes processes that have imported everything; see `tests.faults.zygote`."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.zygote"],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._lock = threading.Lock()
+        self._is_ready = False
+
+    def fork(self, what: str, env: dict[str, str], log: Path) -> int:
+        """Start a `supervisor` or a `studio`; return its pid."""
+        with self._lock:
+            if not self._is_ready:
+                self._is_ready = self._answer() == "ready"
+            assert self._process.stdin is not None
+            order = {"what": what, "env": os.environ | env, "log": str(log)}
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+            return int(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
 
 
 class SupervisorProcess:
-    """`python -m qlora_studio.jobs.supervisor` on this test's data folder, with the toy worker."""
+    """A supervisor as a process, on this test's data folder, with the toy worker."""
 
-    def __init__(self, env: dict[str, str]) -> None:
+    def __init__(self, zygote: Zygote, env: dict[str, str], log: Path) -> None:
+        self._zygote = zygote
         self._env = env
-        self._process: subprocess.Popen[bytes] | None = None
+        self._log = log
+        self.pid: int | None = None
 
     def start(self, **env: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "qlora_studio.jobs.supervisor"],
-            env=os.environ | self._env | env,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self.pid = self._zygote.fork("supervisor", self._env | env, self._log)
 
     def kill(self) -> None:
         """Kill it as a power cut would: nothing is told to it."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        if self.pid is not None:
+            kill_and_wait(self.pid)
+            self.pid = None
 
     def wait_until_it_works(self) -> None:
         """Wait until it holds the lock of the data folder."""
-        process = self._process
-        assert process is not None
 
         def holds_lock() -> bool:
             with contextlib.suppress(OSError, ValueError):
-                return int((layout.data_path() / "supervisor.lock").read_text()) == process.pid
+                return int((layout.data_path() / "supervisor.lock").read_text()) == self.pid
             return False
 
         wait_for(holds_lock, within_s=START_S, what="the supervisor")
+
+
+def kill_and_wait(pid: int) -> None:
+    """Kill a process that may be gone already, and wait until it is."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: is_gone(pid), within_s=10, what=f"the end of {pid}")
 
 
 def wait_for(condition: Callable[[], Any], *, within_s: float, what: str) -> float:
@@ -107,9 +153,35 @@ def loss_steps(job_id: str) -> list[int]:
 
 def written_steps(job_id: str, attempt: int = 1) -> list[int]:
     """The steps that the worker itself has written down."""
-    path = layout.attempt_path(job_id, attempt) / "events.jsonl"
-    events = [json.loads(line) for line in path.read_text().splitlines()]
-    return [e["step"] for e in events if e["type"] == "metric"]
+    return [e["step"] for e in events(job_id, attempt) if e["type"] == "metric"]
+
+
+def events(job_id: str, attempt: int = 1) -> list[dict[str, Any]]:
+    """What the worker has written, whole lines only."""
+    try:
+        text = (layout.attempt_path(job_id, attempt) / "events.jsonl").read_text()
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def adapter_bytes(job_id: str) -> bytes:
+    return (layout.run_path(job_id) / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def stop(user: User, job_id: str, mode: StopMode = StopMode.SAVE) -> None:
+    with write() as session:
+        jobs.stop(session, actor=user, job_id=job_id, mode=mode)
+
+
+def resume(user: User, job_id: str) -> None:
+    with write() as session:
+        jobs.resume(session, actor=user, job_id=job_id)
+
+
+def adapter_of(job_id: str) -> Adapter | None:
+    with read() as session:
+        return session.exec(select(Adapter).where(Adapter.job_id == job_id)).first()
 
 
 def kill_leftovers(data: Path) -> None:

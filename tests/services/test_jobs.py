@@ -18,6 +18,7 @@ from qlora_studio.contracts.enums import (
 )
 from qlora_studio.core import devices
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StorageFull
+from qlora_studio.db.engine import write
 from qlora_studio.db.models import Adapter, AuditEvent, Clip, Job, JobSample
 from qlora_studio.jobs import metrics, outcome
 from qlora_studio.services import job_logs, job_reading, jobs
@@ -227,6 +228,17 @@ def test_a_full_disk_says_so_and_leaves_nothing(submit, session, monkeypatch):
     session.rollback()
     assert not list((layout.data_path() / "runs").glob("job_*"))
     assert not session.exec(select(Job)).all()
+
+
+def test_a_launch_that_is_not_committed_leaves_nothing(data_folder, user, dataset, model):
+    spec = make_spec(dataset, model)
+    with pytest.raises(RuntimeError), write() as own:
+        jobs.submit(own, actor=user, spec=spec)
+        raise RuntimeError("the commit finds no room")
+    assert list((data_folder / "runs").iterdir()) == []
+    with write() as own:
+        kept = jobs.submit(own, actor=user, spec=spec)
+    assert [path.name for path in (data_folder / "runs").iterdir()] == [kept.id]
 
 
 def test_a_viewer_can_not_launch(session, dataset, model):
