@@ -17,6 +17,7 @@ from qlora_studio.commands import (
     models,
     notifications,
     queue,
+    sweeps,
     training,
 )
 
@@ -42,6 +43,7 @@ jobs.app.command("metrics")(job_records.metrics)
 jobs.app.command("samples")(job_records.samples)
 jobs.app.command("compare")(job_records.compare)
 app.add_typer(queue.app, name="queue")
+app.add_typer(sweeps.app, name="sweeps")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(notifications.app, name="notifications")
 app.command("transcribe")(inference.transcribe)
@@ -49,6 +51,7 @@ app.command("classify")(inference.classify)
 app.command("diarize")(inference.diarize)
 app.command("generate")(inference.generate)
 app.command("train")(training.train)
+app.command("sweep")(sweeps.sweep)
 app.command("export")(jobs.export)
 app.command("doctor")(doctor.doctor)
 

@@ -138,6 +138,27 @@ class Queue(Answer):
     items: list[QueuedJob]
 
 
+class SweepRow(Answer):
+    job_id: str
+    values: dict[str, Any]
+    status: JobStatus
+    best: float | None = None
+    base: float | None = None
+    is_best: bool
+    adapter_id: str | None = None
+
+
+class Sweep(Answer):
+    id: str
+    name: str
+    axes: dict[str, list[Any]]
+    n_jobs: int
+    statuses: dict[JobStatus, int]
+    metric: str = ""
+    best_job_id: str | None = None
+    rows: list[SweepRow] = []
+
+
 class Check(Answer):
     """The answer of a check: whether the job could start, what it needs, and how to repeat it."""
 

@@ -2,11 +2,11 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qlora_studio.client_answers import Check, Job, JobEvent, Queue
+from qlora_studio.client_answers import Check, Job, JobEvent, Queue, Sweep
 from qlora_studio.client_base import Connection, raise_for, sleep_until
 from qlora_studio.contracts.enums import TERMINAL_STATUSES, StopMode
 from qlora_studio.contracts.spec import TrainSpec
@@ -56,6 +56,25 @@ class JobCalls(Connection):
     def move_job(self, job_id: str, position: int) -> Queue:
         """Put a queued job into another place among your own, from 1."""
         return Queue.model_validate(self._send("POST", f"/jobs/{job_id}/move", json={"position": position}))
+
+    def start_sweep(
+        self, spec: TrainSpec, axes: Mapping[str, Sequence[Any]], *, idempotency_key: str = ""
+    ) -> Sweep:
+        """Queue one job for each combination of values; `axes` maps dotted keys of the spec to them."""
+        body = {"spec": spec.model_dump(mode="json"), "axes": {key: list(v) for key, v in axes.items()}}
+        return Sweep.model_validate(self._send("POST", "/sweeps", json=body, headers=_once(idempotency_key)))
+
+    def get_sweep(self, sweep_id: str) -> Sweep:
+        """A sweep with a row for each job."""
+        return Sweep.model_validate(self._send("GET", f"/sweeps/{sweep_id}"))
+
+    def list_sweeps(self, **filters: Any) -> Iterator[Sweep]:
+        """All sweeps, page by page, without their rows."""
+        return self._pages("/sweeps", Sweep, filters)
+
+    def stop_sweep(self, sweep_id: str) -> Sweep:
+        """Stop all of its jobs that have not ended, keeping adapters."""
+        return Sweep.model_validate(self._send("POST", f"/sweeps/{sweep_id}/stop"))
 
     def get_queue(self) -> Queue:
         """Who waits in which place, and whether the queue moves."""

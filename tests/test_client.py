@@ -7,16 +7,20 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from sqlmodel import select
 
 from qlora_studio.api import build_api
 from qlora_studio.client import ApiError, Studio
 from qlora_studio.contracts.enums import JobStatus, Task
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db import engine as db
+from qlora_studio.db.models import User
 from qlora_studio.ingest import launching, pipeline
 from qlora_studio.jobs import supervisor
 from tests.commands.conftest import recordings  # noqa: F401 - a fixture
 from tests.ingest import sounds
+from tests.jobs.workbench import make_dataset, make_model, spec_data
 from tests.modelfiles.build import whisper_folder
 
 PASSWORD = "blue-harbour-42-rain"
@@ -153,3 +157,26 @@ def test_a_mapping_is_looked_at_and_credentials_come_and_go(studio: Studio, tmp_
     assert [c.name for c in studio.list_credentials()] == ["mine"]
     studio.delete_credential(credential.id)
     assert studio.list_credentials() == []
+
+
+def test_jobs_are_swept_moved_cloned_and_deleted(studio: Studio) -> None:
+    with db.write() as session:
+        user = session.exec(select(User)).one()
+        data = spec_data(make_dataset(session, user), make_model(session, user))
+    sweep = studio.start_sweep(
+        TrainSpec.model_validate(data), {"qlora.rank": [4, 8], "optimization.batch_size": [1, 2]}
+    )
+    assert [row.values["qlora.rank"] for row in sweep.rows] == [4, 4, 8, 8]
+    assert [found.id for found in studio.list_sweeps()] == [sweep.id]
+    last = sweep.rows[3].job_id
+    assert studio.move_job(last, 1).items[0].id == last
+    copies = [studio.clone_job(last, {"name": "copy"}, idempotency_key="c") for _ in range(2)]
+    assert (copies[0].id, copies[0].queue_position) == (copies[1].id, 5)
+    assert studio.pause_queue("New disk.").note == studio.get_queue().note == "New disk."
+    assert not studio.resume_queue().is_paused
+    assert studio.stop_sweep(sweep.id).statuses == {JobStatus.STOPPED: 4}
+    assert studio.resume_job(last).attempt == 2
+    studio.delete_job(copies[0].id)
+    assert studio.get_sweep(sweep.id).n_jobs == 4
+    with pytest.raises(ApiError, match="nothing to put right"):
+        studio.take_next_action(sweep.rows[0].job_id)

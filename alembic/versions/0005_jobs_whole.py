@@ -49,6 +49,7 @@ def _create_groups() -> None:
         sa.Column("owner_id", sa.String(32), sa.ForeignKey("user.id"), nullable=False, index=True),
         sa.Column("name", sa.String(120), nullable=False),
         sa.Column("axes", _JSON, nullable=False),
+        sa.Column("launch_key", sa.String(200), nullable=True, unique=True),
         sa.Column("created_at", _TIME, nullable=False),
     )
     op.create_table(

@@ -30,6 +30,7 @@ from qlora_studio.api import (
     queue,
     reference,
     rehearsals,
+    sweeps,
     system,
 )
 
@@ -45,6 +46,7 @@ RESOURCES = (
     queue,
     comparisons,
     rehearsals,
+    sweeps,
     adapters,
     merging,
     pushes,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlmodel import Session
 
 from qlora_studio.api.comparisons import split
@@ -33,6 +33,7 @@ class JobFilter(Filter):
     """Which jobs, in which order, which page."""
 
     status: JobStatus | None = None
+    group_id: Annotated[str, Field(max_length=32)] | None = None
 
 
 class JobPage(Page[JobPublic]):

@@ -32,6 +32,7 @@ from qlora_studio.commands.console import (
 )
 from qlora_studio.commands.datasets import EXAMPLE, add_dataset
 from qlora_studio.commands.models import STARTER, add_model, is_folder
+from qlora_studio.commands.queue import headline
 from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, StopMode, Task, TrainingType
 from qlora_studio.contracts.events import (
     EvalEvent,
@@ -48,7 +49,7 @@ from qlora_studio.core.ids import is_id
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import datasets, deliveries, jobs, models, rehearsals
+from qlora_studio.services import datasets, deliveries, jobs, models, queue, rehearsals
 from qlora_studio.services.job_schemas import JobPublic
 from qlora_studio.services.rehearsals import RehearsalPublic
 
@@ -92,6 +93,7 @@ def train(
     with db.write() as session:
         job = jobs.submit(session, actor=actor, spec=parsed)
     say(f"{job.id}: {job.name}")
+    say_if_paused(actor)
     job = see_through(actor, job.id, quiet=as_json)
     report(actor, job, as_json=as_json)
     end(_EXIT_CODES.get(job.status, FAILED))
@@ -231,6 +233,14 @@ def _is_unchanged(model: BaseAudioModel) -> bool:
     except Conflict:
         return False
     return True
+
+
+def say_if_paused(actor: User) -> None:
+    """Say that the queue is paused, and why: until it goes on nothing happens."""
+    with db.read() as session:
+        found = queue.get_queue(session, actor=actor)
+    if found.is_paused:
+        say(f"{headline(found)} “qlora-studio queue resume” lets it go on.")
 
 
 def see_through(actor: User, job_id: str, *, quiet: bool) -> Job:

@@ -57,7 +57,7 @@ def training() -> rx.Component:
                     align="right",
                 ),
             ],
-            filters=[("status", "Statuses", _STATUSES)],
+            filters=[("status", "Statuses", _STATUSES), ("group", "Sweeps", TrainingState.groups)],
             search_placeholder="Search jobs, models, datasets",
             row_menu=_menu,
             empty=empty_state(

@@ -2,7 +2,7 @@
 
 import reflex as rx
 
-from qlora_studio.components.buttons import button, download_button, link_button
+from qlora_studio.components.buttons import button, download_button, link_button, text_link
 from qlora_studio.components.details import detail_header, tabs
 from qlora_studio.components.dialogs import confirm_dialog, delete_dialog, quoted
 from qlora_studio.components.feedback import error_state, skeleton
@@ -55,6 +55,11 @@ def _page() -> rx.Component:
                 JobState.job.model,
                 " on ",
                 JobState.job.dataset,
+                rx.cond(
+                    JobState.job.sweep_href != "",
+                    rx.fragment(", part of ", text_link(JobState.job.sweep, href=JobState.job.sweep_href)),
+                    rx.fragment(),
+                ),
             ),
             *_actions(),
         ),

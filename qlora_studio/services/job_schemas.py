@@ -16,7 +16,7 @@ from qlora_studio.services.remedies import NextAction, find_next_action
 class JobView:
     """A job with the names of what it uses. `queue_position` counts from 1, None once it has begun.
 
-    `after_name` is the name of the job that it runs after.
+    `after_name` is the name of the job that it runs after, `group_name` that of its sweep.
     """
 
     job: Job
@@ -25,6 +25,7 @@ class JobView:
     adapter_id: str | None = None
     queue_position: int | None = None
     after_name: str = ""
+    group_name: str = ""
 
 
 @dataclass
@@ -76,6 +77,7 @@ class JobPublic(BaseModel):
     model_id: str
     model_name: str
     after_job_id: str | None
+    group_id: str | None
     progress: ProgressPublic
     metrics: MetricsPublic
     attempt: int

@@ -21,7 +21,7 @@ from qlora_studio.contracts.enums import (
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, StorageFull
 from qlora_studio.core.settings import get_settings
-from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, Job, User
+from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, Job, JobGroup, User
 from qlora_studio.jobs import metrics, notices, outcome, queue, transitions
 from qlora_studio.services.datasets import order_by
 from qlora_studio.services.job_access import announce, audit_job, get_job, require_trainer
@@ -36,6 +36,7 @@ __all__ = [
     "delete",
     "get_job",
     "get_view",
+    "list_group",
     "list_jobs",
     "parse_spec",
     "resume",
@@ -74,6 +75,7 @@ def list_jobs(
     query: str = "",
     status: JobStatus | None = None,
     statuses: tuple[JobStatus, ...] = (),
+    group_id: str | None = None,
     sort: str = "-created_at",
     page: int = 1,
     page_size: int = 25,
@@ -84,6 +86,7 @@ def list_jobs(
         query: part of the job's name, its id, or the name of its model or dataset.
         status: only this status.
         statuses: only these, when given.
+        group_id: only those of this sweep.
 
     Raises:
         InvalidInput: `sort` isn't a column that can be sorted by.
@@ -92,6 +95,8 @@ def list_jobs(
     wanted = (status,) if status is not None else statuses
     if wanted:
         where.append(col(Job.status).in_(wanted))
+    if group_id is not None:
+        where.append(col(Job.group_id) == group_id)
     if text := query.strip():
         columns = (col(Job.name), col(Job.id), col(BaseAudioModel.name), col(Dataset.name))
         where.append(or_(*(c.icontains(text, autoescape=True) for c in columns)))
@@ -105,6 +110,12 @@ def list_jobs(
     rows = joined.order_by(*order_by(sort, _SORTS, tie=col(Job.id)))
     jobs = session.exec(rows.offset((page - 1) * page_size).limit(page_size))
     return _views(session, list(jobs)), total
+
+
+def list_group(session: Session, *, group_id: str) -> list[JobView]:
+    """Return all jobs of a sweep in the order in which they were queued. The caller checks who asks."""
+    query = select(Job).where(col(Job.group_id) == group_id).order_by(col(Job.created_at), col(Job.id))
+    return _views(session, list(session.exec(query)))
 
 
 def count_by_status(session: Session, *, actor: User) -> dict[JobStatus, int]:
@@ -125,6 +136,7 @@ def _views(session: Session, jobs: list[Job]) -> list[JobView]:
     positions: dict[str, int] = {}
     if any(job.status is JobStatus.QUEUED for job in jobs):
         positions = queue.read_line(session).positions
+    groups = _names(session, JobGroup, {job.group_id for job in jobs if job.group_id})
     befores = _names(session, Job, {job.after_job_id for job in jobs if job.after_job_id})
     return [
         JobView(
@@ -133,6 +145,7 @@ def _views(session: Session, jobs: list[Job]) -> list[JobView]:
             dataset_name=dataset_names.get(job.dataset_id, ""),
             adapter_id=adapters.get(job.id),
             queue_position=positions.get(job.id),
+            group_name=groups.get(job.group_id or "", ""),
             after_name=befores.get(job.after_job_id or "", ""),
         )
         for job in jobs
@@ -251,8 +264,18 @@ def delete(session: Session, *, actor: User, job_id: str) -> None:
     _release_followers(session, job)
     audit_job(session, actor, "job.delete", job)
     session.delete(job)
+    _delete_empty_group(session, job)
     folder = layout.run_path(job_id)
     event.listen(session, "after_commit", lambda _: shutil.rmtree(folder, ignore_errors=True), once=True)
+
+
+def _delete_empty_group(session: Session, job: Job) -> None:
+    """A sweep goes with its last job."""
+    if job.group_id is None:
+        return
+    session.flush()
+    if session.exec(select(Job.id).where(col(Job.group_id) == job.group_id)).first() is None:
+        session.delete(session.get_one(JobGroup, job.group_id))
 
 
 def _has_to_wait(session: Session, before_id: str | None) -> bool:

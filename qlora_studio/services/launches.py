@@ -21,11 +21,19 @@ from qlora_studio.services.preference_pairs import pair_up
 from qlora_studio.storage import layout, orphans
 
 
-def submit(session: Session, *, actor: User, spec: TrainSpec, launch_key: str | None = None) -> Job:
+def submit(
+    session: Session,
+    *,
+    actor: User,
+    spec: TrainSpec,
+    launch_key: str | None = None,
+    group_id: str | None = None,
+) -> Job:
     """Queue a job. Its clips and config are on disk before this returns.
 
     Args:
         launch_key: the same key from the same person gives the same job and makes nothing twice.
+        group_id: the sweep that it is part of.
 
     Raises:
         Forbidden: the actor may not train.
@@ -42,6 +50,7 @@ def submit(session: Session, *, actor: User, spec: TrainSpec, launch_key: str | 
     if not check.ok:
         raise InvalidInput(" ".join(check.errors.values()), fields=check.errors)
     job = _make_job(session, actor=actor, spec=spec, forecast=check.forecast, launch_key=key)
+    job.group_id = group_id
     _write_run(session, job, spec)
     _remove_run_unless_committed(session, job.id)
     session.add(job)

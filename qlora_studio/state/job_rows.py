@@ -106,6 +106,8 @@ class JobPage:
     started: str = ""
     took: str = ""
     clone_href: str = ""
+    sweep: str = ""
+    sweep_href: str = ""
     checkpoint: str = ""
     stalled: str = ""
     checks: list[CheckRow] = field(default_factory=list)
@@ -122,7 +124,7 @@ def job_row(view: JobView) -> JobRow:
         id=job.id,
         name=job.name,
         href=f"/training/{job.id}",
-        detail=job.id,
+        detail=f"{job.id} · {view.group_name}" if view.group_name else job.id,
         model=view.model_name,
         dataset=view.dataset_name,
         status=job.status.value,
@@ -197,6 +199,8 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         started=formats.when(job.started_at).exact or "–",
         took=_took(job),
         clone_href=f"/training/new?clone={job.id}",
+        sweep=view.group_name,
+        sweep_href=f"/training/sweeps/{job.group_id}" if view.group_name else "",
         checkpoint=f"step {checkpoint_step:,}" if checkpoint_step else "none yet",
         stalled=_stalled(job),
         checks=check_rows(job),

@@ -10,7 +10,7 @@ import reflex as rx
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, JobStatus, Role
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
-from qlora_studio.services import job_reading, jobs, queue
+from qlora_studio.services import job_reading, jobs, queue, sweeps
 from qlora_studio.state.auth import authorized, require_session
 from qlora_studio.state.dialogs import DeletingState
 from qlora_studio.state.job_rows import JobRow, job_row
@@ -34,6 +34,7 @@ class JobsPage:
 
     rows: list[JobRow]
     total: int
+    groups: list[list[str]]
     queue: QueuePanel
     queued: list[QueuedRow]
 
@@ -42,8 +43,9 @@ class TrainingState(DeletingState, TableState, rx.State):
     """One page of jobs. A background watcher renews it when one of them changes."""
 
     _path: ClassVar[str] = "/training"
-    _filter_names: ClassVar[tuple[str, ...]] = ("status",)
+    _filter_names: ClassVar[tuple[str, ...]] = ("status", "group")
     rows: list[JobRow] = []
+    groups: list[list[str]] = []  # sweeps to filter by
     queue: QueuePanel = QueuePanel()
     queued: list[QueuedRow] = []
     is_pausing: bool = False
@@ -66,7 +68,7 @@ class TrainingState(DeletingState, TableState, rx.State):
         async with self:
             self._watch += 1
             mine, wanted = self._watch, self._wanted()
-            shown = JobsPage(list(self.rows), self.total, self.queue, list(self.queued))
+            shown = JobsPage(list(self.rows), self.total, list(self.groups), self.queue, list(self.queued))
         stamps, next_check = _stamps(shown), time.monotonic() + CHECK_EVERY_S
         while True:
             await asyncio.sleep(POLL_S)
@@ -167,12 +169,14 @@ def _stamps(shown: JobsPage) -> list[int]:
 
 def _page(actor: User, wanted: dict[str, Any]) -> JobsPage:
     statuses = (JobStatus.QUEUED, *ACTIVE_STATUSES) if wanted["status"] == "active" else ()
-    wanted = parsed(wanted, status=JobStatus) | {"statuses": statuses}
+    wanted = parsed(wanted, status=JobStatus) | {"statuses": statuses, "group_id": wanted["group"]}
+    del wanted["group"]
     with db.read() as session:
         views, total = jobs.list_jobs(session, actor=actor, **wanted)
         found = queue.get_queue(session, actor=actor)
+        groups = [[*group] for group in sweeps.list_names(session, actor=actor)]
     rows = [job_row(view) for view in views]
-    return JobsPage(rows, total, queue_panel(found, actor), queued_rows(found, actor))
+    return JobsPage(rows, total, groups, queue_panel(found, actor), queued_rows(found, actor))
 
 
 def _move(actor: User, job_id: str, position: int) -> None:

@@ -42,6 +42,12 @@ class Desk:
         answer.raise_for_status()
         return str(answer.json()["id"])
 
+    def sweep(self, name: str, axes: dict[str, list[int]], steps: int) -> str:
+        spec = self._data | {"name": name, "optimization": {"max_steps": steps}}
+        answer = self.api.post("/sweeps", json={"spec": spec, "axes": axes})
+        answer.raise_for_status()
+        return str(answer.json()["id"])
+
 
 @pytest.fixture
 def desk(own_server: Callable[..., Server], context: BrowserContext) -> Iterator[Desk]:

@@ -20,6 +20,7 @@ class JobGroup(SQLModel, table=True):
     owner_id: str = Field(foreign_key="user.id", index=True, max_length=32)
     name: str = Field(max_length=120)
     axes: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
+    launch_key: str | None = Field(default=None, unique=True, max_length=200)  # one launch, one group
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
