@@ -23,6 +23,7 @@ from qlora_studio.client_answers import (
     Exclusion,
     MappingPreview,
     Model,
+    Push,
     Report,
     Version,
 )
@@ -202,6 +203,19 @@ class Studio(JobCalls):
     def download_adapter(self, adapter_id: str, to: Path) -> Path:
         """Write an adapter as a zip that plain peft loads."""
         return self._download(f"/adapters/{adapter_id}/download", to)
+
+    def push_adapter(self, adapter_id: str, repo_id: str, credential_id: str, **options: Any) -> Push:
+        """Begin to push an adapter to the Hub; `options` are `is_private` and `weights`."""
+        body = {"repo_id": repo_id, "credential_id": credential_id, **options}
+        return Push.model_validate(self._send("POST", f"/adapters/{adapter_id}/push", json=body))
+
+    def get_push(self, push_id: str) -> Push:
+        """How far a push is."""
+        return Push.model_validate(self._send("GET", f"/pushes/{push_id}"))
+
+    def cancel_push(self, push_id: str) -> None:
+        """Cancel a push that is under way, or take one that has ended off the list."""
+        self._send("DELETE", f"/pushes/{push_id}")
 
 
 def _pieces(file: Any) -> Iterator[bytes]:

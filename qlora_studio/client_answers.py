@@ -179,6 +179,18 @@ class Adapter(Answer):
     size_bytes: int
 
 
+class Push(Answer):
+    """An adapter on its way to the Hub: waiting, running, succeeded, failed or cancelled. Sizes in bytes."""
+
+    id: str
+    repo_id: str
+    status: str
+    done_bytes: int
+    total_bytes: int
+    url: str
+    error: str
+
+
 class JobEvent(Answer):
     """One server-sent event: `type` is status, progress, metric, sample or log."""
 

@@ -111,9 +111,13 @@ class JobCalls(Connection):
         params = {"keys": ",".join(keys)} if keys else None
         return self._send("GET", f"/jobs/{job_id}/metrics", params=params)["series"]
 
-    def download_results(self, job_id: str, to: Path) -> Path:
-        """Write a job's results as a zip."""
-        return self._download(f"/jobs/{job_id}/results", to)
+    def download_results(self, job_id: str, to: Path, *, merged: bool = False) -> Path:
+        """Write a job's results as a zip, with the merged model if wanted."""
+        return self._download(f"/jobs/{job_id}/results", to, params={"merged": merged})
+
+    def download_tensorboard(self, job_id: str, to: Path) -> Path:
+        """Write a job's files for TensorBoard as a zip."""
+        return self._download(f"/jobs/{job_id}/tensorboard", to)
 
 
 def _once(key: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from qlora_studio.components.shell import first_paint
 from qlora_studio.core.logging import set_up_logging
 from qlora_studio.core.settings import get_settings
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import deliveries, taking_up, trial_clips
+from qlora_studio.services import deliveries, mlflow, taking_up, trial_clips
 from qlora_studio.state.auth import Guard
 
 set_up_logging(get_settings().log_level)
@@ -44,11 +44,13 @@ async def _work_beside() -> AsyncIterator[None]:
     sender = deliveries.Sender()
     await asyncio.to_thread(taking_up.begin)
     sender.start()
+    mlflow.start()
     sweeping = asyncio.create_task(sweep())
     yield
     sweeping.cancel()
     await asyncio.to_thread(sender.stop)
     await asyncio.to_thread(supervisor.stop)
+    await asyncio.to_thread(mlflow.stop)
 
 
 app = rx.App(

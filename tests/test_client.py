@@ -107,6 +107,13 @@ def test_from_upload_to_adapter(
     assert done.adapter_id == next(studio.list_adapters()).id
     assert studio.download_adapter(str(done.adapter_id), tmp_path / "a.zip").stat().st_size > 0
     assert studio.download_results(job.id, tmp_path / "r.zip").stat().st_size > 0
+    assert studio.download_tensorboard(job.id, tmp_path / "t.zip").stat().st_size > 0
+    with pytest.raises(ApiError, match="your credentials"):
+        studio.push_adapter(str(done.adapter_id), "ada/prompts", "cred_nobody")
+    with pytest.raises(ApiError, match="no such push"):
+        studio.get_push("psh_nothing")
+    with pytest.raises(ApiError, match="no such push"):
+        studio.cancel_push("psh_nothing")
 
 
 def test_a_dataset_is_judged_cleaned_split_and_taken_out(

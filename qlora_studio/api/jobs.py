@@ -18,9 +18,9 @@ from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.jobs.metrics import MAX_POINTS
-from qlora_studio.services import job_logs, job_reading, jobs, next_actions, results, sample_sounds
+from qlora_studio.services import job_logs, job_reading, jobs, mlflow, next_actions, results, sample_sounds
 from qlora_studio.services.job_logs import LogView
-from qlora_studio.services.job_schemas import JobDetail, JobPublic, StopRequest
+from qlora_studio.services.job_schemas import JobDetail, JobPublic, StopRequest, TrackingPublic
 from qlora_studio.services.reading_schemas import SamplePublic, SeriesPublic
 from qlora_studio.services.sample_sounds import Which
 
@@ -332,6 +332,15 @@ def get_tensorboard(job_id: str, user: CurrentUser) -> StreamingResponse:
     with db.read() as session:
         name, pieces = results.stream_tensorboard(session, actor=user, job_id=job_id)
     return zip_response(name, pieces)
+
+
+@router.get("/jobs/{job_id}/tracking")
+def get_tracking(job_id: str, user: CurrentUser) -> TrackingPublic:
+    """Return where else the job can be looked at: TensorBoard's files, and its run in MLflow."""
+    with db.read() as session:
+        mlflow_url = mlflow.find_address(session, actor=user, job_id=job_id)
+        has_files = results.has_tensorboard(session, actor=user, job_id=job_id)
+    return TrackingPublic(has_tensorboard=has_files, mlflow_url=mlflow_url or None)
 
 
 def zip_response(name: str, pieces: Iterable[bytes]) -> StreamingResponse:

@@ -20,7 +20,7 @@ from qlora_studio.commands.console import (
 from qlora_studio.commands.queue import print_queue
 from qlora_studio.contracts.enums import JobStatus, StopMode
 from qlora_studio.core.errors import Conflict, InvalidInput
-from qlora_studio.services import jobs, next_actions, queue, results
+from qlora_studio.services import jobs, mlflow, next_actions, queue, results
 from qlora_studio.services.job_schemas import JobDetail, JobPublic, JobView, percent_of
 
 ZipPath = Annotated[Path | None, typer.Option("--to", help="Where to write the zip.")]
@@ -188,6 +188,18 @@ def tensorboard_(
             print_json({"path": str(folder)})
         else:
             print_line(f"tensorboard --logdir {shlex.quote(str(folder))}")
+
+
+@app.command("mlflow")
+@command
+def mlflow_(job_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+    """Print the address of a job's run in MLflow."""
+    with acting(user) as (session, actor):
+        address = mlflow.find_address(session, actor=actor, job_id=job_id)
+    if as_json:
+        print_json({"mlflow_url": address or None})
+    else:
+        print_line(address or "This job is not told to an MLflow server (QLORA_STUDIO_MLFLOW_URL).")
 
 
 @command

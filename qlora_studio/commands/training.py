@@ -49,7 +49,7 @@ from qlora_studio.core.ids import is_id
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import datasets, deliveries, jobs, models, queue, rehearsals
+from qlora_studio.services import datasets, deliveries, jobs, mlflow, models, queue, rehearsals
 from qlora_studio.services.job_schemas import JobPublic
 from qlora_studio.services.rehearsals import RehearsalPublic
 
@@ -250,11 +250,13 @@ def see_through(actor: User, job_id: str, *, quiet: bool) -> Job:
     """
     sender = deliveries.Sender()
     sender.start()
+    mlflow.start()
     try:
         with _interruptions(actor, job_id), _Display(quiet=quiet) as display:
             return supervisor.run_until_done(job_id, on_event=display.show)
     finally:
         sender.finish(TELL_WITHIN_S)
+        mlflow.stop(TELL_WITHIN_S)
 
 
 @contextmanager

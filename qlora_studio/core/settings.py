@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     engine_idle_s: float = Field(default=300.0, gt=0)
     max_trial_bytes: int = 25 * 2**20
     max_trial_s: float = 600.0
+    mlflow_url: str = Field(default="", pattern=r"^$|^https?://\S+$")
+    mlflow_token: SecretStr = SecretStr("")
+    mlflow_experiment: str = Field(default="QLoRA Studio", min_length=1, max_length=200)
 
     @cached_property
     def data_path(self) -> Path:

@@ -4,13 +4,13 @@ from typing import Any
 
 import reflex as rx
 
-from qlora_studio.components.buttons import download_button
+from qlora_studio.components.buttons import classes, download_button, plain_link
 from qlora_studio.components.surfaces import card
 from qlora_studio.state.job_outcomes import OutcomesState
 
 
 def take_along_card() -> rx.Component:
-    """Results, with or without the merged model, and TensorBoard's files."""
+    """Results, with or without the merged model, TensorBoard's files, and the run in MLflow."""
     found = OutcomesState.outcomes
     return rx.el.div(
         card(
@@ -21,6 +21,7 @@ def take_along_card() -> rx.Component:
                         _download(found.results, "Download results"),
                         _download(found.merged, "Results with the merged model"),
                         _download(found.tensorboard, "TensorBoard files"),
+                        rx.cond(found.mlflow != "", _mlflow_link(found.mlflow), rx.fragment()),
                         class_name="flex flex-wrap gap-2",
                     ),
                     rx.cond(found.tensorboard != "", _how_to_look(), rx.fragment()),
@@ -41,6 +42,17 @@ def take_along_card() -> rx.Component:
 
 def _download(href: Any, label: str) -> rx.Component:
     return rx.cond(href != "", download_button(label, href=href), rx.fragment())
+
+
+def _mlflow_link(href: Any) -> rx.Component:
+    return plain_link(
+        rx.icon("external-link", size=16, aria_hidden="true"),
+        "Open in MLflow",
+        href=href,
+        target="_blank",
+        rel="noreferrer",
+        class_name=classes(),
+    )
 
 
 def _how_to_look() -> rx.Component:

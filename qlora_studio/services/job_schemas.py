@@ -133,6 +133,13 @@ def percent_of(job: Job) -> float:
     return round(min(99.9, 100 * job.step / job.total_steps), 1)
 
 
+class TrackingPublic(BaseModel):
+    """Where else a job can be looked at. `mlflow_url` is None unless it is told to an MLflow server."""
+
+    has_tensorboard: bool
+    mlflow_url: str | None
+
+
 class StopRequest(Strict):
     """`save` ends in order and keeps an adapter; `kill` ends at once and keeps nothing new."""
 

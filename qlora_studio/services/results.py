@@ -83,14 +83,23 @@ def stream_tensorboard(session: Session, *, actor: User, job_id: str) -> tuple[s
     return f"{folder}-tensorboard.zip", stream_zip(entries)
 
 
+def has_tensorboard(session: Session, *, actor: User, job_id: str) -> bool:
+    """Whether a job has files for TensorBoard.
+
+    Raises:
+        NotFound: it isn't the actor's.
+    """
+    get_job(session, actor=actor, job_id=job_id)
+    return bool(tensorboard.list_files(job_id))
+
+
 def find_tensorboard(session: Session, *, actor: User, job_id: str) -> Path:
     """Return the folder with a job's files for TensorBoard.
 
     Raises:
         NotFound: it isn't the actor's, or it has left none.
     """
-    get_job(session, actor=actor, job_id=job_id)
-    if not tensorboard.list_files(job_id):
+    if not has_tensorboard(session, actor=actor, job_id=job_id):
         raise NotFound(
             "This job has no files for TensorBoard: it has not begun, or is from an older version."
         )

@@ -1,4 +1,4 @@
-"""What can be taken along from a job: its results, its files for TensorBoard."""
+"""What can be taken along from a job, and where else it can be looked at: TensorBoard, MLflow."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from qlora_studio.core.errors import NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
 from qlora_studio.jobs import tensorboard
-from qlora_studio.services import jobs, results
+from qlora_studio.services import jobs, mlflow, results
 from qlora_studio.state.auth import authorized
 
 
@@ -21,6 +21,7 @@ class Outcomes:
     results: str = ""
     merged: str = ""
     tensorboard: str = ""
+    mlflow: str = ""
 
 
 class OutcomesState(rx.State):
@@ -43,10 +44,12 @@ def _look(actor: User, job_id: str) -> Outcomes:
     with db.read() as session:
         job = jobs.get_job(session, actor=actor, job_id=job_id)
         has_merged = results.has_merged(session, actor=actor, job_id=job_id)
+        mlflow_address = mlflow.find_address(session, actor=actor, job_id=job_id)
     address = f"/api/v1/jobs/{job.id}"
     is_over = job.status in TERMINAL_STATUSES
     return Outcomes(
         results=f"{address}/results" if is_over else "",
         merged=f"{address}/results?merged=1" if is_over and has_merged else "",
         tensorboard=f"{address}/tensorboard" if tensorboard.list_files(job.id) else "",
+        mlflow=mlflow_address,
     )

@@ -36,7 +36,7 @@ class PushFields(TypedDict, total=False):
     credential_id: str | None
     token: str | None
     weights: str | None
-    is_public: str | None
+    is_public: str | bool | None
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _push(actor: User, adapter_id: str, form: PushFields) -> None:
             wanted = PushCreate(
                 repo_id=str(form.get("repo_id") or "").strip()[:300],
                 credential_id=credential_id,
-                is_private=not form.get("is_public"),
+                is_private=form.get("is_public") not in (True, "on", "true"),
                 weights="merged" if form.get("weights") == "merged" else "adapter",
             )
         except ValidationError:

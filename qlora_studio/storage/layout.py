@@ -9,7 +9,7 @@ spectrograms/abcdef….png      pictures of originals by SHA-256; may be deleted
 models/<model id>/            weights that were uploaded or downloaded
 trials/<user id>/             clips somebody tries a model on, for an hour
 runs/<job id>/                one training run: clips.jsonl, config.yaml, checkpoints/, adapter/, metrics/,
-                              tensorboard/, held-out/ (what the result made of held-out clips, where needed)
+                              tensorboard/, mlflow.json, held-out/ (what the result made of held-out clips)
 merged/<adapter id>/          an adapter merged into its base model, with merge.json
 adapters/<adapter id>/        an adapter that was made elsewhere
 pushes/<push id>.lock         held by whoever sends an adapter to the Hub

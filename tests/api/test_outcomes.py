@@ -97,3 +97,7 @@ def test_another_persons_push_is_not_found(
     body = {"repo_id": "a/b", "credential_id": "cred_x"}
     assert client.post(f"/adapters/{adapter.id}/push", json=body).status_code == 404
     assert client.delete("/pushes/psh_nothing").status_code == 404
+
+
+def test_where_else_a_job_can_be_looked_at(client: TestClient, job: Job) -> None:
+    assert client.get(f"/jobs/{job.id}/tracking").json() == {"has_tensorboard": False, "mlflow_url": None}
