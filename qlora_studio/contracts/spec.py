@@ -156,7 +156,8 @@ class PreferenceSpec(Strict):
 class TrainSpec(Strict):
     """A job as a person asks for it. Without `augmentation` it is the dataset's own at launch.
 
-    It starts after `after_job_id` has ended, or only if that one has succeeded (`after_condition`).
+    It starts after `after_job_id` has ended, or only if that one has succeeded (`after_condition`). With
+    `start_adapter_id` it trains that adapter on, with its rank, alpha and layers instead of those given here.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=120)]
@@ -170,6 +171,7 @@ class TrainSpec(Strict):
     augmentation: AugmentationSpec | None = None
     after_job_id: str | None = None
     after_condition: Literal["ended", "succeeded"] = "ended"
+    start_adapter_id: str | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> "TrainSpec":
@@ -212,7 +214,8 @@ class WorkerSpec(BaseModel):
     `PairItem` in preference tuning.
 
     `clap_path` is the folder of a CLAP model to judge sounds by, if there is one. `cards` names the CUDA
-    devices that are the job's, as CUDA_VISIBLE_DEVICES does; empty: the first ones.
+    devices that are the job's, as CUDA_VISIBLE_DEVICES does; empty: the first ones. `start_path` is the
+    folder of the adapter that the job starts from, in PEFT's format.
     """
 
     v: int = PROTOCOL_VERSION
@@ -231,4 +234,5 @@ class WorkerSpec(BaseModel):
     threads: int | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     cards: list[str] = []
+    start_path: Path | None = None
     clap_path: Path | None = None

@@ -1,6 +1,7 @@
 """What the server puts into a run folder: the clips and the config at launch, the spec at each start."""
 
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -25,6 +26,23 @@ def write_run(job_id: str, *, spec: TrainSpec, clips: Iterable[ClipItem | PairIt
     atomic.write_text(folder / "config.yaml", to_yaml(spec))
     atomic.sync_folder(folder.parent)
     return counts
+
+
+def copy_start(source: Path, run_path: Path) -> None:
+    """Copy the adapter that a job starts from into its run, synced: it may be deleted or renewed meanwhile.
+
+    Raises:
+        OSError: it is not there, or the disk is full.
+    """
+    target = run_path / layout.START
+    target.mkdir(parents=True, exist_ok=True)
+    for name in layout.START_FILES:
+        if name == layout.START_FILES[-1] and not (source / name).is_file():
+            continue  # what only our own adapters have
+        shutil.copyfile(source / name, target / name)
+        with (target / name).open("rb+") as file:
+            os.fsync(file.fileno())
+    atomic.sync_folder(target)
 
 
 def to_yaml(spec: TrainSpec) -> str:
@@ -75,6 +93,7 @@ def describe(
         run_path=run_path,
         attempt_path=run_path / f"attempt-{attempt}",
         resume=attempt > 1,
+        start_path=run_path / layout.START if train.start_adapter_id else None,
         clap_path=get_settings().clap_model_path if dataset.task is Task.TEXT_TO_AUDIO else None,
     )
 

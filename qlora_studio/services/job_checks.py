@@ -1,8 +1,10 @@
 """May this job be launched? Each answer names the field, the reason and, where there is one, the way out."""
 
+import json
 import shlex
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,7 +24,7 @@ from qlora_studio.contracts.metrics import deciding
 from qlora_studio.contracts.spec import ClipItem, EvaluationSpec, TrainSpec
 from qlora_studio.core import devices
 from qlora_studio.core.errors import InvalidInput, NotFound
-from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job, User
+from qlora_studio.db.models import Adapter, BaseAudioModel, Clip, Dataset, Job, User
 from qlora_studio.jobs import run_files
 from qlora_studio.services import datasets, forecast, models
 from qlora_studio.services.forecast_schemas import ClipStats
@@ -84,6 +86,7 @@ def validate(session: Session, *, actor: User, spec: TrainSpec) -> JobCheck:
             f"This model is for {model.task.value}, the dataset for {dataset.task.value}."
         )
     _check_after(check, session, actor, spec)
+    _check_start(check, session, actor, spec)
     if dataset is not None and model is not None and check.ok:
         _add_forecast(check, spec, model, dataset, clips)
     return check
@@ -233,6 +236,38 @@ def _check_after(check: JobCheck, session: Session, actor: User, spec: TrainSpec
     mine = select(Job.id).where(col(Job.id) == spec.after_job_id, col(Job.owner_id) == actor.id)
     if session.exec(mine).first() is None:
         check.errors["after_job_id"] = "There is no such job."
+
+
+def _check_start(check: JobCheck, session: Session, actor: User, spec: TrainSpec) -> None:
+    """An adapter to train on has to be the actor's, of this model, and there."""
+    if spec.start_adapter_id is None:
+        return
+    name = "start_adapter_id"
+    adapter = session.get(Adapter, spec.start_adapter_id)
+    if adapter is None or adapter.owner_id != actor.id:
+        check.errors[name] = "There is no such adapter."
+    elif adapter.base_model_id != spec.model_id:
+        check.errors[name] = (
+            f"“{adapter.name}” is for another base model. Choose that one, or another adapter."
+        )
+    elif spec.training_type is TrainingType.PRETRAINING:
+        check.errors[name] = "Pre-training starts from a whole model. Choose QLoRA or LoRA."
+    elif (own := _read_rank(Path(adapter.path))) is None:
+        check.errors[name] = f"The files of “{adapter.name}” are not all there. Choose another adapter."
+    else:
+        rank, alpha = own
+        taken = f"rank {rank}, alpha {alpha:g} and the layers"
+        check.warnings.append(f"It trains “{adapter.name}” on: {taken} are that adapter's own.")
+
+
+def _read_rank(folder: Path) -> tuple[int, float] | None:
+    """Rank and alpha of an adapter on disk, None where it is not whole."""
+    try:
+        config = json.loads((folder / "adapter_config.json").read_bytes())
+        is_whole = (folder / "adapter_model.safetensors").is_file()
+        return (int(config["r"]), float(config.get("lora_alpha", config["r"]))) if is_whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _add_forecast(

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event
@@ -12,7 +13,7 @@ from qlora_studio.contracts.spec import AugmentationSpec, ClipItem, PairItem, Tr
 from qlora_studio.core.errors import InvalidInput, StorageFull
 from qlora_studio.core.ids import new_id
 from qlora_studio.db.engine import read
-from qlora_studio.db.models import Dataset, Job, User
+from qlora_studio.db.models import Adapter, Dataset, Job, User
 from qlora_studio.jobs import run_files
 from qlora_studio.services import datasets, models
 from qlora_studio.services.job_access import announce, audit_job, require_trainer
@@ -95,6 +96,8 @@ def _make_job(
 def _write_run(session: Session, job: Job, spec: TrainSpec) -> None:
     dataset = session.get_one(Dataset, job.dataset_id)
     try:
+        if (adapter := find_start(session, spec)) is not None:
+            run_files.copy_start(Path(adapter.path), layout.run_path(job.id))
         counts = run_files.write_run(job.id, spec=spec, clips=list_clips(session, spec=spec, dataset=dataset))
     except OSError as error:
         shutil.rmtree(layout.run_path(job.id), ignore_errors=True)
@@ -102,6 +105,11 @@ def _write_run(session: Session, job: Job, spec: TrainSpec) -> None:
             "The disk is full. Free some space and launch again; nothing was started."
         ) from error
     assert counts[Split.TRAIN], "validated above"
+
+
+def find_start(session: Session, spec: TrainSpec) -> Adapter | None:
+    """The adapter that a job starts from, if any. `validate` has checked who asks."""
+    return session.get_one(Adapter, spec.start_adapter_id) if spec.start_adapter_id else None
 
 
 def list_clips(session: Session, *, spec: TrainSpec, dataset: Dataset) -> Iterable[ClipItem | PairItem]:

@@ -232,6 +232,8 @@ def _write(session: Session, rehearsal: Rehearsal, spec: TrainSpec, model: BaseA
     dataset = session.get_one(Dataset, spec.dataset_id)
     rehearsal.folder.mkdir(parents=True)
     spec = launches.with_augmentation(session, spec)
+    if (adapter := launches.find_start(session, spec)) is not None:
+        run_files.copy_start(Path(adapter.path), rehearsal.folder)
     clips = launches.list_clips(session, spec=spec, dataset=dataset)
     run_files.write_clips(rehearsal.folder / "clips.jsonl", clips)
     described = run_files.describe(

@@ -10,6 +10,7 @@ models/<model id>/            weights that were uploaded or downloaded
 trials/<user id>/             clips somebody tries a model on, for an hour
 runs/<job id>/                one training run: clips.jsonl, config.yaml, checkpoints/, adapter/, metrics/,
                               tensorboard/, mlflow.json, held-out/ (what the result made of held-out clips)
+                              start/ (a copy of the adapter that it starts from, if any)
 merged/<adapter id>/          an adapter merged into its base model, with merge.json
 adapters/<adapter id>/        an adapter that was made elsewhere
 pushes/<push id>.lock         held by whoever sends an adapter to the Hub
@@ -23,6 +24,8 @@ from pathlib import Path
 from qlora_studio.core.settings import get_settings
 
 HELD_OUT = "held-out"
+START = "start"
+START_FILES = ("adapter_config.json", "adapter_model.safetensors", "qlora_studio.json")
 
 
 def data_path() -> Path:

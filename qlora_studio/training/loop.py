@@ -3,6 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
 from typing import Any
 
@@ -15,7 +16,7 @@ from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.spec import ClipItem
 from qlora_studio.storage import atomic, checkpoints
 from qlora_studio.storage.checkpoints import Checkpoint
-from qlora_studio.training import families, models, rehearsal, run_checks, saving, state_files
+from qlora_studio.training import families, models, rehearsal, run_checks, saving, start, state_files
 from qlora_studio.training.attempt import Attempt
 from qlora_studio.training.batches import Indexed, LengthBuckets
 from qlora_studio.training.callbacks import Plan, StepReporter, describe
@@ -42,8 +43,8 @@ class TrainingRun:
     def __init__(self, attempt: Attempt, device: str, ranks: Ranks = ALONE) -> None:
         self.attempt = attempt
         self.ranks = ranks
-        self.spec = attempt.spec
-        self.train = attempt.spec.train
+        self.spec, self._adopted = start.adopt(attempt.spec)
+        self.train = self.spec.train
         self.device = device
         self.is_pretraining = self.train.training_type is TrainingType.PRETRAINING
         self.metric = check_metric(self.train.evaluation, self.spec.task, self.train.training_type)
@@ -109,6 +110,8 @@ class TrainingRun:
         """Model, clips, plan: everything that can refuse the job before time is spent on it."""
         attempt = self.attempt
         attempt.phase("model", "Loading the model")
+        if self._adopted:
+            attempt.warn("start_adapter", self._adopted)
         if self.ranks.is_first:
             self._write_config()
         config = families.read_config(self.spec.model_path)
@@ -133,6 +136,8 @@ class TrainingRun:
         if isinstance(self.task, WhisperTask):
             self.task.set_language(base, [self.store.features(clip) for clip in self.clips.train[:8]])
         self._warn_if_not_packed(base)
+        if self.spec.start_path is not None:
+            start.refuse_other_targets(self.spec.start_path, self.task)
         self.model = models.make_trainable(base, self.spec, self.family)
         if not self.ranks.is_alone:
             models.refuse_batch_norms(self.model, self.spec)
@@ -255,14 +260,22 @@ class TrainingRun:
         assert self.evaluator is not None
         n_clips = len(self.evaluator.clips)
         self.attempt.phase("baseline", f"Measuring the base model on {n_clips} held-out clips")
-        outcome = self.evaluator.measure(self.model, full=True)
+        with self._plain_base():
+            outcome = self.evaluator.measure(self.model, full=True)
         self.state.base_values = outcome.values
         self.reporter.report_evaluation(0, outcome, is_base=True)
         print(f"base model: {describe(outcome.values)}", flush=True)
 
+    def _plain_base(self) -> AbstractContextManager[Any]:
+        """The model without what it starts from; a fresh adapter changes nothing yet."""
+        return self.model.disable_adapter() if self.spec.start_path is not None else nullcontext()
+
     def comparable_base_loss(self) -> float | None:
-        """The base model's held-out loss, where it is of the same kind as that of a training batch."""
-        return self.state.base_values.get("loss")
+        """The held-out loss of the untrained model, where it is of the same kind as that of a training batch.
+
+        None where it is not known: of an adapter to train on only the base was measured.
+        """
+        return None if self.spec.start_path is not None else self.state.base_values.get("loss")
 
     def make_certifier(self) -> Certifier:
         """Return what compares the run's adapter with its base."""
@@ -362,6 +375,7 @@ class TrainingRun:
             "model_hash": self.spec.model_hash,
             "dataset_version": self.spec.dataset_version,
             "dataset_hash": self.spec.dataset_hash,
+            **start.lineage(self.spec),
             "step": step,
             "n_train": len(train),
             "n_validation": len(self.clips.validation),

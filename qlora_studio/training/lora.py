@@ -1,8 +1,10 @@
 """Where the adapter sits."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qlora_studio.contracts.spec import QLoraSpec
+from qlora_studio.training import start
 from qlora_studio.training.failures import ModelNotUsable
 from qlora_studio.training.families import Family
 
@@ -53,30 +55,54 @@ def _fits(layer: str, name: str) -> bool:
     return layer == name or layer.endswith(f".{name}")
 
 
-def add_adapter(model: "nn.Module", spec: QLoraSpec, family: Family, *, model_name: str) -> Any:
-    """Freeze the base and put a fresh adapter on it; returns the `PeftModel`.
+def add_adapter(
+    model: "nn.Module", spec: QLoraSpec, family: Family, *, model_name: str, start_path: Path | None = None
+) -> Any:
+    """Freeze the base and put an adapter on it; returns the `PeftModel`.
 
     Args:
         model_name: what `adapter_config.json` calls the base model.
-    """
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+        start_path: the folder of an adapter to train on; a fresh one without.
 
-    targets = find_targets(model, spec.target_modules, family)
+    Raises:
+        ModelNotUsable: a name fits no linear layer of the model, or the adapter to train on does not fit it.
+    """
+    from peft import get_peft_model, prepare_model_for_kbit_training
+
+    config = (
+        _config(model, spec, family)
+        if start_path is None
+        else start.config_of(start_path, dropout=spec.dropout)
+    )
     if spec.bits == 4:
         # Freezes, and raises what stayed in 16 bits to 32. Left to itself it also turns checkpointing on.
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    config = LoraConfig(
-        r=spec.rank,
-        lora_alpha=spec.alpha,  # type: ignore[arg-type]  # peft scales by it and takes any number
-        lora_dropout=spec.dropout,
-        target_modules=targets,
-        modules_to_save=list(family.heads) if family.trains_head else None,
-        bias="none",
-    )
-    adapted = get_peft_model(model, config)
+    try:
+        adapted = get_peft_model(model, config)
+    except ValueError as error:
+        if start_path is None:
+            raise
+        raise ModelNotUsable(
+            "The adapter that this job starts from has other layers than this model."
+        ) from error
+    if start_path is not None:
+        start.load_weights(adapted, start_path)
     adapted.peft_config["default"].base_model_name_or_path = model_name
     freeze_batch_norms(adapted)
     return adapted
+
+
+def _config(model: "nn.Module", spec: QLoraSpec, family: Family) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=spec.rank,
+        lora_alpha=spec.alpha,  # type: ignore[arg-type]  # peft scales by it and takes any number
+        lora_dropout=spec.dropout,
+        target_modules=find_targets(model, spec.target_modules, family),
+        modules_to_save=list(family.heads) if family.trains_head else None,
+        bias="none",
+    )
 
 
 def freeze_batch_norms(model: "nn.Module") -> None:

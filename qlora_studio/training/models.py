@@ -157,7 +157,9 @@ def make_trainable(model: Any, spec: WorkerSpec, family: Family) -> Any:
     if spec.train.training_type is TrainingType.PRETRAINING:
         return model
     settings = spec.train.qlora.model_copy(update={"bits": bits_of(spec)})
-    adapted = lora.add_adapter(model, settings, family, model_name=base_name(spec))
+    adapted = lora.add_adapter(
+        model, settings, family, model_name=base_name(spec), start_path=spec.start_path
+    )
     waves.leave_ear_alone(adapted)
     return adapted
 
