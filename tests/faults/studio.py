@@ -37,7 +37,7 @@ class StudioProcess:
             def answers() -> bool:
                 assert not is_gone(pid), self.log.read_text()[-2000:]
                 try:
-                    return client.get("/openapi.json").status_code == 200
+                    return client.get("/jobs").status_code == 401
                 except httpx.TransportError:
                     return False
 

@@ -15,8 +15,11 @@ import sys
 
 def main() -> None:
     """Import what the children need, say so, and fork on request."""
-    import qlora_studio.api
+
     import qlora_studio.services.taking_up  # noqa: F401
+    from qlora_studio.api import build_api
+
+    api = build_api()
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps them
     print("ready", flush=True)
@@ -24,11 +27,11 @@ def main() -> None:
         order = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            _be(order)
+            _be(order, api)
         print(pid, flush=True)
 
 
-def _be(order: dict[str, object]) -> None:
+def _be(order: dict[str, object], api: object) -> None:
     """Become what is asked for; never returns."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an ignored one is inherited, and nobody could wait
     os.setsid()
@@ -40,7 +43,7 @@ def _be(order: dict[str, object]) -> None:
         os.dup2(descriptor, stream)
     status = 1
     try:
-        status = _supervise() if order["what"] == "supervisor" else asyncio.run(_serve())
+        status = _supervise() if order["what"] == "supervisor" else asyncio.run(_serve(api))
     except BaseException:
         import traceback
 
@@ -55,18 +58,17 @@ def _supervise() -> int:
     return supervisor.main()
 
 
-async def _serve() -> int:
+async def _serve(api: object) -> int:
     """The REST API on a port of its own and, beside it, what the app does beside its pages."""
     from granian.constants import Interfaces
     from granian.log import LogLevels
     from granian.server.embed import Server
 
-    from qlora_studio.api import build_api
     from qlora_studio.services import taking_up
 
     await asyncio.to_thread(taking_up.begin)
     server = Server(
-        build_api(),
+        api,
         address="127.0.0.1",
         port=int(os.environ["STUDIO_PORT"]),
         interface=Interfaces.ASGI,
