@@ -1,12 +1,18 @@
-"""What a job's owner is told when it has ended, in the transaction that ends it."""
+"""What a job's owner is told when it has ended, in the transaction that ends it.
+
+The jobs of a sweep are told of together, by the last of them that ends.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
 
 from sqlmodel import Session, col, desc, select
 
-from qlora_studio.contracts.enums import JobStatus
+from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus
 from qlora_studio.contracts.metrics import first_of
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.db import notices
-from qlora_studio.db.models import Job
+from qlora_studio.db.models import Job, JobGroup
 from qlora_studio.db.models.audit import AuditEvent
 
 _TOLD = {
@@ -29,6 +35,10 @@ def tell(session: Session, job_id: str) -> None:
     stopper = _stopper(session, job) if job.status is JobStatus.STOPPED else None
     if stopper is not None and stopper.actor_id == job.owner_id:
         return
+    group = session.get(JobGroup, job.group_id) if job.group_id else None
+    if group is not None:
+        _tell_of_sweep(session, group)
+        return
     kind, verb = _TOLD[job.status]
     by = f" by {stopper.actor_name}" if stopper is not None and stopper.actor_name else ""
     notices.add(
@@ -40,6 +50,36 @@ def tell(session: Session, job_id: str) -> None:
         href=f"/training/{job.id}",
         job_id=job.id,
     )
+
+
+def _tell_of_sweep(session: Session, group: JobGroup) -> None:
+    """Tell how a sweep went, once all of its jobs have ended."""
+    jobs = session.exec(select(Job).where(col(Job.group_id) == group.id)).all()
+    if any(job.status not in TERMINAL_STATUSES for job in jobs):
+        return
+    counts = Counter(job.status for job in jobs)
+    parts = [f"{counts[status]} {status.value}" for status in TERMINAL_STATUSES if counts[status]]
+    is_whole = not counts[JobStatus.FAILED] and not counts[JobStatus.LOST]
+    notices.add(
+        session,
+        user_id=group.owner_id,
+        kind=NoticeKind.JOB_SUCCEEDED if is_whole else NoticeKind.JOB_FAILED,
+        title=f"The sweep “{group.name}” is over",
+        body=f"{', '.join(parts)}. {_best(jobs)}".strip(),
+        href=f"/training/sweeps/{group.id}",
+    )
+
+
+def _best(jobs: Sequence[Job]) -> str:
+    """`Best: WER 40.1 % (“rank 16”).`, or nothing where nothing was measured."""
+    measured = [job for job in jobs if job.status is JobStatus.SUCCEEDED and job.best_metrics]
+    metric = first_of({key: value for job in measured for key, value in job.best_metrics.items()})
+    found = {job.name: job.best_metrics.get(metric.key) for job in measured}
+    values = {name: value for name, value in found.items() if isinstance(value, int | float)}
+    if not values:
+        return ""
+    name = (max if metric.is_higher_better else min)(values, key=lambda key: values[key])
+    return f"Best: {metric.short} {metric.text(values[name])} (“{name}”)."
 
 
 def _stopper(session: Session, job: Job) -> AuditEvent | None:

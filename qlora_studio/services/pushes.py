@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,7 @@ from sqlalchemy import CursorResult, event, func
 from sqlmodel import Session, col, desc, select, update
 
 from qlora_studio.contracts.merging import REPORT
+from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.core import secrets
 from qlora_studio.core.clock import utc_now
@@ -29,7 +30,7 @@ from qlora_studio.core.hub import check_repo_id
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, HubPush, User
 from qlora_studio.db.models.dataset import Credential
-from qlora_studio.services import adapters, audit, cards, credentials, hub_upload
+from qlora_studio.services import adapters, audit, cards, credentials, hub_upload, notifications
 from qlora_studio.services.hub_upload import Progress, Upload, UploadStopped
 from qlora_studio.storage import layout
 
@@ -37,6 +38,7 @@ ACTIVE = ("waiting", "running")
 MAX_ACTIVE = 5  # of one account
 _AT_ONCE = threading.Semaphore(2)
 _TELL_EVERY_S = 0.5
+_LONG = timedelta(seconds=30)  # who pushed looks elsewhere by then
 _GONE = "Its credential was deleted. Choose another and push again."
 _log = logging.getLogger(__name__)
 
@@ -302,17 +304,41 @@ def _token(session: Session, push: HubPush) -> str:
 
 def _change(push_id: str, **values: Any) -> bool:
     """Change the row of a push that is under way; False when it is not any more."""
-    active = update(HubPush).where(col(HubPush.id) == push_id, col(HubPush.status).in_(ACTIVE))
     with db.write() as session:
-        result = session.execute(active.values(**values))
-        return isinstance(result, CursorResult) and result.rowcount == 1
+        return _change_in(session, push_id, **values)
+
+
+def _change_in(session: Session, push_id: str, **values: Any) -> bool:
+    active = update(HubPush).where(col(HubPush.id) == push_id, col(HubPush.status).in_(ACTIVE))
+    result = session.execute(active.values(**values))
+    return isinstance(result, CursorResult) and result.rowcount == 1
+
+
+def _finish(push_id: str, **values: Any) -> None:
+    """Write down how a push ended, and tell its owner; of one that took a moment only what went wrong."""
+    with db.write() as session:
+        if not _change_in(session, push_id, **values):
+            return
+        push = session.get_one(HubPush, push_id)
+        adapter = session.get_one(Adapter, push.adapter_id)
+        is_done = push.status == "succeeded"
+        if is_done and utc_now() - push.created_at < _LONG:
+            return
+        notifications.notify(
+            session,
+            user_id=push.owner_id,
+            kind=NoticeKind.PUSH_SUCCEEDED if is_done else NoticeKind.PUSH_FAILED,
+            title=f"“{adapter.name}” " + ("is on the Hub" if is_done else "could not be pushed to the Hub"),
+            body=push.url if is_done else push.error,
+            href=f"/adapters/{adapter.id}",
+        )
 
 
 def _end(push_id: str, **values: Any) -> None:
     """Write down how a push ended; while the database is busy or full, try again for a while."""
     for seconds in (1, 5, 20, 60, 0):
         try:
-            _change(push_id, finished_at=utc_now(), **values)
+            _finish(push_id, finished_at=utc_now(), **values)
             return
         except StudioError as error:
             _log.warning("push %s: its end could not be written: %s", push_id, error.message)

@@ -1,5 +1,6 @@
 """What a job's owner is told of its end: once, in their words, and only what they don't know already."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ from qlora_studio.contracts.events import ErrorEvent, ExitFile, ResultFile
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.core import bell
 from qlora_studio.db.engine import read, write
-from qlora_studio.db.models import Delivery, Job, Notification, NotificationChannel, User
+from qlora_studio.db.models import Delivery, Job, JobGroup, Notification, NotificationChannel, User
 from qlora_studio.jobs import endings, notices, transitions
 from qlora_studio.jobs.outcome import Records
 from qlora_studio.services import audit
@@ -171,3 +172,32 @@ def test_texts_of_people_are_inert(running: Job, session: Session) -> None:
     assert not {"\x1b", "\u202e", "\r", "\x00"} & set(notice.title + notice.body)
     assert "\n" not in notice.title
     assert "<script>x</script>" in notice.title, "shown as it is, never as markup"
+
+
+def test_the_jobs_of_a_sweep_are_told_of_together(session: Session, make_job: MakeJob, owner: User) -> None:
+    group = JobGroup(owner_id=owner.id, name="rates", axes={})
+    session.add(group)
+    session.commit()
+    jobs = [make_job(f"rates {n}") for n in range(3)]
+    for job in jobs:
+        job.status, job.group_id = JobStatus.RUNNING, group.id
+        session.add(job)
+    session.commit()
+    endings.record(jobs[0].id, 1, result(ExitReason.OK, wer=0.5))
+    endings.record(jobs[1].id, 1, result(ExitReason.OK, wer=0.4))
+    assert told() == []
+    endings.record_failure(jobs[2].id, 1, ExitReason.DISK_FULL, "Make space.")
+    (notice,) = told()
+    assert (notice.kind, notice.title) == (NoticeKind.JOB_FAILED, "The sweep “rates” is over")
+    assert notice.body == "2 succeeded, 1 failed. Best: WER 40.0 % (“rates 1”)."
+    assert notice.href == f"/training/sweeps/{group.id}"
+
+
+def test_two_who_see_a_job_end_at_once_tell_it_once(running: Job) -> None:
+    records = result(ExitReason.OK, wer=0.5)
+    both = [threading.Thread(target=endings.record, args=(running.id, 1, records)) for _ in range(4)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert len(told()) == 1

@@ -10,8 +10,18 @@ import pytest
 from sqlmodel import Session, SQLModel, select, text
 
 from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, Task, TrainingType
+from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.db.engine import make_engine
-from qlora_studio.db.models import Adapter, BaseAudioModel, Clip, Dataset, Job, User
+from qlora_studio.db.models import (
+    Adapter,
+    BaseAudioModel,
+    Clip,
+    Dataset,
+    Job,
+    Notification,
+    NotificationChannel,
+    User,
+)
 from scripts.running import Server, sign_up, start_server
 from tests.security.socket_client import EventSocket, handshake_status
 
@@ -62,6 +72,9 @@ def ids(server: Server, database: Any, owner: str) -> dict[str, str]:
         session.flush()
         adapter = Adapter(owner_id=user.id, name=SECRET, job_id=job.id, base_model_id=model.id, path=SECRET)
         session.add(adapter)
+        notice = Notification(user_id=user.id, kind=NoticeKind.JOB_FAILED.value, title=SECRET, body=SECRET)
+        channel = NotificationChannel(user_id=user.id, kind="webhook", target=f"https://{SECRET}.example/")
+        session.add_all([notice, channel])
         session.commit()
     return {
         "dataset_id": dataset.id,
@@ -69,6 +82,8 @@ def ids(server: Server, database: Any, owner: str) -> dict[str, str]:
         "model_id": model.id,
         "job_id": job.id,
         "adapter_id": adapter.id,
+        "notice_id": notice.id,
+        "channel_id": channel.id,
     }
 
 
@@ -118,6 +133,8 @@ PAGES = {
     "model_id": "/models/[model_id]",
     "job_id": "/training/[job_id]",
     "adapter_id": "/adapters/[adapter_id]",
+    "notice_id": "/notifications",
+    "channel_id": "/settings/notifications",
 }
 
 

@@ -3,18 +3,19 @@
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from huggingface_hub import metadata_load
 from huggingface_hub.utils import _http
 from pydantic import SecretStr
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import Role
 from qlora_studio.contracts.merging import REPORT
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import Adapter, HubPush, Job, User
+from qlora_studio.db.models import Adapter, HubPush, Job, Notification, User
 from qlora_studio.db.models.audit import AuditEvent
 from qlora_studio.services import credentials, pushes
 from qlora_studio.services.credentials import HubToken
@@ -160,6 +161,25 @@ def test_a_refusal_is_told_with_what_to_do(hub, user, adapter, credential_id, tr
     assert failed.status == "failed"
     assert sentence in failed.error
     assert failed.finished_at is not None
+
+
+def test_its_owner_is_told_of_a_long_push_and_of_any_that_failed(
+    hub, user, adapter, credential_id, monkeypatch
+):
+    push(user, adapter, credential_id)
+    assert told() == []
+    monkeypatch.setattr(pushes, "_LONG", timedelta(0))
+    done = push(user, adapter, credential_id)
+    assert told() == [("push_succeeded", f"“{adapter.name}” is on the Hub", done.url)]
+    hub.trouble = [("repos/create", 403)]
+    failed = push(user, adapter, credential_id, "anna/other")
+    assert told()[1:] == [("push_failed", f"“{adapter.name}” could not be pushed to the Hub", failed.error)]
+
+
+def told() -> list[tuple[str, str, str]]:
+    with db.read() as session:
+        found = session.exec(select(Notification).order_by(col(Notification.created_at)))
+        return [(notice.kind, notice.title, notice.body) for notice in found]
 
 
 def test_wrong_tokens_and_other_peoples_names_are_refused(hub, user, adapter, session, credential_id):
