@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     fetch_idle_s: float = Field(default=30.0, gt=0)
     fetch_total_s: float = Field(default=6 * 3600.0, gt=0)
     fetch_slowest_bytes_s: float = Field(default=1000.0, ge=0)
+    webhook_hosts: str = ""
     smtp_host: str = ""
     smtp_port: int | None = Field(default=None, ge=1, le=65535)
     smtp_user: str = ""
@@ -87,6 +88,17 @@ class Settings(BaseSettings):
     def s3_endpoint_urls(self) -> list[str]:
         """Addresses of S3 servers besides Amazon's that a dataset may be read from."""
         return [url.strip().rstrip("/") for url in self.s3_endpoints.split(",") if url.strip()]
+
+    @property
+    def trusted_webhook_servers(self) -> frozenset[tuple[str, int]]:
+        """Host and port of servers that webhooks may be sent to though they aren't public."""
+        found: set[tuple[str, int]] = set()
+        for item in filter(None, (part.strip().lower() for part in self.webhook_hosts.split(","))):
+            host, _, port = item.rpartition(":") if item.rpartition(":")[2].isdigit() else (item, "", "")
+            found |= (
+                {(host.strip("[]"), int(port))} if port else {(item.strip("[]"), 80), (item.strip("[]"), 443)}
+            )
+        return frozenset(found)
 
     @property
     def base_url(self) -> str:

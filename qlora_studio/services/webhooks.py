@@ -1,7 +1,8 @@
 """Send one notification to an address of a person's choice, signed as the Standard Webhooks scheme has it.
 
 The address is trusted as little as those that datasets are fetched from: only public servers are connected
-to, each time anew, and no redirect is followed. Of the answer only the status is read.
+to, each time anew, and those that whoever runs this server has named (`QLORA_STUDIO_WEBHOOK_HOSTS`). No
+redirect is followed. Of the answer only the status is read.
 """
 
 import base64
@@ -54,13 +55,36 @@ def check_address(url: str) -> str:
     """
     url = url.strip()
     try:
-        parsed = check_url(url, ports=get_settings().url_port_numbers)
+        parsed = _check(url)
     except SourceRefused as refusal:
         raise _wrong(str(refusal).replace(" Upload the file instead.", "")) from None
     host = parsed.host.lower().rstrip(".")
+    if _is_trusted(parsed):
+        return url
     if host == _LOCAL[0] or host.endswith(_LOCAL[1:]) or not _may_be_public(host):
         raise _wrong(f"{parsed.host} isn't a public server. Webhooks are sent to public ones only.")
     return url
+
+
+def _check(url: str) -> httpx.URL:
+    """Return the address if its looks are right; a server that is trusted may be on any port.
+
+    Raises:
+        SourceRefused: they aren't.
+    """
+    settings = get_settings()
+    try:
+        trusted = {
+            port for host, port in settings.trusted_webhook_servers if host == httpx.URL(url).host.lower()
+        }
+    except (httpx.InvalidURL, ValueError):
+        trusted = set()  # the next line says what is wrong
+    return check_url(url, ports=settings.url_port_numbers | trusted)
+
+
+def _is_trusted(url: httpx.URL) -> bool:
+    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    return (url.host.lower().rstrip("."), port) in get_settings().trusted_webhook_servers
 
 
 def _may_be_public(host: str) -> bool:
@@ -95,7 +119,7 @@ def send(url: str, *, secret: str, message_id: str, payload: Mapping[str, Any]) 
         ("webhook-signature", sign(secret, message_id=message_id, at=at, body=body)),
     ]
     try:
-        status = _post(check_url(url, ports=get_settings().url_port_numbers), headers, body)
+        status = _post(_check(url), headers, body)
     except SourceRefused as refusal:
         raise NotDelivered(_not_sent(refusal), is_final=True) from refusal
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
@@ -120,8 +144,9 @@ def sign(secret: str, *, message_id: str, at: str, body: bytes) -> str:
 def _post(url: httpx.URL, headers: list[tuple[str, str]], body: bytes) -> int:
     target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
     patience = _Clock(total_s=TOTAL_S, idle_s=IDLE_S, slowest_bytes_s=0)
+    backend = CheckedBackend(patience, trusted=get_settings().trusted_webhook_servers)
     with (
-        httpcore.ConnectionPool(network_backend=CheckedBackend(patience), max_connections=1) as pool,
+        httpcore.ConnectionPool(network_backend=backend, max_connections=1) as pool,
         pool.stream("POST", target, headers=headers, content=body) as answer,
     ):
         return answer.status

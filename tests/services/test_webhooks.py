@@ -8,6 +8,7 @@ import json
 import pytest
 
 from qlora_studio.core.errors import InvalidInput
+from qlora_studio.core.settings import get_settings
 from qlora_studio.services import webhooks
 from qlora_studio.services.delivery_errors import NotDelivered
 from tests.ingest.web import PUBLIC, Request, Web, web
@@ -111,3 +112,23 @@ def test_addresses_that_are_refused_at_once(data_folder: object, url: str) -> No
 
 def test_an_address_that_is_fine_stays_as_it_was_given(data_folder: object) -> None:
     assert webhooks.check_address(f" {URL} ") == URL
+
+
+def test_servers_that_the_operator_has_named_need_not_be_public(
+    web: Web, data_folder: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QLORA_STUDIO_WEBHOOK_HOSTS", "chat.lan, 10.0.0.7:8065")
+    get_settings.cache_clear()
+    web.names |= {"chat.lan": ["10.0.0.6"], "10.0.0.7": ["10.0.0.7"], "other.lan": ["10.0.0.6"]}
+    got = answer(web, 200)
+    for url in ("http://chat.lan/studio", "http://10.0.0.7:8065/studio"):
+        send(webhooks.check_address(url))
+    assert len(got) == 2
+    for url in ("http://10.0.0.7/studio", "http://10.0.0.6/studio", "http://chat.lan:8065/studio"):
+        with pytest.raises(InvalidInput):
+            webhooks.check_address(url)
+        with pytest.raises(NotDelivered):
+            send(url)
+    with pytest.raises(NotDelivered, match="isn't a public server"):
+        send("http://other.lan/studio")
+    assert len(got) == 2
