@@ -23,6 +23,7 @@ def upgrade() -> None:
     # Columns are added in place: copying `job`, as SQLite's batches do, would delete what refers to it.
     op.add_column("job", sa.Column("rank", sa.Float(), nullable=False, server_default="0"))
     op.add_column("job", sa.Column("actual", _JSON, nullable=False, server_default="{}"))
+    op.add_column("job", sa.Column("is_stalled", sa.Boolean(), nullable=False, server_default=sa.false()))
     group = sa.Column("group_id", sa.String(32), sa.ForeignKey("job_group.id"), nullable=True)
     op.add_column("job", group, inline_references=True)
     op.create_index("ix_job_rank", "job", ["rank"])
@@ -140,6 +141,6 @@ def downgrade() -> None:
         op.drop_table(table)
     for name in ("ix_job_group_id", "ix_job_rank"):
         op.drop_index(name, "job")
-    for name in ("group_id", "actual", "rank"):
+    for name in ("group_id", "is_stalled", "actual", "rank"):
         op.drop_column("job", name)
     op.drop_table("job_group")

@@ -18,7 +18,7 @@ from qlora_studio.jobs import logs
 from qlora_studio.jobs.events import EventReader
 from qlora_studio.jobs.ingest import name_eval_values
 from qlora_studio.jobs.metrics import SYSTEM_KEYS
-from qlora_studio.services.job_schemas import percent_of
+from qlora_studio.services.job_schemas import is_stalled, percent_of
 from qlora_studio.storage import layout
 
 POLL_S = 0.1
@@ -89,6 +89,7 @@ class _Watch:
         shown = {
             "status": job.status.value,
             "attempt": job.attempt,
+            "is_stalled": is_stalled(job),
             "phase": job.phase,
             "reason": job.reason.value if job.reason else None,
             "message": job.message,

@@ -20,8 +20,9 @@ from qlora_studio.commands.console import (
 from qlora_studio.commands.queue import print_queue
 from qlora_studio.contracts.enums import JobStatus, StopMode
 from qlora_studio.core.errors import Conflict, InvalidInput
+from qlora_studio.db.models import Job
 from qlora_studio.services import jobs, mlflow, next_actions, queue, results
-from qlora_studio.services.job_schemas import JobDetail, JobPublic, JobView, percent_of
+from qlora_studio.services.job_schemas import JobDetail, JobPublic, JobView, is_stalled, percent_of
 
 ZipPath = Annotated[Path | None, typer.Option("--to", help="Where to write the zip.")]
 app = typer.Typer(
@@ -44,10 +45,14 @@ def list_(
         print_json([JobPublic.of(view) for view in found])
         return
     rows = [
-        (v.job.id, v.job.name, v.model_name, v.dataset_name, v.job.status.value, f"{percent_of(v.job):.0f} %")
+        (v.job.id, v.job.name, v.model_name, v.dataset_name, _status_of(v.job), f"{percent_of(v.job):.0f} %")
         for v in found
     ]
     print_table(("ID", "Name", "Model", "Dataset", "Status", "Done"), rows, empty="No jobs yet.")
+
+
+def _status_of(job: Job) -> str:
+    return f"{job.status.value}, stalled" if is_stalled(job) else job.status.value
 
 
 @app.command("show")

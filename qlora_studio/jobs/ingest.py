@@ -35,6 +35,7 @@ from qlora_studio.db.models import Job, JobSample
 from qlora_studio.jobs import actuals, stamps, transitions
 from qlora_studio.jobs.events import EventReader
 from qlora_studio.jobs.metrics import SYSTEM_KEYS, MetricsWriter, sequence
+from qlora_studio.jobs.silence import STALLED_AFTER_S, Silence
 from qlora_studio.jobs.tensorboard import EventFile
 from qlora_studio.storage import layout
 
@@ -64,12 +65,15 @@ class Ingest:
         self._samples: list[SampleEvent] = []
         self._has_started = job.status is not JobStatus.STARTING
         self._is_dirty = False
+        self._silence = Silence()
+        self._is_stalled = job.is_stalled
         self._next_flush = 0.0
 
     def poll(self) -> None:
         """Take in what is there; costs one `stat` when there is nothing."""
         is_urgent = False
-        if self._reader.has_more():
+        has_spoken = self._reader.has_more()
+        if has_spoken:
             events = self._reader.read()
             for event in events:
                 self._apply(event)
@@ -77,11 +81,13 @@ class Ingest:
             self._is_dirty = True
             self._store_points()
             self._tensorboard.take(events, offset=self._reader.offset)
+        is_urgent |= self._note_silence(has_spoken=has_spoken)
         if self._is_dirty and (is_urgent or time.monotonic() >= self._next_flush):
             self.flush()
 
     def drain(self) -> bool:
         """Take in all that an ended attempt has left; False when it can't be kept now."""
+        self._row["is_stalled"] = self._is_stalled = False
         offset = -1
         while self._reader.offset != offset:
             offset = self._reader.offset
@@ -108,6 +114,18 @@ class Ingest:
         self._samples = []
         self._is_dirty = False
         stamps.touch(self.job_id)
+        return True
+
+    def _note_silence(self, *, has_spoken: bool) -> bool:
+        """Note in the row when a worker falls silent, and when it is heard again; True when that changed."""
+        silent_s = self._silence.look(has_spoken=has_spoken)
+        is_stalled = self._has_started and not self.is_finished and silent_s >= STALLED_AFTER_S
+        if self._is_stalled and not has_spoken:
+            return False  # it was so when we came, or is so still
+        if is_stalled == self._is_stalled:
+            return False
+        self._row["is_stalled"] = self._is_stalled = is_stalled
+        self._is_dirty = True
         return True
 
     # -- events --------------------------------------------------------------------------------------------

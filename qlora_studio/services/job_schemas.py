@@ -60,6 +60,8 @@ class MetricsPublic(BaseModel):
 class JobPublic(BaseModel):
     """A job as the REST API answers it. Memory in bytes. `next_action` is there after a failure.
 
+    `is_stalled` says that the worker is alive but tells nothing any more.
+
     `forecast` is what was foretold at its launch; `actual` what it took, as far as it is known:
     `peak_rss_bytes`, `peak_gpu_bytes`, and once it has ended `disk_bytes` and `seconds`.
     """
@@ -67,6 +69,7 @@ class JobPublic(BaseModel):
     id: str
     name: str
     status: JobStatus
+    is_stalled: bool
     reason: ExitReason | None
     message: str | None
     phase: str
@@ -99,13 +102,14 @@ class JobPublic(BaseModel):
         """Return the public form of a job."""
         job = view.job
         same = set(cls.model_fields) - {"progress", "metrics", "model_name", "dataset_name"}
-        same -= {"adapter_id", "queue_position", "next_action"}
+        same -= {"adapter_id", "queue_position", "next_action", "is_stalled"}
         return cls(
             **{name: getattr(job, name) for name in same},
             model_name=view.model_name,
             dataset_name=view.dataset_name,
             adapter_id=view.adapter_id,
             queue_position=view.queue_position,
+            is_stalled=is_stalled(job),
             next_action=find_next_action(job),
             progress=ProgressPublic(
                 step=job.step,
@@ -122,6 +126,11 @@ class JobDetail(JobPublic):
     """One job alone: `report` is what its result tells beyond figures, such as a confusion matrix."""
 
     report: dict[str, Any]
+
+
+def is_stalled(job: Job) -> bool:
+    """Whether its worker lives and tells nothing."""
+    return job.is_stalled and job.status in (JobStatus.RUNNING, JobStatus.STOPPING)
 
 
 def percent_of(job: Job) -> float:

@@ -8,7 +8,7 @@ from qlora_studio.contracts.metrics import METRICS, Metric, first_of
 from qlora_studio.core.clock import utc_now
 from qlora_studio.db.models import Job
 from qlora_studio.jobs import metrics
-from qlora_studio.services.job_schemas import JobView, percent_of
+from qlora_studio.services.job_schemas import JobView, is_stalled, percent_of
 from qlora_studio.services.remedies import find_next_action
 from qlora_studio.state import formats
 from qlora_studio.state.charts import sparkline_path
@@ -16,7 +16,6 @@ from qlora_studio.state.job_actuals import ActualRow, actual_rows
 from qlora_studio.state.job_checks import CheckRow, check_rows, probe_doubt
 from qlora_studio.storage import layout
 
-STALLED_AFTER_S = 30.0
 _CHARTED = (
     "wer",
     "accuracy",
@@ -267,6 +266,8 @@ def _short_progress(view: JobView) -> str:
         return f"{place}, after “{view.after_name}”" if view.after_name else place
     if job.status in ACTIVE_STATUSES and not job.step:
         return job.phase or "Starting"
+    if is_stalled(job):
+        return f"Stalled at {percent_of(job):.0f} %"
     epochs = f" · epoch {job.epoch:.1f}" if job.epoch else ""
     return f"{percent_of(job):.0f} %{epochs}" if job.total_steps else "–"
 
@@ -301,13 +302,11 @@ def _took(job: Job) -> str:
 
 
 def _stalled(job: Job) -> str:
-    """A sentence when a running worker has been silent for long."""
-    if job.status not in (JobStatus.RUNNING, JobStatus.STOPPING) or job.heartbeat_at is None:
+    """A sentence when a worker that lives has fallen silent."""
+    if not is_stalled(job):
         return ""
-    silent_s = (utc_now() - job.heartbeat_at).total_seconds()
-    if silent_s < STALLED_AFTER_S:
-        return ""
-    return f"No sign of life for {formats.duration(silent_s)}. Stop it if this goes on."
+    since = f" since {job.heartbeat_at:%H:%M:%S} UTC" if job.heartbeat_at else ""
+    return f"No sign of life{since}: the worker is there, but tells nothing. Stop it if this goes on."
 
 
 def _spark(job_id: str) -> str:

@@ -1,7 +1,7 @@
 """What the pages say of a job."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from qlora_studio.contracts.enums import ExitReason, JobStatus, TrainingType
 from qlora_studio.core.clock import utc_now
 from qlora_studio.db.models import Job, JobSample
 from qlora_studio.jobs import metrics
-from qlora_studio.services.job_schemas import JobView
+from qlora_studio.services.job_schemas import JobPublic, JobView
 from qlora_studio.services.words import Word, compare
 from qlora_studio.state.job_curves import MAX_TAIL, CurveFeed
 from qlora_studio.state.job_rows import job_page, job_row
@@ -96,11 +96,22 @@ def test_a_failure_offers_one_next_action(reason, label):
 
 
 def test_a_silent_worker_is_shown_as_stalled():
-    assert (
-        "No sign of life"
-        in page(status=JobStatus.RUNNING, heartbeat_at=utc_now() - timedelta(minutes=2)).stalled
-    )
-    assert page(status=JobStatus.RUNNING, heartbeat_at=utc_now()).stalled == ""
+    at = datetime(2026, 11, 22, 20, 31, 5, tzinfo=UTC)
+    silent = {"is_stalled": True, "heartbeat_at": at, "step": 30, "total_steps": 60}
+    assert "No sign of life since 20:31:05 UTC" in page(status=JobStatus.RUNNING, **silent).stalled
+    assert job_row(view(status=JobStatus.RUNNING, **silent)).progress == "Stalled at 50 %"
+    assert JobPublic.of(view(status=JobStatus.STOPPING, **silent)).is_stalled
+    for status in (JobStatus.QUEUED, JobStatus.FAILED):
+        assert page(status=status, **silent).stalled == ""
+        assert not JobPublic.of(view(status=status, **silent)).is_stalled
+
+
+@pytest.mark.parametrize("moved", [timedelta(days=-1), timedelta(days=1)])
+def test_a_clock_that_was_moved_makes_nothing_stalled_or_negative(moved):
+    then = utc_now() + moved
+    shown = page(status=JobStatus.RUNNING, started_at=then, heartbeat_at=then, created_at=then)
+    assert shown.stalled == ""
+    assert "-" not in shown.took
 
 
 def test_words_are_compared_without_case_and_punctuation():

@@ -20,8 +20,9 @@ class Job(SQLModel, table=True):
     attempt's `events.jsonl` has been taken in. Memory in bytes, `eta_s` in seconds.
 
     `rank` is its owner's order of queued jobs, lowest first: seconds since the epoch at which it was queued,
-    unless it was moved. `actual` is what the run really took, beside `forecast`: `peak_rss_bytes`,
-    `peak_gpu_bytes`, `disk_bytes`, `seconds`.
+    unless it was moved. `is_stalled` is kept by the supervisor: the worker lives and tells nothing.
+    `actual` is what the run really took, beside `forecast`: `peak_rss_bytes`, `peak_gpu_bytes`, `disk_bytes`,
+    `seconds`.
     """
 
     __tablename__ = "job"
@@ -61,6 +62,7 @@ class Job(SQLModel, table=True):
     boot_id: str = Field(default="", max_length=64)
     event_offset: int = Field(default=0)
     last_seq: int = Field(default=0)
+    is_stalled: bool = Field(default=False)
     heartbeat_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=utc_now, index=True, sa_type=UtcDateTime)
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
