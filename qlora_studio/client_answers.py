@@ -159,6 +159,17 @@ class Sweep(Answer):
     rows: list[SweepRow] = []
 
 
+class Log(Answer):
+    """Lines of a job's log with the level of each; `n_found` counts what a search found in all."""
+
+    lines: list[str]
+    levels: list[str]
+    cursor: str
+    attempt: int
+    n_found: int | None = None
+    is_complete: bool = True
+
+
 class Check(Answer):
     """The answer of a check: whether the job could start, what it needs, and how to repeat it."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qlora_studio.client_answers import Check, Job, JobEvent, Queue, Sweep
+from qlora_studio.client_answers import Check, Job, JobEvent, Log, Queue, Sweep
 from qlora_studio.client_base import Connection, raise_for, sleep_until
 from qlora_studio.contracts.enums import TERMINAL_STATUSES, StopMode
 from qlora_studio.contracts.spec import TrainSpec
@@ -106,10 +106,25 @@ class JobCalls(Connection):
             raise_for(answer)
             yield from _parse_events(answer.iter_lines())
 
-    def get_metrics(self, job_id: str, *keys: str) -> dict[str, dict[str, list[Any]]]:
-        """Curves by key, each with `step`, `time` and `value`."""
-        params = {"keys": ",".join(keys)} if keys else None
+    def get_metrics(self, job_id: str, *keys: str, **part: float) -> dict[str, dict[str, list[Any]]]:
+        """Curves by key, each with `step`, `time` and `value`.
+
+        A part has as many points as a whole curve: `from_step`, `to_step`, `from_time`, `to_time` (seconds).
+        """
+        params = {"keys": ",".join(keys), **part} if keys else part
         return self._send("GET", f"/jobs/{job_id}/metrics", params=params)["series"]
+
+    def get_log(self, job_id: str, **wanted: Any) -> Log:
+        """The end of a log; `search`, `level`, `attempt`, or what came after an answer's `cursor`."""
+        return Log.model_validate(self._send("GET", f"/jobs/{job_id}/logs", params=wanted))
+
+    def get_samples(self, job_id: str, **wanted: int) -> list[dict[str, Any]]:
+        """The fixed clips at the newest evaluation (or at a `step`), worst first, compared word by word."""
+        return self._send("GET", f"/jobs/{job_id}/samples", params=wanted)["items"]
+
+    def compare_jobs(self, *job_ids: str) -> dict[str, Any]:
+        """Two to six jobs side by side: `differences`, `metrics`, `curves` and `samples`."""
+        return self._send("GET", "/comparisons", params={"ids": ",".join(job_ids)})
 
     def download_results(self, job_id: str, to: Path, *, merged: bool = False) -> Path:
         """Write a job's results as a zip, with the merged model if wanted."""

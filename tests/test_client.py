@@ -104,6 +104,10 @@ def test_from_upload_to_adapter(
     assert done.status is JobStatus.SUCCEEDED
     assert {"status", "progress", "metric"} <= {event.type for event in studio.watch_job(job.id)}
     assert studio.get_metrics(job.id, "loss")["loss"]["value"]
+    assert studio.get_metrics(job.id, "loss", from_step=3, to_step=4)["loss"]["step"] == [3, 4]
+    log = studio.get_log(job.id, search="step 2/")
+    assert (log.n_found, len(log.lines), studio.get_log(job.id, cursor=log.cursor).lines) == (1, 1, [])
+    assert {"words", "error"} <= set(studio.get_samples(job.id)[0])
     assert done.adapter_id == next(studio.list_adapters()).id
     assert studio.download_adapter(str(done.adapter_id), tmp_path / "a.zip").stat().st_size > 0
     assert studio.download_results(job.id, tmp_path / "r.zip").stat().st_size > 0
@@ -181,6 +185,9 @@ def test_jobs_are_swept_moved_cloned_and_deleted(studio: Studio) -> None:
     assert (copies[0].id, copies[0].queue_position) == (copies[1].id, 5)
     assert studio.pause_queue("New disk.").note == studio.get_queue().note == "New disk."
     assert not studio.resume_queue().is_paused
+    compared = studio.compare_jobs(sweep.rows[0].job_id, last)
+    changed = {"qlora.rank", "optimization.batch_size"}
+    assert changed <= {row["key"] for row in compared["differences"]}
     assert studio.stop_sweep(sweep.id).statuses == {JobStatus.STOPPED: 4}
     assert studio.resume_job(last).attempt == 2
     studio.delete_job(copies[0].id)
