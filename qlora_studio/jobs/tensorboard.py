@@ -11,6 +11,7 @@ for from `events.jsonl` at a later look.
 """
 
 import logging
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class EventFile:
         self._is_failing = False
 
     def take(self, events: Sequence[Event], *, offset: int) -> None:
-        """Write down the points of events that were just read. Never raises for the disk's sake.
+        """Write down the points of events that were just read. Never raises: nothing else may wait for it.
 
         Args:
             events: the newest events, oldest first; those that are in the file already are passed over.
@@ -65,7 +66,7 @@ class EventFile:
             else:
                 self._catch_up(self._behind, offset, _CHUNKS_AT_ONCE)
             self._is_failing = False
-        except OSError as error:
+        except (OSError, ValueError, OverflowError, struct.error) as error:
             self._position = None  # looked at again, and repaired, next time
             if not self._is_failing:
                 _log.warning("job %s: TensorBoard's file has to wait: %s", self._job_id, error)
@@ -187,7 +188,9 @@ def _event(
 
 def _value(tag: str, value: float | None) -> bytes:
     """Encode a `Summary.Value`: tag (1) and simple_value (2)."""
-    number = float("nan") if value is None else max(-_LARGEST, min(_LARGEST, value))
+    number = float("nan")
+    if value is not None and not math.isnan(value):
+        number = max(-_LARGEST, min(_LARGEST, value))
     return _field(b"\x0a", _field(b"\x0a", tag.encode()) + b"\x15" + struct.pack("<f", number))
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import reflex as rx
 
-from qlora_studio.components.buttons import classes, download_button, plain_link
+from qlora_studio.components.buttons import classes, download_button, link_button, plain_link
 from qlora_studio.components.surfaces import card
 from qlora_studio.state.job_outcomes import OutcomesState
 
@@ -21,6 +21,11 @@ def take_along_card() -> rx.Component:
                         _download(found.results, "Download results"),
                         _download(found.merged, "Results with the merged model"),
                         _download(found.tensorboard, "TensorBoard files"),
+                        rx.cond(
+                            found.push != "",
+                            link_button("Push to the Hub", href=found.push, icon="upload"),
+                            rx.fragment(),
+                        ),
                         rx.cond(found.mlflow != "", _mlflow_link(found.mlflow), rx.fragment()),
                         class_name="flex flex-wrap gap-2",
                     ),

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -19,7 +20,8 @@ from qlora_studio.core.errors import StudioError
 from qlora_studio.core.hub import is_unreachable
 
 T = TypeVar("T")
-_TRIES = 6
+_TRIES = 4
+_SILENCE_S = 60.0  # that a Hub may keep in an answer; its client would wait for ever
 _LONGEST_WAIT_S = 60.0
 _BUSY = (429, 500, 502, 503, 504)
 _TOKENS = "huggingface.co/settings/tokens"
@@ -100,10 +102,8 @@ def upload(wanted: Upload, progress: Progress, *, on_repo: Callable[[str], None]
         UploadStopped: from `progress`.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
 
-    disable_progress_bars()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells that streams go another way
+    _set_up_client()
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=wanted.token)
     try:
         name = _full_name(api, wanted.repo_id, progress)
@@ -116,6 +116,22 @@ def upload(wanted: Upload, progress: Progress, *, on_repo: Callable[[str], None]
         progress.check()  # stopped: then this is only what stopping looked like from the inside
         raise UploadRefused(explain(error, wanted.repo_id)) from error
     return f"{api.endpoint}/{name}"
+
+
+@lru_cache(maxsize=1)
+def _set_up_client() -> None:
+    """Make the Hub's client quiet, and have it give up on a silent server. Once: it closes connections."""
+    from huggingface_hub.utils import disable_progress_bars, set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+
+    def make_client() -> Any:
+        client = default_client_factory()
+        client.timeout = _SILENCE_S
+        return client
+
+    set_client_factory(make_client)
+    disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells that streams go another way
 
 
 def _full_name(api: Any, repo_id: str, progress: Progress) -> str:

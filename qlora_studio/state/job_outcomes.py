@@ -22,6 +22,7 @@ class Outcomes:
     merged: str = ""
     tensorboard: str = ""
     mlflow: str = ""
+    push: str = ""
 
 
 class OutcomesState(rx.State):
@@ -42,14 +43,15 @@ class OutcomesState(rx.State):
 
 def _look(actor: User, job_id: str) -> Outcomes:
     with db.read() as session:
-        job = jobs.get_job(session, actor=actor, job_id=job_id)
+        view = jobs.get_view(session, actor=actor, job_id=job_id)
         has_merged = results.has_merged(session, actor=actor, job_id=job_id)
         mlflow_address = mlflow.find_address(session, actor=actor, job_id=job_id)
-    address = f"/api/v1/jobs/{job.id}"
+    job, address = view.job, f"/api/v1/jobs/{view.job.id}"
     is_over = job.status in TERMINAL_STATUSES
     return Outcomes(
         results=f"{address}/results" if is_over else "",
         merged=f"{address}/results?merged=1" if is_over and has_merged else "",
         tensorboard=f"{address}/tensorboard" if tensorboard.list_files(job.id) else "",
         mlflow=mlflow_address,
+        push=f"/adapters/{view.adapter_id}#push" if view.adapter_id else "",
     )

@@ -89,6 +89,9 @@ def test_an_adapter_is_pushed_and_a_job_is_taken_along(
     download.value.save_as(tmp_path / "tensorboard.zip")
     assert len(zipfile.ZipFile(tmp_path / "tensorboard.zip").namelist()) == 1
     expect(page.get_by_role("link", name="Results with the merged model")).to_have_count(0)
+    expect(page.get_by_role("link", name="Push to the Hub")).to_have_attribute(
+        "href", f"/adapters/{adapter.id}#push"
+    )
     assert axe_violations(page) == []
     _look(page, "taken-along")
     assert TOKEN not in (server.data_path / "server.log").read_text()

@@ -174,7 +174,9 @@ def test_an_attempt_far_behind_is_caught_up_by_its_end():
 def test_numbers_beyond_32_bits_do_not_break_the_file():
     worker = Worker()
     worker.step(2**40, 1e308)
+    worker.step(2**41, float("nan"))
     take_in(worker)
-    ((step, value),) = scalars("train/loss")
+    (step, value), (_, lost) = scalars("train/loss")
+    assert math.isnan(lost)
     assert step == 2**40
     assert value == pytest.approx(3.4028235e38)

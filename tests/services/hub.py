@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +19,7 @@ class Hub(BaseHTTPRequestHandler):
     """`repos` maps an id to a folder or an error's status; `damaged` names files that arrive changed.
 
     `accounts` maps tokens to who they are; `pushed` has what was committed, by repository and file name.
-    `trouble` makes requests fail: a part of the address, and the status to answer or "drop", each once.
+    `trouble` makes requests fail, each once: a part of the address, and the status, "drop" or "silence".
     """
 
     repos: dict[str, Path | int]
@@ -138,6 +139,8 @@ class Hub(BaseHTTPRequestHandler):
         for index, (part, status) in enumerate(self.trouble):
             if part in self.path:
                 del self.trouble[index]
+                if status == "silence":
+                    time.sleep(0.6)
                 if isinstance(status, str):
                     self.close_connection = True
                     self.connection.close()

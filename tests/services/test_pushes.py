@@ -17,7 +17,7 @@ from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, HubPush, Job, Notification, User
 from qlora_studio.db.models.audit import AuditEvent
-from qlora_studio.services import credentials, pushes
+from qlora_studio.services import credentials, hub_upload, pushes
 from qlora_studio.services.credentials import HubToken
 from qlora_studio.services.pushes import PushCreate
 from qlora_studio.storage import layout
@@ -205,6 +205,16 @@ def test_busy_hubs_and_dropped_connections_are_waited_for(hub, user, adapter, cr
     assert (done.status, done.error) == ("succeeded", "")
     assert (hub.trouble, hub.n_commits) == ([], 1)
     assert hub.pushed["anna/prompts"]["adapter_model.safetensors"] == b"\0" * 5000
+
+
+def test_a_hub_that_says_nothing_is_not_waited_for_for_ever(hub, user, adapter, credential_id, monkeypatch):
+    monkeypatch.setattr(hub_upload, "_SILENCE_S", 0.2)
+    hub_upload._set_up_client.cache_clear()
+    try:
+        hub.trouble = [("whoami", "silence"), ("/commit/", "silence")]
+        assert push(user, adapter, credential_id).status == "succeeded"
+    finally:
+        hub_upload._set_up_client.cache_clear()
 
 
 def test_patience_ends_with_a_sentence(hub, user, adapter, credential_id, monkeypatch):
