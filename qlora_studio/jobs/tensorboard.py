@@ -112,12 +112,12 @@ class EventFile:
         new = [event for event in events if event.seq > position.seq]
         if not new:
             return
-        records = [] if position.size else [_record(_event(new[0].ts, 0, file_version=True))]
+        records = [] if position.size else self._head(new[0].ts)
         has_steps = position.has_steps or self._attempt == 1
         for event in new:
             if isinstance(event, MetricEvent) and not has_steps:
                 # From this step on the attempt before took steps that are taken again: the reader drops them.
-                records.append(_record(_event(event.ts, event.step, is_restart=True)))
+                records.append(_record(_event(event.ts, event.step, is_start=True)))
                 has_steps = True
             values = values_by_tag(event)
             if values and (has_steps or isinstance(event, EvalEvent)):
@@ -128,6 +128,11 @@ class EventFile:
         moved = _Position(new[-1].seq, position.size + len(data), max(offset, position.offset), has_steps)
         _write_position(self._position_path, moved)
         self._position = moved
+
+    def _head(self, ts: float) -> list[bytes]:
+        """What a file begins with. TensorBoard takes only the second start of a run for a restart."""
+        version = _record(_event(ts, 0, file_version=True))
+        return [version, _record(_event(ts, 0, is_start=True))] if self._attempt == 1 else [version]
 
 
 def folder_path(job_id: str) -> Path:
@@ -175,13 +180,13 @@ def _event(
     values: Mapping[str, float | None] | None = None,
     *,
     file_version: bool = False,
-    is_restart: bool = False,
+    is_start: bool = False,
 ) -> bytes:
     """Encode an `Event`: time (1), step (2) and one of file version (3), summary (5), session log (7)."""
     head = b"\x09" + struct.pack("<d", ts) + b"\x10" + _varint(max(0, step))
     if file_version:
         return head + _field(b"\x1a", b"brain.Event:2")
-    if is_restart:
+    if is_start:
         return head + _field(b"\x3a", b"\x08\x01")  # SessionLog.status = START
     return head + _field(b"\x2a", b"".join(_value(tag, value) for tag, value in (values or {}).items()))
 
