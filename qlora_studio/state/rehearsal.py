@@ -15,7 +15,7 @@ from qlora_studio.services.rehearsals import Rehearsal
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.watching import Watch
-from qlora_studio.state.wizard import WizardState
+from qlora_studio.state.wizard import WizardState, typed_draft
 
 LOOK_EVERY_S = 0.4
 
@@ -66,7 +66,7 @@ class RehearsalState(rx.State):
         wizard = await self.get_state(WizardState)
         self.is_busy, self.can_wait, self.rows = True, False, []
         try:
-            started = await asyncio.to_thread(_begin, actor, wizard.current_draft(), is_waiting)
+            started = await asyncio.to_thread(_begin, actor, typed_draft(wizard), is_waiting)
         except StudioError as error:
             self.is_busy = False
             self.can_wait = isinstance(error, Conflict) and error.message == rehearsals.BUSY

@@ -105,10 +105,6 @@ class WizardState(rx.State):
             values=dict(self.values),
         )
 
-    def current_draft(self) -> Draft:
-        """What is typed, for what else the page offers to do with it."""
-        return self._draft()
-
     async def _keep(self, actor: User) -> None:
         await asyncio.to_thread(loading.save, actor, self._draft())
 
@@ -360,3 +356,8 @@ def _focus(field: str) -> str:
 def control_id(field: str) -> str:
     """The id of a parameter's control in the page."""
     return field.replace(".", "-").replace("_", "-")
+
+
+def typed_draft(wizard: WizardState) -> Draft:
+    """What is typed, for what else the page offers. (A public method could be called by anyone.)"""
+    return wizard._draft()

@@ -59,7 +59,7 @@ def test_what_the_job_says_goes_before_what_the_dataset_says(session, user, data
 def test_pairs_are_learnt_from_as_they_were_heard(session, user, dataset, model):
     set_augmentation(session, user, dataset, NOISE)
     spec = make_spec(dataset, model, training_type="preference")
-    assert launches._with_augmentation(session, spec).augmentation is None
+    assert launches.with_augmentation(session, spec).augmentation is None
     spec = make_spec(dataset, model, training_type="preference", augmentation=NOISE)
     assert "augmentation" in jobs.validate(session, actor=user, spec=spec).errors
 
