@@ -1,10 +1,14 @@
 """REST: what you were told, marking it as read, and the channels that tell you elsewhere."""
 
+import json
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from sqlmodel import Session
 
+from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Filter, Page
 from qlora_studio.api.security import CurrentUser
 from qlora_studio.contracts.notices import NoticeKind
@@ -100,12 +104,25 @@ def list_channels(user: CurrentUser) -> ChannelList:
 
 
 @router.post("/notification-channels", status_code=201, response_model=ChannelMade)
-def create_channel(body: ChannelCreate, user: CurrentUser) -> ChannelMade:
-    """Add a webhook, or mail to your own address. A webhook's secret is in this answer and never again."""
-    with db.write() as session:
+def create_channel(
+    body: ChannelCreate, request: Request, user: CurrentUser, key: IdempotencyHeader = None
+) -> JSONResponse:
+    """Add a webhook, or mail to your own address.
+
+    A webhook's secret is in this answer and never again: the same `Idempotency-Key` later gives null for it.
+    """
+    secret: str | None = None
+
+    def make(session: Session) -> ChannelMade:
+        nonlocal secret
         made = channels.create(session, actor=user, form=body)
-        shown = channels.public(made.channel, actor=user)
-    return ChannelMade(**shown.model_dump(), secret=made.secret or None)
+        secret = made.secret or None
+        return ChannelMade(**channels.public(made.channel, actor=user).model_dump(), secret=None)
+
+    answer = create_once(user=user, key=key, request=request, body=body, create=make)
+    if secret is None:
+        return answer
+    return JSONResponse(json.loads(bytes(answer.body)) | {"secret": secret}, status_code=answer.status_code)
 
 
 @router.patch("/notification-channels/{channel_id}")

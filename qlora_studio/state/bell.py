@@ -10,7 +10,7 @@ import reflex as rx
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.core import bell
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import NotAuthenticated
+from qlora_studio.core.errors import NotAuthenticated, StudioError
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Notification, User
 from qlora_studio.services import notifications
@@ -72,9 +72,12 @@ class BellState(rx.State):
             seen, looked_at = stamp, time.monotonic()
             try:
                 await require_session(self)
+                found = await asyncio.to_thread(_read, actor)
             except NotAuthenticated:
                 return
-            found = await asyncio.to_thread(_read, actor)
+            except StudioError:  # the database is busy: the next look will do
+                seen = -1
+                continue
             async with self:
                 self._show(actor.id, *found)
 

@@ -7,7 +7,7 @@ import reflex as rx
 
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.core import bell
-from qlora_studio.core.errors import NotAuthenticated
+from qlora_studio.core.errors import NotAuthenticated, StudioError
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
 from qlora_studio.services import notifications
@@ -46,9 +46,12 @@ class NotificationsState(TableState, rx.State):
             seen = stamp
             try:
                 await require_session(self)
+                found = await asyncio.to_thread(_page, actor, self._wanted())
             except NotAuthenticated:
                 return
-            found = await asyncio.to_thread(_page, actor, self._wanted())
+            except StudioError:  # the database is busy: the next look will do
+                seen = -1
+                continue
             async with self:
                 self.rows, self.total = found
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from qlora_studio.api import build_api
 from qlora_studio.api.security import current_user
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.db.models import User
+from qlora_studio.db.models.audit import IdempotencyKey
 from qlora_studio.services import notifications, webhooks
 
 
@@ -110,3 +111,15 @@ def test_a_webhook_is_added_changed_and_removed(
 def test_channels_that_can_not_be(client: TestClient, body: dict, status: int) -> None:
     answer = client.post("/notification-channels", json=body)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+def test_a_request_sent_again_makes_one_channel_and_keeps_no_secret(
+    client: TestClient, session: Session
+) -> None:
+    body, key = {"kind": "webhook", "target": "https://hooks.example/x"}, {"Idempotency-Key": "k"}
+    first, again = (client.post("/notification-channels", json=body, headers=key) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json()["secret"].startswith("whsec_")
+    assert again.json() == first.json() | {"secret": None}
+    kept = session.exec(select(IdempotencyKey)).one()
+    assert "whsec_" not in str(kept.body)

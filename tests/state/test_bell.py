@@ -71,6 +71,27 @@ async def test_the_bell_rings_by_itself_and_is_read(
         await watching
 
 
+async def test_a_busy_database_makes_the_bell_late_not_silent(
+    quick: None, opened: Opener, session: Session, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = [db.DatabaseBusy("busy")] * 2
+    read = bell._read
+
+    def read_in_the_end(actor: User) -> Any:
+        if busy:
+            raise busy.pop()
+        return read(actor)
+
+    monkeypatch.setattr(bell, "_read", read_in_the_end)
+    tell(session, user, "first")
+    state = opened(BellState)
+    watching = asyncio.create_task(call(state, "watch"))
+    await until(lambda: state.n_unread == 1)
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+
+
 async def test_after_a_log_out_nothing_more_is_told(
     quick: None, opened: Opener, session: Session, user: User
 ) -> None:
