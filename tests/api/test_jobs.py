@@ -71,6 +71,7 @@ def test_a_launched_job_has_the_fields_of_the_contract(client, job):
     assert (listed["items"], listed["total"], listed["page"], listed["page_size"]) == ([job], 1, 1, 25)
 
 
+@pytest.mark.fault("F13", "a request sent again", "one job, the same answer")
 def test_a_request_sent_again_makes_one_job(client, body):
     answers = [client.post("/jobs", json=body, headers={"Idempotency-Key": "k"}) for _ in range(3)]
     assert {a.status_code for a in answers} == {201}

@@ -111,6 +111,7 @@ def test_a_job_is_watched_stopped_resumed_and_downloaded(desk: Desk, context: Br
     assert complaints == []
 
 
+@pytest.mark.fault("F2", "kill -9 the server, in an open page", "the page finds its job again, whole")
 def test_a_job_outlives_its_server_and_is_shown_whole_again(
     desk: Desk, context: BrowserContext, own_server: Callable[..., Server]
 ):
@@ -128,6 +129,7 @@ def test_a_job_outlives_its_server_and_is_shown_whole_again(
     assert points(page) == 150
 
 
+@pytest.mark.fault("F1", "kill -9 the worker, in an open page", "killed by signal 9, and Resume, in the page")
 def test_a_failure_says_what_happened_in_an_open_page(desk: Desk, context: BrowserContext):
     job_id = desk.launch("killed", 2_000)
     page = context.new_page()

@@ -72,6 +72,11 @@ def taken_in_again(dataset: Dataset) -> Dataset:
     return load(dataset)[0]
 
 
+@pytest.mark.fault(
+    "F18",
+    "files that are empty, cut, lying, silent, odd, or crash the decoder",
+    "a verdict for each; ready with honest counts",
+)
 def test_f18_every_damaged_file_has_its_verdict_and_the_counts_are_honest(dataset, monkeypatch):
     fragile = partial(DecoderPool, command=[sys.executable, "-c", FRAGILE_DECODER], min_limit_s=3.0)
     monkeypatch.setattr(pipeline, "DecoderPool", fragile)
@@ -106,6 +111,7 @@ def full(*_args, **_options):
     raise OSError(28, "No space left on device")
 
 
+@pytest.mark.fault("F8", "disk full while a dataset is taken in", "said so, what came is kept; goes on later")
 @pytest.mark.parametrize("place", ["an original", "the sync", "gathering"])
 def test_f8_a_full_disk_is_said_and_everything_received_is_kept(dataset, monkeypatch, place):
     files = {f"{n}.wav": sounds.wav(0.1, pitch=200 + n) for n in range(6)}
@@ -151,6 +157,7 @@ def no_room_in_the_database() -> Iterator[None]:
         event.listen(database, "checkout", free)
 
 
+@pytest.mark.fault("F9", "no room in the database while a dataset is taken in", "nothing lost; goes on later")
 def test_f9_a_database_without_room_loses_nothing_and_the_work_goes_on_later(dataset):
     files = {f"{n}.wav": sounds.wav(0.5, pitch=200 + n) for n in range(40)}
     stage(dataset, files)

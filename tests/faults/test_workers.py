@@ -165,7 +165,7 @@ def test_f14_stop_during_a_save(supervisor, launch, user):
 @pytest.mark.fault(
     "F15",
     "SIGSTOP; deaf to SIGTERM",
-    "Stop ends it by force and the job says so; nothing of it is left",
+    "shown as stalled; Stop ends it by force and says so; nothing is left",
 )
 @pytest.mark.parametrize("how", ["frozen", "deaf"])
 def test_f15_a_worker_that_does_not_answer_is_stopped_by_force(supervisor, launch, user, saw, how):
@@ -174,7 +174,10 @@ def test_f15_a_worker_that_does_not_answer_is_stopped_by_force(supervisor, launc
     wait_for_step(job.id, 11)
     record = shim_record(job.id)
     if how == "frozen":
+        assert not load(job.id).is_stalled
         os.kill(record["worker_pid"], signal.SIGSTOP)
+        seen_s = wait_for(lambda: load(job.id).is_stalled, within_s=15, what="shown as stalled")
+        saw(f"shown as stalled after {seen_s:.1f} s")
     asked_at = time.monotonic()
     stop(user, job.id)
     done = wait_for_end(job.id, STOPPED_WITHIN_S)

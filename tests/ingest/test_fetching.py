@@ -77,6 +77,7 @@ def test_a_single_recording_is_called_what_its_server_calls_it(dataset, web, pat
     assert (result.status, list(clips)) == (DatasetStatus.READY, [name])
 
 
+@pytest.mark.fault("F19", "a connection that drops", "goes on where it broke off")
 def test_a_connection_that_drops_goes_on_where_it_broke_off(dataset, web):
     starts: list[int] = []
 
@@ -128,6 +129,7 @@ def test_a_wrong_piece_is_never_joined_to_the_rest(dataset, web, range_):
     assert "tried 5 times" in refused(dataset())
 
 
+@pytest.mark.fault("F19", "a length that lies", "tried again, then said so")
 def test_a_lying_length_is_tried_again_and_then_said_so(dataset, web):
     def lying(request: Request) -> None:
         request.send_head(200, {"Content-Length": str(len(ZIP) + 1000)})
@@ -149,6 +151,7 @@ def test_more_bytes_than_announced_are_not_taken(dataset, web):
     assert result.source["fetched"]["bytes"] == len(ZIP)
 
 
+@pytest.mark.fault("F19", "a file without end", "stops at the cap")
 def test_a_file_without_end_stops_at_the_cap(dataset, web):
     def endless(request: Request) -> None:
         request.send_head(200, {"Transfer-Encoding": "chunked"})
@@ -180,6 +183,7 @@ def test_an_answer_whose_end_cannot_be_told_is_refused(dataset, web):
     assert "doesn't say where the file ends" in refused(dataset())
 
 
+@pytest.mark.fault("F19", "a byte now and then", "given up as too slow")
 @pytest.mark.parametrize("head_first", [True, False])
 def test_a_byte_now_and_then_is_too_slow(dataset, web, head_first, monkeypatch):
     import threading
@@ -213,6 +217,7 @@ def test_a_server_that_goes_silent_is_given_up(dataset, web, monkeypatch):
         stop.set()
 
 
+@pytest.mark.fault("F19", "redirects in a circle", "five, and no further")
 def test_redirects_are_followed_five_times_and_no_further(dataset, web):
     def on_to(path: str):
         return lambda r: r.send_head(302, {"Location": path, "Content-Length": "0"})

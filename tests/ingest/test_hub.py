@@ -71,6 +71,7 @@ def test_a_token_of_the_owners_is_used_and_nothing_else(dataset, hub, calls, use
     assert set(hub.seen_authorization) == {"Bearer hf_mine"}
 
 
+@pytest.mark.fault("F24", "a wrong checksum", "never taken in")
 def test_a_damaged_file_is_never_taken_in(dataset, hub, calls):
     hub.damaged = {"3.wav"}
     made = dataset()
@@ -86,6 +87,7 @@ def test_a_damaged_file_is_never_taken_in(dataset, hub, calls):
     assert not again & {name.rpartition("/")[2] for name in held}, "what came whole isn't fetched twice"
 
 
+@pytest.mark.fault("F24", "404, 401, 429 for a dataset", "said so; the fetch ends")
 @pytest.mark.parametrize(
     ("repo", "status", "sentence"),
     [("someone/nothing", None, "no public dataset"), ("someone/busy", 429, "too many requests"),
@@ -100,6 +102,7 @@ def test_a_hub_that_refuses_is_said_so(dataset, hub, repo, status, sentence):
     assert len(hub.seen_paths) == (4 if status else 1)
 
 
+@pytest.mark.fault("F24", "a dataset's Hub is offline", "said so")
 def test_offline_is_said_so(dataset, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("QLORA_STUDIO_HUB_WAIT_S", "0.01")

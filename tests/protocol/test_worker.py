@@ -41,6 +41,7 @@ def _next_attempt(spec: WorkerSpec) -> WorkerSpec:
     return spec.model_copy(update={"attempt": number, "resume": True, "attempt_path": path})
 
 
+@pytest.mark.fault("F1", "kill -9 the real worker in mid-epoch", "resumed to the control's losses and bytes")
 def test_killed_in_mid_epoch_and_resumed_ends_as_if_never_killed(
     tmp_path: Path, clips_path: Path, model_path: Path
 ) -> None:

@@ -54,12 +54,14 @@ def test_what_cannot_be_trained_is_refused_before_its_weights_come(
     assert not list(layout.staging_path(model.id).rglob("*.safetensors"))
 
 
+@pytest.mark.fault("F24", "404 for a model", "said so")
 def test_a_model_that_is_not_there_is_said_so(session: Session, user: User, hub: type[Hub]) -> None:
     model = download(session, user, "someone/nothing")
     assert model.status is ModelStatus.ERROR
     assert "no public model" in (model.error or "")
 
 
+@pytest.mark.fault("F24", "429 for a model", "tried again, then said so")
 def test_a_hub_in_trouble_is_tried_again_then_said_so(session: Session, user: User, hub: type[Hub]) -> None:
     hub.repos["someone/busy"] = 429
     model = download(session, user, "someone/busy")
@@ -67,6 +69,7 @@ def test_a_hub_in_trouble_is_tried_again_then_said_so(session: Session, user: Us
     assert "too many requests" in (model.error or "")
 
 
+@pytest.mark.fault("F24", "a model's Hub is offline", "said so; never half a model ready")
 def test_offline_is_said_so(session: Session, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("QLORA_STUDIO_HUB_WAIT_S", "0.01")

@@ -193,6 +193,9 @@ def test_a_resumed_run_that_is_stopped_at_once_says_what_there_is(
     assert "step 4 is kept" in result.message
 
 
+@pytest.mark.fault(
+    "F17", "a loss that is no number, in a real run", "ends at once, names step and checkpoint"
+)
 def test_not_a_number_ends_the_run_at_once(
     tmp_path: Path, clips_path: Path, ctc_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +290,9 @@ def test_no_validation_clips_is_said_and_trains(tmp_path: Path, ctc_path: Path) 
     assert [event["code"] for event in tiny.read_events(spec, "warning")] == ["no_validation"]
 
 
+@pytest.mark.fault(
+    "F8", "disk full at a real run's checkpoint", "the older one is kept; the megabytes are said"
+)
 @pytest.mark.slow
 def test_a_full_disk_at_a_checkpoint_keeps_the_older_one(
     tmp_path: Path, clips_path: Path, ctc_path: Path, monkeypatch: pytest.MonkeyPatch
