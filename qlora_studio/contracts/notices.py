@@ -10,6 +10,7 @@ class NoticeKind(StrEnum):
     JOB_FAILED = "job_failed"
     JOB_LOST = "job_lost"
     JOB_STOPPED = "job_stopped"  # not by its owner
+    QUEUE_HELD = "queue_held"
     DATASET_READY = "dataset_ready"
     DATASET_FAILED = "dataset_failed"
     PUSH_SUCCEEDED = "push_succeeded"
@@ -22,6 +23,7 @@ KIND_LABELS = {
     NoticeKind.JOB_FAILED: "Training failed",
     NoticeKind.JOB_LOST: "Training lost",
     NoticeKind.JOB_STOPPED: "Training stopped by something else than you",
+    NoticeKind.QUEUE_HELD: "Queue waits after a restart",
     NoticeKind.DATASET_READY: "Dataset ready",
     NoticeKind.DATASET_FAILED: "Dataset could not be taken in",
     NoticeKind.PUSH_SUCCEEDED: "Push to the Hub finished",
@@ -35,6 +37,7 @@ TOPICS: dict[str, tuple[str, tuple[NoticeKind, ...]]] = {
         "Training failed, lost or stopped",
         (NoticeKind.JOB_FAILED, NoticeKind.JOB_LOST, NoticeKind.JOB_STOPPED),
     ),
+    "queue": ("The queue waiting after a restart", (NoticeKind.QUEUE_HELD,)),
     "datasets": ("Long imports of datasets", (NoticeKind.DATASET_READY, NoticeKind.DATASET_FAILED)),
     "pushes": ("Pushes to the Hub", (NoticeKind.PUSH_SUCCEEDED, NoticeKind.PUSH_FAILED)),
     "channels": ("A channel that was switched off", (NoticeKind.CHANNEL_OFF,)),

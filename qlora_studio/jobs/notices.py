@@ -4,15 +4,15 @@ The jobs of a sweep are told of together, by the last of them that ends.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlmodel import Session, col, desc, select
 
-from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus
+from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus, Role
 from qlora_studio.contracts.metrics import first_of
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.db import notices
-from qlora_studio.db.models import Job, JobGroup
+from qlora_studio.db.models import Job, JobGroup, User
 from qlora_studio.db.models.audit import AuditEvent
 
 _TOLD = {
@@ -21,6 +21,8 @@ _TOLD = {
     JobStatus.LOST: (NoticeKind.JOB_LOST, "was lost"),
     JobStatus.STOPPED: (NoticeKind.JOB_STOPPED, "was stopped"),
 }
+
+_YOU_CAN = "You can, on the Training page."
 
 
 def tell(session: Session, job_id: str) -> None:
@@ -50,6 +52,20 @@ def tell(session: Session, job_id: str) -> None:
         href=f"/training/{job.id}",
         job_id=job.id,
     )
+
+
+def tell_of_hold(session: Session, *, owners: Collection[str], why: str) -> None:
+    """Tell those whose jobs wait that the queue is held, and the admins, who can let it go on."""
+    admins = set(session.exec(select(User.id).where(col(User.role) == Role.ADMIN)))
+    for user_id in sorted(admins | set(owners)):
+        notices.add(
+            session,
+            user_id=user_id,
+            kind=NoticeKind.QUEUE_HELD,
+            title="The queue waits",
+            body=f"{why} {_YOU_CAN if user_id in admins or not admins else 'An admin can.'}",
+            href="/training",
+        )
 
 
 def _tell_of_sweep(session: Session, group: JobGroup) -> None:

@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, TERMINAL_STATUSES, JobStatus
 from qlora_studio.db.engine import read, write
 from qlora_studio.db.models import Job, QueueState
-from qlora_studio.jobs import liveness
+from qlora_studio.jobs import liveness, notices
 
 RESTARTED = "The machine was restarted. Queued jobs wait until somebody lets them go on."
 
@@ -170,8 +170,10 @@ def hold_after_restart(*, but: str | None = None) -> None:
             return
     with write() as session:
         state = read_state(session)
-        waiting = select(Job.id).where(Job.status == JobStatus.QUEUED, Job.id != (but or ""))
-        if state.boot_id and not state.is_paused and session.exec(waiting).first() is not None:
+        waiting = select(Job.owner_id).where(Job.status == JobStatus.QUEUED, Job.id != (but or ""))
+        owners = set(session.exec(waiting))
+        if state.boot_id and not state.is_paused and owners:
             state.is_paused, state.note, state.changed_by = True, RESTARTED, None
+            notices.tell_of_hold(session, owners=owners, why=RESTARTED)
         state.boot_id = boot_id
         session.add(state)

@@ -6,15 +6,24 @@ from collections.abc import Callable
 import pytest
 from sqlmodel import Session, select
 
-from qlora_studio.contracts.enums import ExitReason, JobStatus
+from qlora_studio.contracts.enums import ExitReason, JobStatus, Role
 from qlora_studio.contracts.events import ErrorEvent, ExitFile, ResultFile
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.core import bell
 from qlora_studio.db.engine import read, write
-from qlora_studio.db.models import Delivery, Job, JobGroup, Notification, NotificationChannel, User
-from qlora_studio.jobs import endings, notices, transitions
+from qlora_studio.db.models import (
+    Delivery,
+    Job,
+    JobGroup,
+    Notification,
+    NotificationChannel,
+    QueueState,
+    User,
+)
+from qlora_studio.jobs import endings, notices, queue, transitions
 from qlora_studio.jobs.outcome import Records
 from qlora_studio.services import audit
+from tests.conftest import make_user
 from tests.jobs.conftest import load
 
 MakeJob = Callable[..., Job]
@@ -201,3 +210,20 @@ def test_two_who_see_a_job_end_at_once_tell_it_once(running: Job) -> None:
     for thread in both:
         thread.join()
     assert len(told()) == 1
+
+
+def test_a_queue_held_after_a_restart_is_told_to_those_who_wait_and_to_the_admins(
+    session: Session, make_job: MakeJob, owner: User, stranger: User
+) -> None:
+    admin = make_user(session, "root", Role.ADMIN)
+    for name in ("first", "second"):
+        make_job(name)
+    session.add(QueueState(boot_id="the boot before"))
+    session.commit()
+    for _ in range(2):
+        queue.hold_after_restart()
+    assert {n.user_id: n.body for n in told()} == {
+        owner.id: f"{queue.RESTARTED} An admin can.",
+        admin.id: f"{queue.RESTARTED} You can, on the Training page.",
+    }
+    assert {n.kind for n in told()} == {NoticeKind.QUEUE_HELD}
