@@ -1,11 +1,15 @@
 """Puts a run folder in order when its attempt has ended and nothing of it is alive."""
 
 import contextlib
+import os
+import re
 import shutil
 from pathlib import Path
 
 from qlora_studio.storage import atomic
 
+# What `storage.atomic` is writing: somebody may be asking a job to stop that has just ended.
+_WRITER = re.compile(r"\.(\d+)\.partial$")
 _SWAPPED = ("adapter", "model", "held-out")
 
 
@@ -20,7 +24,7 @@ def clear(run_path: Path, attempt_path: Path) -> None:
     half_done = [
         *(run_path / "checkpoints").glob(".partial-*"),
         *run_path.glob(".*.partial"),
-        *attempt_path.glob(".*.partial"),
+        *(path for path in attempt_path.glob(".*.partial") if not _is_being_written(path)),
         attempt_path / ".reserve",
     ]
     for path in half_done:
@@ -29,3 +33,16 @@ def clear(run_path: Path, attempt_path: Path) -> None:
         else:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether the process that a half-written file is named after lives."""
+    writer = _WRITER.search(path.name)
+    try:
+        if writer is not None:
+            os.kill(int(writer[1]), 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return writer is not None

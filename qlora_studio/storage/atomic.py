@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,8 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         OSError: the disk is full or the folder can't be written; `path` is as it was before.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Two threads may write the same file at once; the process is named so that others know whose it is.
+    partial = path.with_name(f".{path.name}.{threading.get_native_id()}.{os.getpid()}.partial")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "wb") as file:

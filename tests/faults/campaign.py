@@ -254,10 +254,10 @@ def run(
     studio.start()
     watch.start()
     try:
-        _play(schedule, people, nemesis, work_s)
+        violations = _play(schedule, people, nemesis, work_s)
         nemesis.let_go()
         _settle(studio, people)
-        violations = watch.stop() + _foreign(studio, people)
+        violations += watch.stop() + _foreign(studio, people)
         studio.kill()
         violations += checker.check(data, people, slots=SLOTS)
     finally:
@@ -272,15 +272,16 @@ def run(
     return Outcome(schedule, violations, n_jobs, n_attempts, folder)
 
 
-def _play(schedule: Schedule, people: list[Person], nemesis: Nemesis, work_s: float) -> None:
+def _play(schedule: Schedule, people: list[Person], nemesis: Nemesis, work_s: float) -> list[str]:
+    """Let them; returns the answers that nobody should get."""
     started = time.monotonic()
     with ThreadPoolExecutor(len(people)) as pool:
         working = [pool.submit(person.work, started + work_s) for person in people]
         for at, what in schedule.faults:
             time.sleep(max(0.0, started + at - time.monotonic()))
             nemesis.do(what)
-        for work in working:
-            work.result()
+        errors = [work.exception() for work in working]
+        return [f"{type(error).__name__}: {error}" for error in errors if error is not None]
 
 
 def _settle(studio: StudioProcess, people: list[Person]) -> None:

@@ -1,8 +1,11 @@
 """A run folder is in order after its attempt has ended, however it did."""
 
+import os
 from pathlib import Path
 
 from qlora_studio.jobs import leftovers
+
+NOBODY = 2**31 - 1  # beyond the largest pid
 
 
 def test_half_written_files_go_and_all_else_stays(tmp_path: Path):
@@ -11,13 +14,14 @@ def test_half_written_files_go_and_all_else_stays(tmp_path: Path):
         run / "checkpoints/step-00000010/a",
         run / "adapter/b",
         attempt / "events.jsonl",
+        attempt / f".stop.json.1.{os.getpid()}.partial",
         run / ".changed",
     ]
     gone = [
         run / "checkpoints/.partial-step-00000020/a",
         run / ".adapter.partial/b",
         run / ".adapter.old/b",
-        attempt / ".result.json.12.partial",
+        attempt / f".result.json.1.{NOBODY}.partial",
         attempt / ".reserve",
     ]
     for path in (*kept, *gone):
