@@ -26,12 +26,14 @@ def push_card() -> rx.Component:
             ),
             rx.el.p("Not pushed yet.", class_name="text-[13px] text-muted-foreground"),
         ),
+        rx.el.div(
+            button("Push to the Hub", icon="upload", on_click=PushingState.open_dialog), class_name="mt-3"
+        ),
         title="Hugging Face Hub",
         description=(
             "A repository of yours with the adapter and its model card. It is private unless you say otherwise, "
             "and pushed with your own token."
         ),
-        actions=button("Push to the Hub", icon="upload", on_click=PushingState.open_dialog),
         class_name="mt-4",
         id="push",
     )

@@ -145,7 +145,7 @@ def push_row(push: HubPush) -> PushRow:
     """Return a push as the page shows it."""
     is_active = push.status in pushes.ACTIVE
     done, total = push.done_bytes, push.total_bytes
-    words = "Waiting" if push.status == "waiting" else f"{formats.size(done)} of {formats.size(total)}"
+    words = f"{formats.size(done)} of {formats.size(total)}"
     return PushRow(
         id=push.id,
         repo_id=push.repo_id,

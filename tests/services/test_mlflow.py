@@ -192,6 +192,7 @@ def test_a_run_is_told_from_its_beginning_to_its_end(session, job, make_teller):
     assert list(Mlflow.experiments) == ["QLoRA Studio"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("absent", [503, 401, "drop"])
 def test_an_absence_loses_nothing_though_the_job_ends_meanwhile(session, job, make_teller, absent):
     make_teller().tell()
@@ -235,6 +236,7 @@ def test_a_crash_before_the_note_makes_no_second_run(session, job, make_teller):
     assert steps_of() == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_older_jobs_and_a_run_deleted_over_there_hold_up_nobody(session, user, job, make_teller):
     old = make_finished_job(session, user)
     change(session, old, started_at=utc_now().replace(year=2020), finished_at=utc_now())

@@ -133,6 +133,7 @@ def test_a_name_alone_is_taken_under_the_tokens_account_and_pushed_to_again(
     assert "public by now" in hidden.error
 
 
+@pytest.mark.slow
 def test_the_merged_model_by_choice(hub, user, adapter, credential_id):
     with pytest.raises(Conflict, match="not been merged"):
         ask(user, adapter, credential_id, weights="merged")
@@ -145,6 +146,7 @@ def test_the_merged_model_by_choice(hub, user, adapter, credential_id):
     assert b"library_name: transformers" in hub.pushed["anna/prompts"]["README.md"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "sentence"),
     [
@@ -182,6 +184,7 @@ def told() -> list[tuple[str, str, str]]:
         return [(notice.kind, notice.title, notice.body) for notice in found]
 
 
+@pytest.mark.slow
 def test_wrong_tokens_and_other_peoples_names_are_refused(hub, user, adapter, session, credential_id):
     hub.accounts["hf_readreadreadreadread"] = ACCOUNT | {"auth": {"accessToken": {"role": "read"}}}
     only_read = keep_token(session, user, "hf_readreadreadreadread")
@@ -207,6 +210,7 @@ def test_busy_hubs_and_dropped_connections_are_waited_for(hub, user, adapter, cr
     assert hub.pushed["anna/prompts"]["adapter_model.safetensors"] == b"\0" * 5000
 
 
+@pytest.mark.slow
 def test_a_hub_that_says_nothing_is_not_waited_for_for_ever(hub, user, adapter, credential_id, monkeypatch):
     monkeypatch.setattr(hub_upload, "_SILENCE_S", 0.2)
     hub_upload._set_up_client.cache_clear()
@@ -217,6 +221,7 @@ def test_a_hub_that_says_nothing_is_not_waited_for_for_ever(hub, user, adapter, 
         hub_upload._set_up_client.cache_clear()
 
 
+@pytest.mark.slow
 def test_patience_ends_with_a_sentence(hub, user, adapter, credential_id, monkeypatch):
     hub.trouble = [("whoami", 429)] * 100
     assert "asks to wait" in push(user, adapter, credential_id).error
