@@ -40,6 +40,7 @@ from qlora_studio.jobs.tensorboard import EventFile
 from qlora_studio.storage import layout
 
 FLUSH_S = 0.5
+NEWER = "Run by a newer version of QLoRA Studio: it goes on, but its progress can't be shown here"
 _AT_ONCE = (StartedEvent, PhaseEvent, EvalEvent, ProbeEvent, FinishedEvent, ErrorEvent)
 _log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Ingest:
         self._is_dirty = False
         self._silence = Silence()
         self._is_stalled = job.is_stalled
+        self._has_told_newer = False
         self._next_flush = 0.0
 
     def poll(self) -> None:
@@ -77,7 +79,7 @@ class Ingest:
             events = self._reader.read()
             for event in events:
                 self._apply(event)
-            is_urgent = any(isinstance(e, _AT_ONCE) for e in events)
+            is_urgent = any(isinstance(e, _AT_ONCE) for e in events) or self._note_newer()
             self._is_dirty = True
             self._store_points()
             self._tensorboard.take(events, offset=self._reader.offset)
@@ -114,6 +116,14 @@ class Ingest:
         self._samples = []
         self._is_dirty = False
         stamps.touch(self.job_id)
+        return True
+
+    def _note_newer(self) -> bool:
+        """Say so once when a newer version runs the job: it is left alone, and its progress is not read."""
+        if not self._reader.is_newer or self._has_told_newer:
+            return False
+        self._has_told_newer = self._has_started = True
+        self._row["phase"] = NEWER
         return True
 
     def _note_silence(self, *, has_spoken: bool) -> bool:

@@ -1,5 +1,7 @@
 """Killed in a migration, and a new server over an old worker: lines of the table of faults (F22)."""
 
+import fcntl
+import json
 import os
 import shutil
 import signal
@@ -7,15 +9,22 @@ import sqlite3
 import traceback
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
 
+from qlora_studio.contracts.enums import ExitReason, JobStatus
 from qlora_studio.db import migrations
-from qlora_studio.db.engine import make_engine
+from qlora_studio.db.engine import make_engine, write
+from qlora_studio.jobs import ingest, transitions
+from qlora_studio.jobs.supervisor import Supervisor
+from qlora_studio.launchers.local import LocalLauncher
+from qlora_studio.storage import layout
 from tests.conftest import make_user
+from tests.faults.harness import load, loss_steps
 
 STRIDE = 1 if os.environ.get("QLORA_STUDIO_LONG_FAULTS") else 12
 
@@ -104,3 +113,47 @@ def test_f22_killed_in_a_migration(data_folder, session, tmp_path, saw):
     assert version == newest_revision
     assert n > 50
     saw(f"killed {n // STRIDE} times among {n} statements")
+
+
+@pytest.mark.fault(
+    "F22",
+    "a server that is older or newer than the worker it finds",
+    "adopted; what both know is read; what a newer protocol says is left alone, and the page says so",
+)
+def test_f22_a_server_of_another_version_adopts_the_worker(data_folder, launch):
+    job = launch(10)
+    attempt = layout.attempt_path(job.id, 1)
+    attempt.mkdir()
+    with (attempt / "shim.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # somebody is alive
+        (attempt / "shim.json").write_text(json.dumps({"v": 7, "shim_pid": 1, "unknown": True}))
+        with write() as session:
+            transitions.move(
+                session, job_id=job.id, attempt=1, from_=[JobStatus.QUEUED], to=JobStatus.STARTING
+            )
+        write_events(
+            attempt,
+            {"v": 1, "type": "started", "pid": 12, "device": "cpu", "colour": "blue"},
+            {"v": 1, "type": "dream", "of": "sheep"},
+            {"type": "metric", "step": 1, "values": {"loss": 2.0, "unheard_of": 1.0}},
+        )
+        supervisor = Supervisor(LocalLauncher("toy"))
+        supervisor.tick(review=True)
+        assert (load(job.id).status, load(job.id).attempt) == (JobStatus.RUNNING, 1)
+        assert loss_steps(job.id) == [1]
+
+        write_events(attempt, {"v": 2, "type": "metric", "step": "two", "values": {"loss": [1.0]}}, seq=4)
+        write_events(attempt, {"v": 2, "type": "finished", "reason": "ok"}, seq=5)
+        supervisor.tick(review=True)
+        left_alone = load(job.id)
+        assert (left_alone.status, left_alone.phase) == (JobStatus.RUNNING, ingest.NEWER)
+        assert loss_steps(job.id) == [1]
+    (attempt / "result.json").write_text(json.dumps({"v": 2, "reason": "ok", "step": 10, "new": []}))
+    supervisor.tick(review=True)
+    assert (load(job.id).status, load(job.id).reason) == (JobStatus.SUCCEEDED, ExitReason.OK)
+
+
+def write_events(attempt: Path, *events: dict[str, Any], seq: int = 1) -> None:
+    with (attempt / "events.jsonl").open("a") as file:
+        for number, event in enumerate(events, start=seq):
+            file.write(json.dumps({"seq": number, "ts": 1.0, **event}) + "\n")
