@@ -68,9 +68,14 @@ def train(
     spec: Annotated[
         Path, typer.Argument(help="The job as YAML (the wizard shows it).", exists=True, dir_okay=False)
     ],
+    *,
     fresh: Annotated[bool, typer.Option(help="Take folders in again even if they are known.")] = False,
     rehearse: Annotated[
         bool, typer.Option("--rehearse", help="Only try one step and say what it takes.")
+    ] = False,
+    after: Annotated[str, typer.Option(help="Start when this job has ended.")] = "",
+    if_succeeded: Annotated[
+        bool, typer.Option("--if-succeeded", help="With --after: only if that job has succeeded.")
     ] = False,
     user: UserName = "",
     as_json: JsonFlag = False,
@@ -86,6 +91,8 @@ def train(
     data["dataset_id"] = resolve_dataset(actor, dataset, spec.parent, fresh=fresh, task=wanted)
     task = task_of(actor, data["dataset_id"])
     data["model_id"] = resolve_model(actor, str(data.get("model_id", "")), spec.parent, task, fresh=fresh)
+    data |= {"after_job_id": after} if after else {}
+    data |= {"after_condition": "succeeded"} if if_succeeded else {}
     parsed = jobs.parse_spec(data)
     if rehearse:
         end(0 if try_one_step(actor, parsed, as_json=as_json) else FAILED)

@@ -43,7 +43,7 @@ def field(
     )
 
 
-def error_text(name: str, error: Any) -> rx.Component:
+def error_text(name: Any, error: Any) -> rx.Component:
     """The sentence under a field, read out when it appears."""
     line = rx.el.p(
         rx.icon("circle-alert", size=13, class_name="shrink-0", aria_hidden="true"),
@@ -57,10 +57,10 @@ def error_text(name: str, error: Any) -> rx.Component:
     return line if error else rx.fragment()
 
 
-def _described(name: str, error: Any) -> dict[str, Any]:
+def _described(name: Any, error: Any) -> dict[str, Any]:
     invalid = (error != "") if isinstance(error, rx.Var) else bool(error)
     described = {
-        "aria_describedby": f"{name}-error {name}-help",
+        "aria_describedby": name + "-error " + name + "-help",
         "aria_invalid": invalid,
         "id": name,
         "name": name,
@@ -81,8 +81,13 @@ def text_field(
     **props: Any,
 ) -> rx.Component:
     """A one-line input with its label. `on_change` should be debounced by the handler's own event action."""
-    control = rx.el.input(type=type, class_name=_CONTROL + "h-9", **_described(name, error), **props)
+    control = text_input(name=name, error=error, type=type, **props)
     return field(label, control, name=name, help=help, error=error, optional=optional)
+
+
+def text_input(*, name: Any, error: Any = "", type: str = "text", **props: Any) -> rx.Component:
+    """The input of `text_field` without a label; give it an `aria_label`."""
+    return rx.el.input(type=type, class_name=_CONTROL + "h-9", **_described(name, error), **props)
 
 
 def number_field(
@@ -168,7 +173,7 @@ def select_field(
 
 def select_input(
     *,
-    name: str,
+    name: Any,
     options: Sequence[tuple[str, str]] | Any,
     error: Any = "",
     class_name: str = "",

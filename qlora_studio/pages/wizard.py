@@ -84,7 +84,7 @@ def _buttons() -> rx.Component:
     go_on = rx.cond(
         state.step == len(_STEPS) - 1,
         button(
-            "Start training",
+            rx.cond(state.axes.length() > 0, "Start all jobs", "Start training"),
             icon="play",
             variant="primary",
             size="lg",

@@ -14,9 +14,12 @@ from qlora_studio.components.forms import (
     text_field,
 )
 from qlora_studio.components.surfaces import card
+from qlora_studio.pages.wizard_sweep import sweep_card
 from qlora_studio.state.wizard import WizardState, control_id
 from qlora_studio.state.wizard_fields import (
     ADAPTER,
+    AFTER,
+    AFTER_CONDITION,
     BASIC,
     EVALUATION,
     OPTIMIZATION,
@@ -52,6 +55,8 @@ def parameters_step() -> rx.Component:
             title="What to learn, and how long",
             actions=_switches(),
         ),
+        sweep_card(),
+        rx.cond(state.befores.length() > 1, _order(), rx.fragment()),
         rx.cond(
             state.is_expert,
             rx.fragment(
@@ -66,6 +71,33 @@ def parameters_step() -> rx.Component:
             ),
             rx.fragment(),
         ),
+    )
+
+
+def _order() -> rx.Component:
+    """What the job waits for; shown where there is something to wait for."""
+    state = WizardState
+    before = state.values.get(AFTER.name, "")
+
+    def choice(parameter: Parameter, options: Any) -> rx.Component:
+        return select_field(
+            parameter.label,
+            name=control_id(parameter.name),
+            options=options,
+            value=state.values.get(parameter.name, ""),
+            help=parameter.help,
+            error=state.field_errors.get(parameter.name, ""),
+            on_change=lambda text: state.set_value(parameter.name, text),
+        )
+
+    return card(
+        rx.el.div(
+            choice(AFTER, state.befores),
+            rx.cond(before != "", choice(AFTER_CONDITION, AFTER_CONDITION.options), rx.fragment()),
+            class_name="grid grid-cols-1 sm:grid-cols-2 gap-x-5 gap-y-4",
+        ),
+        title="When it starts",
+        class_name="mt-4",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session, select
 
-from qlora_studio.contracts.enums import TrainingType
+from qlora_studio.contracts.enums import TERMINAL_STATUSES, TrainingType
 from qlora_studio.contracts.spec import OptimizationSpec, TrainSpec
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import InvalidInput
@@ -25,6 +25,7 @@ RANGE_TEST = ", learning rate test"
 RANGE_STEPS, MAX_RATE = 100, 0.1
 _MAX_TEXT = 200
 _MAX_VALUES = 60
+_MAX_AXES = 3
 _WHOLE_NUMBERS = frozenset(
     "qlora.rank qlora.bits optimization.devices optimization.batch_size optimization.gradient_accumulation "
     "optimization.max_steps optimization.seed evaluation.every_steps evaluation.early_stopping_patience "
@@ -37,7 +38,7 @@ _NUMBERS = frozenset(
 )
 _OPTIONAL = frozenset(
     "optimization.epochs optimization.max_steps evaluation.every_steps evaluation.early_stopping_patience "
-    "evaluation.save_every_steps".split()
+    "evaluation.save_every_steps after_job_id".split()
 )
 _SWITCHES = frozenset({"qlora.double_quant", "optimization.gradient_checkpointing"})
 _TARGETS = "qlora.target_modules"
@@ -45,7 +46,7 @@ _RATE = "optimization.learning_rate"
 _TEST_KEY = "/rate-"  # between a draft's launch key and what tells its range tests apart
 _TEXTS = frozenset(
     "training_type qlora.compute_dtype optimization.scheduler optimization.mode evaluation.metric "
-    "preference.loss".split()
+    "preference.loss after_job_id after_condition".split()
 )
 _BOUNDS = {
     "greater than or equal to": "Give {} or more.",
@@ -55,6 +56,8 @@ _BOUNDS = {
 }
 # The rules about two fields together, by the name of the error, and the field that shows them.
 _TOGETHER = {"spec": "optimization.max_steps", "preference": "preference.label_smoothing"}
+# About where a job stands and not about what it learns: presets leave them alone.
+STANDING = frozenset({"after_job_id", "after_condition"})
 FIELDS = _WHOLE_NUMBERS | _NUMBERS | _SWITCHES | _TEXTS | {_TARGETS}
 
 
@@ -62,7 +65,8 @@ class Draft(BaseModel):
     """The wizard's content.
 
     `step` counts from 0, the furthest reached; `values` maps dotted field names to what was typed. Until a
-    parameter is `is_touched` by hand, choosing another model brings that family's presets.
+    parameter is `is_touched` by hand, choosing another model brings that family's presets. `sweep` maps
+    parameters to what was typed as the values to try; `augmentation` is that of a job that is done again.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -77,6 +81,8 @@ class Draft(BaseModel):
     is_picking_layers: bool = False
     picked_layers: list[str] = Field(default_factory=list, max_length=500)
     values: dict[str, str] = Field(default_factory=dict, max_length=_MAX_VALUES)
+    sweep: dict[str, str] = Field(default_factory=dict, max_length=_MAX_AXES)
+    augmentation: dict[str, Any] | None = None
 
 
 def preset_values(training_type: str = "qlora", *, preset: Preset = Preset()) -> dict[str, str]:
@@ -135,6 +141,7 @@ def draft_of_job(job: Job) -> Draft:
     spec = TrainSpec.model_validate(job.spec)
     targets = spec.qlora.target_modules
     values = preset_values() | _flatten(spec.model_dump(mode="json"))
+    values["after_job_id"] = ""
     if is_range_test(spec):
         values |= _after_range_test(job)
     return Draft(
@@ -147,6 +154,7 @@ def draft_of_job(job: Job) -> Draft:
         is_picking_layers=isinstance(targets, list),
         picked_layers=targets if isinstance(targets, list) else [],
         values=values,
+        augmentation=job.spec.get("augmentation"),
     )
 
 
@@ -172,7 +180,11 @@ def draft_after(session: Session, *, actor: User, job: Job) -> Draft:
     """
     draft = _planned(session, actor, job) if is_range_test(TrainSpec.model_validate(job.spec)) else None
     if draft is None:
-        return draft_of_job(job)
+        draft = draft_of_job(job)
+        before = session.get(Job, job.after_job_id) if job.after_job_id else None
+        if before is not None and before.status not in TERMINAL_STATUSES:
+            draft.values["after_job_id"] = before.id
+        return draft
     if best := _best_rate(job):
         draft.values[_RATE] = f"{best:g}"
     draft.is_touched = True
@@ -241,12 +253,14 @@ def build_spec(draft: Draft) -> TrainSpec:
         if field not in FIELDS or (field.startswith("preference.") and not learns_preferences):
             continue  # what isn't shown can't be put right
         try:
-            value = _read(field, text.strip())
+            value = read_value(field, text.strip())
         except ValueError as error:
             fields[field] = str(error)
             continue
         part, _, key = field.partition(".")
         (data.setdefault(part, {}) if key else data)[key or part] = value
+    if draft.augmentation is not None:
+        data["augmentation"] = draft.augmentation
     if draft.is_picking_layers:
         if not draft.picked_layers:
             fields[_TARGETS] = "Pick at least one layer."
@@ -263,12 +277,12 @@ def _parse(data: dict[str, Any], fields: dict[str, str]) -> TrainSpec:
         for rule, field in _TOGETHER.items():
             if both := fields.pop(rule, ""):
                 fields[field] = both
-        plain = {name: _plain_sentence(text) for name, text in fields.items()}
+        plain = {name: plain_sentence(text) for name, text in fields.items()}
         raise InvalidInput("Some parameters are wrong.", fields=plain)
     return spec
 
 
-def _plain_sentence(text: str) -> str:
+def plain_sentence(text: str) -> str:
     """The schema's bounds in the reader's words."""
     for words, plain in _BOUNDS.items():
         start = f"Input should be {words} "
@@ -277,7 +291,12 @@ def _plain_sentence(text: str) -> str:
     return text
 
 
-def _read(field: str, text: str) -> Any:
+def read_value(field: str, text: str) -> Any:
+    """Read what was typed into a field; None for one that may be left empty.
+
+    Raises:
+        ValueError: it is no value of this field; the message says what would be.
+    """
     if not text and field in _OPTIONAL:
         return None
     if field in _SWITCHES:

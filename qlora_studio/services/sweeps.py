@@ -2,11 +2,11 @@
 
 import itertools
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import yaml
 from pydantic import BaseModel
 from sqlalchemy import func
 from sqlmodel import Session, col, select
@@ -23,11 +23,11 @@ from qlora_studio.contracts.spec import (
 )
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db.models import Job, JobGroup, User
+from qlora_studio.jobs import run_files
 from qlora_studio.services import audit, jobs, launches
 from qlora_studio.services.job_access import require_trainer
-from qlora_studio.services.job_checks import parse_spec
-from qlora_studio.services.job_schemas import JobView, percent_of
-from qlora_studio.storage import layout
+from qlora_studio.services.job_checks import command_of, parse_spec
+from qlora_studio.services.job_schemas import JobCheck, JobView, percent_of
 
 MAX_AXES, MAX_JOBS = 3, 64
 Value = bool | int | float | str
@@ -114,15 +114,9 @@ def submit(
     group = JobGroup(owner_id=actor.id, name=name, axes=kept, launch_key=key)
     session.add(group)
     session.flush()
-    made: list[str] = []
-    try:
-        for one in specs:
-            made.append(launches.submit(session, actor=actor, spec=one, group_id=group.id).id)
-    except BaseException:
-        for job_id in made:
-            shutil.rmtree(layout.run_path(job_id), ignore_errors=True)
-        raise
-    _audit(session, actor, "sweep.create", group, n_jobs=len(made))
+    for one in specs:
+        launches.submit(session, actor=actor, spec=one, group_id=group.id)
+    _audit(session, actor, "sweep.create", group, n_jobs=len(specs))
     return group
 
 
@@ -151,6 +145,16 @@ def expand(spec: TrainSpec, axes: Mapping[str, Sequence[Value]]) -> list[TrainSp
                 fields={f"axes.{k}" if k in axes else k: text for k, text in error.fields.items()},
             ) from error
     return found
+
+
+def add_to_check(check: JobCheck, spec: TrainSpec, axes: Axes) -> None:
+    """Make the check of a sweep's first job one of the sweep: how to repeat it, what it forecasts."""
+    values = {axis: tried[0] for axis, tried in axes.items()}
+    check.command = command_of(spec).replace(" train ", " sweep ", 1)
+    check.yaml = run_files.to_yaml(spec) + yaml.safe_dump({"sweep": axes}, sort_keys=False)
+    check.warnings.insert(
+        0, f"This starts {count_jobs(axes)} jobs. The forecast is of the first: {describe(values)}."
+    )
 
 
 def count_jobs(axes: Mapping[str, Sequence[Value]]) -> int:

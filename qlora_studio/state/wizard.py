@@ -5,26 +5,29 @@ Back and Forward show what was typed.
 """
 
 import asyncio
+from typing import Any
 
 import reflex as rx
 
 from qlora_studio.contracts.enums import Role
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db.models.user import User
-from qlora_studio.services.drafts import FIELDS, Draft, preset_values
+from qlora_studio.services.drafts import FIELDS, STANDING, Draft, preset_values
 from qlora_studio.state import wizard_loading as loading
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.wizard_rows import ChoiceRow, ClipPreviewRow, PartRow, ReviewView, SplitView
+from qlora_studio.state.wizard_sweep import SweepFields
 
 STEPS = ("dataset", "model", "parameters", "review")
 _PATH = "/training/new"
 _MAX_TYPED = 200
 
 
-class WizardState(rx.State):
+class WizardState(SweepFields, rx.State):
     """What is typed, what can be chosen, and what it comes to."""
 
     _launch_key: str = ""
+    _augmentation: dict[str, Any] | None = None  # of the job that is done again
 
     step: int = 0
     name: str = ""
@@ -42,6 +45,7 @@ class WizardState(rx.State):
     reasons: list[str] = []
     targets: list[list[str]] = []
     training_types: list[list[str]] = []
+    befores: list[list[str]] = []  # the jobs that this one can wait for
     pairs: str = ""  # about preferences; empty where the task can't learn from them
     picked_layers: list[str] = []
     is_expert: bool = False
@@ -88,7 +92,9 @@ class WizardState(rx.State):
         self.name = draft.name or loading.suggest_name(loaded.dataset, loaded.model)
         self.values, self.picked_layers = draft.values, draft.picked_layers
         self.is_expert, self.is_touched = draft.is_expert, draft.is_touched
-        self.is_picking_layers = draft.is_picking_layers
+        self.is_picking_layers, self._augmentation = draft.is_picking_layers, draft.augmentation
+        self.befores = loaded.befores
+        self._show_sweep(draft)
         self.form_key, self.field_errors, self.problem = draft.launch_key + loaded.model.id, {}, ""
 
     def _draft(self) -> Draft:
@@ -103,6 +109,8 @@ class WizardState(rx.State):
             is_picking_layers=self.is_picking_layers,
             picked_layers=list(self.picked_layers),
             values=dict(self.values),
+            sweep=self._sweep(),
+            augmentation=self._augmentation,
         )
 
     async def _keep(self, actor: User) -> None:
@@ -126,6 +134,8 @@ class WizardState(rx.State):
         if draft.name == loading.suggest_name(self.dataset, self.model):
             draft.name = ""
         if self.step == 0:
+            if draft.dataset_id != item_id:
+                draft.augmentation = None  # the other dataset has its own
             draft.dataset_id = item_id[:64]
         else:
             draft.model_id = item_id[:64]
@@ -175,7 +185,10 @@ class WizardState(rx.State):
             changes["optimization.max_steps"] = ""
         if len(changes) > 1:
             self.form_key += "+"
+        is_touched = self.is_touched or field not in STANDING
         await self._change_values(actor, {**self.values, **changes}, {field, *changes})
+        self.is_touched = is_touched
+        await self._keep(actor)
         if field == "training_type":  # each is judged by figures of its own
             loaded = await asyncio.to_thread(loading.load, actor, "", self.step)
             self.metrics, self.values = loaded.metrics, loaded.draft.values
@@ -238,9 +251,9 @@ class WizardState(rx.State):
     async def restore_presets(self, actor: User):
         """Put back what was found to work for this family."""
         self.is_touched, self.is_picking_layers = False, False
-        await asyncio.to_thread(
-            loading.save, actor, self._draft().model_copy(update={"values": preset_values()})
-        )
+        kept = {name: text for name, text in self.values.items() if name in STANDING}
+        fresh = self._draft().model_copy(update={"values": preset_values() | kept})
+        await asyncio.to_thread(loading.save, actor, fresh)
         await self._fill(actor, self.step)
         self.form_key += "!"
         await self._keep(actor)
@@ -336,17 +349,17 @@ class WizardState(rx.State):
     @rx.event
     @authorized(Role.TRAINER)
     async def launch(self, actor: User):
-        """Queue the job and go to its page. Two clicks queue one."""
+        """Queue the job, or the jobs of a sweep, and go to its page. Two clicks queue one."""
         self.is_sending, self.problem = True, ""
         yield
         try:
-            job_id = await asyncio.to_thread(loading.launch, actor, self._draft())
+            href = await asyncio.to_thread(loading.launch_from, actor, self._draft())
         except InvalidInput as error:
             self.field_errors, self.problem = error.fields, error.message
             return
         finally:
             self.is_sending = False
-        yield rx.redirect(f"/training/{job_id}")
+        yield rx.redirect(href)
 
 
 def _focus(field: str) -> str:

@@ -227,4 +227,17 @@ PREFERENCE = (
         "Share of pairs taken to be the wrong way round; for the robust loss only.",
     ),
 )
-ALL = (*BASIC, TRAINING_TYPE, *ADAPTER, *PREFERENCE, *OPTIMIZATION, *EVALUATION)
+AFTER = Parameter(
+    "after_job_id",
+    "Run after",
+    "Waits for another of your jobs; others may pass it meanwhile.",
+    kind="choice",
+)
+AFTER_CONDITION = Parameter(
+    "after_condition",
+    "And only if",
+    "If that job does not succeed, this one is stopped and says so.",
+    kind="choice",
+    options=(("ended", "it has ended, in any way"), ("succeeded", "it has succeeded")),
+)
+ALL = (*BASIC, TRAINING_TYPE, *ADAPTER, *PREFERENCE, *OPTIMIZATION, *EVALUATION, AFTER, AFTER_CONDITION)

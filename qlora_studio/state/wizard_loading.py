@@ -5,7 +5,15 @@ from typing import Any
 
 from sqlmodel import Session
 
-from qlora_studio.contracts.enums import DatasetStatus, ModelStatus, Split, Task, TrainingType
+from qlora_studio.contracts.enums import (
+    ACTIVE_STATUSES,
+    DatasetStatus,
+    JobStatus,
+    ModelStatus,
+    Split,
+    Task,
+    TrainingType,
+)
 from qlora_studio.contracts.metrics import DECIDING, METRICS, deciding
 from qlora_studio.core import devices
 from qlora_studio.core.errors import InvalidInput, NotFound
@@ -13,7 +21,16 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models.dataset import Dataset
 from qlora_studio.db.models.model import BaseAudioModel
 from qlora_studio.db.models.user import User
-from qlora_studio.services import datasets, drafts, job_checks, jobs, models, previews
+from qlora_studio.services import (
+    datasets,
+    draft_sweeps,
+    drafts,
+    job_checks,
+    jobs,
+    models,
+    previews,
+    sweeps,
+)
 from qlora_studio.services.drafts import Draft
 from qlora_studio.services.presets import Preset, preset_for
 from qlora_studio.state.wizard_fields import PREFERENCE_TYPE, TARGETS, TRAINING_TYPES
@@ -32,7 +49,7 @@ from qlora_studio.state.wizard_rows import (
 )
 
 N_CHOICES = 24
-_METRIC, _TYPE = "evaluation.metric", "training_type"
+_METRIC, _TYPE, _AFTER = "evaluation.metric", "training_type", "after_job_id"
 _SPEECH = DECIDING[Task.SPEECH_TO_TEXT]
 LAST_CHOICE = 2  # from here on nothing has to be chosen any more
 
@@ -55,6 +72,7 @@ class Loaded:
     targets: list[list[str]]
     training_types: list[list[str]]
     pairs: str
+    befores: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -119,6 +137,9 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
         has_looked = draft.step >= LAST_CHOICE  # pairs are looked for from there on
         if has_looked and lacks_pairs and draft.values.get(_TYPE) == TrainingType.PREFERENCE:
             draft.values |= {_TYPE: TrainingType.QLORA.value, "qlora.bits": "4"}
+        befores = _befores(session, actor)
+        if draft.values.get(_AFTER) not in {job_id for job_id, _ in befores}:
+            draft.values[_AFTER] = ""  # it has ended meanwhile
         known = _deciding(task, draft.values.get(_TYPE))
         if draft.values.get(_METRIC) not in known:
             draft.values[_METRIC] = known[0]
@@ -137,6 +158,7 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
             targets=_targets(model),
             training_types=[list(t) for t in (*TRAINING_TYPES, *([] if lacks_pairs else [PREFERENCE_TYPE]))],
             pairs=pairs,
+            befores=befores,
         )
 
 
@@ -160,7 +182,8 @@ def _preset(model: BaseAudioModel | None, task: Task | None, n_clips: int) -> Pr
 
 def _apply_preset(draft: Draft, model: BaseAudioModel | None, task: Task | None, preset: Preset) -> None:
     if not draft.is_touched:
-        draft.values = drafts.preset_values(preset=preset)
+        kept = {name: text for name, text in draft.values.items() if name in drafts.STANDING}
+        draft.values = drafts.preset_values(preset=preset) | kept
     if model is not None:
         draft.picked_layers = [name for name in draft.picked_layers if name in model.lora_targets]
 
@@ -176,6 +199,13 @@ def _pairs(session: Session, dataset: Dataset | None) -> tuple[bool, str]:
         return True, f"Too few pairs for preference. {problem}"
     n_train, n_validation = found.count(Split.TRAIN), found.count(Split.VALIDATION)
     return False, f"Preference learns from {n_train:,} pairs of this dataset; {n_validation:,} are held out."
+
+
+def _befores(session: Session, actor: User) -> list[list[str]]:
+    """The jobs that this one can wait for: those that have not ended, newest first."""
+    statuses = (JobStatus.QUEUED, *ACTIVE_STATUSES)
+    found, _ = jobs.list_jobs(session, actor=actor, statuses=statuses, page_size=100)
+    return [["", "Nothing: as soon as there is room"], *([view.job.id, view.job.name] for view in found)]
 
 
 def _deciding(task: Task | None, training_type: str | None = None) -> tuple[str, ...]:
@@ -230,7 +260,7 @@ def discard(actor: User) -> None:
 def field_errors(draft: Draft) -> dict[str, str]:
     """What is wrong with the parameters, by field."""
     try:
-        drafts.build_spec(draft)
+        draft_sweeps.build_sweep(draft)
     except InvalidInput as error:
         return error.fields
     return {}
@@ -242,14 +272,17 @@ def suggest_name(dataset: ChoiceRow, model: ChoiceRow) -> str:
 
 
 def review(actor: User, draft: Draft) -> Review:
-    """Check the job, forecast it, and decode a few of its clips.
+    """Check the job, forecast it, and decode a few of its clips; of a sweep its first job.
 
     Raises:
         InvalidInput: a parameter is wrong.
     """
-    spec = drafts.build_spec(draft)
+    base, axes, specs = draft_sweeps.build_sweep(draft)
+    spec = specs[0]
     with db.read() as session:
         check = jobs.validate(session, actor=actor, spec=spec)
+        if axes:
+            sweeps.add_to_check(check, base, axes)
         model: BaseAudioModel | None = models.find_model(session, actor=actor, model_id=spec.model_id)
         rate = (model.sample_rate if model is not None else 0) or 16_000
         batch = previews.preview_batch(
@@ -277,10 +310,31 @@ def launch(actor: User, draft: Draft) -> str:
     spec = drafts.build_spec(draft)
     with db.write() as session:
         job = jobs.submit(session, actor=actor, spec=spec, launch_key=draft.launch_key)
-        kept = drafts.get_draft(session, actor=actor)
-        if kept is not None and kept.launch_key == draft.launch_key:
-            drafts.delete_draft(session, actor=actor)
+        _forget(session, actor, draft)
     return job.id
+
+
+def launch_from(actor: User, draft: Draft) -> str:
+    """Queue what the draft asks for, throw the draft away, and return the address of the job or sweep.
+
+    Twice gives the same one.
+
+    Raises:
+        InvalidInput: a parameter, or a value to try, is wrong.
+    """
+    spec, axes, _ = draft_sweeps.build_sweep(draft)
+    if not axes:
+        return f"/training/{launch(actor, draft)}"
+    with db.write() as session:
+        group = sweeps.submit(session, actor=actor, spec=spec, axes=axes, launch_key=draft.launch_key)
+        _forget(session, actor, draft)
+    return f"/training/sweeps/{group.id}"
+
+
+def _forget(session: Session, actor: User, draft: Draft) -> None:
+    kept = drafts.get_draft(session, actor=actor)
+    if kept is not None and kept.launch_key == draft.launch_key:
+        drafts.delete_draft(session, actor=actor)
 
 
 def find_rate(actor: User, draft: Draft) -> str:

@@ -1,4 +1,4 @@
-"""A sweep in a real browser: watched, compared, stopped."""
+"""A sweep in a real browser: launched from the wizard, watched, compared, stopped."""
 
 from collections.abc import Callable, Iterator
 
@@ -21,10 +21,31 @@ def desk(own_server: Callable[..., Server], context: BrowserContext) -> Iterator
     opened.api.close()
 
 
-def test_a_sweep_is_watched_sorted_and_stopped(desk: Desk, context: BrowserContext):
-    sweep = desk.sweep("which rank", {"qlora.rank": [16, 4, 8]}, steps=12)
+def test_a_sweep_is_launched_watched_sorted_and_stopped(desk: Desk, context: BrowserContext):
+    before = desk.launch("before", 2_000)
     page = context.new_page()
     complaints = watch_console(page)
+    page.goto(f"{desk.server.base}/training/new?clone={before}")
+    page.get_by_label("Name of the job and its adapter").fill("which rank")
+    page.get_by_label("Steps", exact=True).fill("12")
+    page.get_by_role("button", name="Try several values").click()
+    page.get_by_label("Parameter 1").select_option("Rank")
+    values = page.get_by_label("Values of parameter 1")
+    values.fill("16, 4, x")
+    expect(page.get_by_text("Give a whole number.")).to_be_visible()
+    values.fill("16, 4, 8")
+    expect(page.get_by_text("3 jobs, as one group.")).to_be_visible()
+    page.get_by_label("Run after").select_option("before")
+    page.get_by_label("And only if").select_option("it has ended, in any way")
+    assert axe_violations(page) == []
+    page.get_by_role("button", name="Next").click()
+    expect(page.get_by_text("This starts 3 jobs.")).to_be_visible()
+    page.get_by_role("button", name="Start all jobs").click()
+    expect(page.get_by_text("0 of 3 jobs ended")).to_be_visible()
+    sweep = page.url.rpartition("/")[2]
+    desk.api.post(f"/jobs/{before}/stop", json={"mode": "kill"}).raise_for_status()
+    expect(page.get_by_text("3 of 3 jobs ended")).to_be_visible(timeout=60_000)  # without a reload
+
     page.goto(f"{desk.server.base}/training")
     page.get_by_label("Filter by sweeps").select_option("which rank")
     expect(page).to_have_url(f"{desk.server.base}/training?group={sweep}")
@@ -32,7 +53,6 @@ def test_a_sweep_is_watched_sorted_and_stopped(desk: Desk, context: BrowserConte
     page.get_by_role("link", name="which rank", exact=True).click()
     expect(page).to_have_url(f"{desk.server.base}/training/sweeps/{sweep}")
     table = page.get_by_role("table", name="Jobs of the sweep")
-    expect(page.get_by_text("3 of 3 jobs ended")).to_be_visible(timeout=60_000)
     expect(table.get_by_text("Best")).to_have_count(1)
     expect(page.get_by_text("Best so far: rank")).to_be_visible()
     page.get_by_role("button", name="Rank").click()

@@ -18,6 +18,7 @@ from qlora_studio.db.models import (
     Clip,
     Dataset,
     Job,
+    JobGroup,
     Notification,
     NotificationChannel,
     User,
@@ -63,9 +64,12 @@ def ids(server: Server, database: Any, owner: str) -> dict[str, str]:
         )
         session.add_all([dataset, model])
         session.flush()
+        group = JobGroup(owner_id=user.id, name=SECRET)
+        session.add(group)
+        session.flush()
         job = Job(
             owner_id=user.id, name=SECRET, training_type=TrainingType.QLORA, dataset_id=dataset.id,
-            model_id=model.id, status=JobStatus.QUEUED,
+            model_id=model.id, status=JobStatus.QUEUED, group_id=group.id,
         )  # fmt: skip
         clip = Clip(dataset_id=dataset.id, position=0, filename=SECRET, text=SECRET)
         session.add_all([job, clip])
@@ -84,6 +88,7 @@ def ids(server: Server, database: Any, owner: str) -> dict[str, str]:
         "adapter_id": adapter.id,
         "notice_id": notice.id,
         "channel_id": channel.id,
+        "sweep_id": group.id,
     }
 
 
@@ -135,6 +140,7 @@ PAGES = {
     "adapter_id": "/adapters/[adapter_id]",
     "notice_id": "/notifications",
     "channel_id": "/settings/notifications",
+    "sweep_id": "/training/sweeps/[sweep_id]",
 }
 
 

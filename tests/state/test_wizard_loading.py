@@ -279,3 +279,46 @@ def test_where_preference_goes_its_bits_go_too(session: Session, user: User, sou
     _label(session, sounds, {})
     values = loading.load(user).draft.values
     assert (values["training_type"], values["qlora.bits"]) == ("qlora", "4")
+
+
+def test_a_sweep_is_launched_once_and_reviewed_as_one(
+    session: Session, user: User, dataset: Dataset, model: BaseAudioModel
+) -> None:
+    draft = ready_draft(dataset, model)
+    draft.sweep = {"qlora.rank": "4, 8, 16"}
+    loading.save(user, draft)
+    found = loading.review(user, draft)
+    assert found.warnings[0] == "This starts 3 jobs. The forecast is of the first: rank 4."
+    assert found.view.command.startswith("qlora-studio sweep ")
+    assert "sweep:\n  qlora.rank:\n  - 4" in found.view.yaml
+    first, second = loading.launch_from(user, draft), loading.launch_from(user, draft)
+    assert first == second
+    assert first.startswith("/training/sweeps/grp_")
+    assert sorted(job.spec["qlora"]["rank"] for job in session.exec(select(Job))) == [4, 8, 16]
+    assert loading.load(user).draft.launch_key != draft.launch_key, "the draft is gone"
+    draft.sweep = {"qlora.rank": "4, 0"}
+    with pytest.raises(InvalidInput):
+        loading.launch_from(user, draft)
+
+
+def test_a_job_can_wait_for_one_that_has_not_ended(
+    session: Session, user: User, dataset: Dataset, model: BaseAudioModel
+) -> None:
+    assert loading.load(user).befores == [["", "Nothing: as soon as there is room"]]
+    first = loading.launch(user, ready_draft(dataset, model))
+    assert [job_id for job_id, _ in loading.load(user).befores] == ["", first]
+    draft = ready_draft(dataset, model)
+    draft.values |= {"after_job_id": first, "after_condition": "succeeded"}
+    loading.save(user, draft)
+    assert loading.load(user).draft.values["after_job_id"] == first, "presets leave it alone"
+    follower = session.get_one(Job, loading.launch(user, draft))
+    assert (follower.after_job_id, follower.spec["after_condition"]) == (first, "succeeded")
+    again = loading.start_draft(user, {"clone": follower.id})
+    assert again is not None
+    assert again.values["after_job_id"] == first
+    with db.write() as opened:
+        opened.get_one(Job, first).status = JobStatus.FAILED
+    assert loading.load(user).draft.values["after_job_id"] == ""
+    again = loading.start_draft(user, {"clone": follower.id})
+    assert again is not None
+    assert again.values["after_job_id"] == ""

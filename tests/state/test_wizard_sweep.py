@@ -1,0 +1,66 @@
+"""Typing values to try into the wizard."""
+
+from typing import Any
+
+import pytest
+from sqlmodel import Session
+
+from qlora_studio.db import engine as db
+from qlora_studio.db.models import User
+from qlora_studio.services import drafts
+from qlora_studio.services.drafts import Draft, preset_values
+from qlora_studio.state.wizard import WizardState
+from tests.state.calling import Opener, call
+
+
+@pytest.fixture
+def state(opened: Opener, session: Session, user: User) -> Any:
+    made = opened(WizardState)
+    made.values, made.step = preset_values(), 2
+    return made
+
+
+def kept(user: User) -> Draft:
+    with db.read() as session:
+        found = drafts.get_draft(session, actor=user)
+    assert found is not None
+    return found
+
+
+async def test_parameters_are_added_typed_changed_and_removed(state: Any, user: User) -> None:
+    await call(state, "add_axis")
+    await call(state, "add_axis")
+    assert [axis for axis, _ in state.axes] == ["optimization.learning_rate", "qlora.rank"]
+    await call(state, "set_axis_values", index=0, text="0.001, 0.002")
+    await call(state, "set_axis_values", index=1, text="4, 8, x")
+    assert state.field_errors["axes.qlora.rank"] == "Give a whole number."
+    await call(state, "set_axis_values", index=1, text="4, 8")
+    assert (state.sweep_note, "axes.qlora.rank" in state.field_errors) == (
+        "2 × 2 values: 4 jobs, as one group.",
+        False,
+    )
+    assert kept(user).sweep == {"optimization.learning_rate": "0.001, 0.002", "qlora.rank": "4, 8"}
+    await call(state, "set_axis", index=1, name="optimization.learning_rate")
+    assert state.axes[1][0] == "qlora.rank", "each parameter once"
+    await call(state, "set_axis", index=1, name="optimization.seed")
+    assert state.axes[1] == ["optimization.seed", "0"]
+    await call(state, "remove_axis", index=0)
+    assert kept(user).sweep == {"optimization.seed": "0"}
+
+
+async def test_three_parameters_are_the_most_and_odd_ones_are_not_taken(state: Any) -> None:
+    for _ in range(5):
+        await call(state, "add_axis")
+    assert len(state.axes) == 3
+    await call(state, "set_axis", index=0, name="dataset_id")
+    await call(state, "set_axis", index=9, name="optimization.seed")
+    await call(state, "set_axis_values", index=-1, text="1")
+    assert "dataset_id" not in {axis for axis, _ in state.axes}
+    assert len({axis for axis, _ in state.axes}) == 3
+
+
+async def test_what_a_job_waits_for_is_no_parameter(state: Any, user: User) -> None:
+    await call(state, "set_value", field="after_condition", text="succeeded")
+    assert (state.is_touched, kept(user).is_touched) == (False, False)
+    await call(state, "set_value", field="qlora.rank", text="4")
+    assert kept(user).is_touched
