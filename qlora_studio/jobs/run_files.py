@@ -23,9 +23,34 @@ def write_run(job_id: str, *, spec: TrainSpec, clips: Iterable[ClipItem | PairIt
     folder = layout.run_path(job_id)
     folder.mkdir(parents=True, exist_ok=True)
     counts = write_clips(folder / "clips.jsonl", clips)
+    write_config(job_id, spec=spec)
+    return counts
+
+
+def link_clips(job_id: str, *, like: str) -> None:
+    """Give a run the clips of another one that was written a moment ago, by a link where there are links.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    folder = layout.run_path(job_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    source, target = layout.run_path(like) / "clips.jsonl", folder / "clips.jsonl"
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def write_config(job_id: str, *, spec: TrainSpec) -> None:
+    """Write `config.yaml`, synced, after the clips.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    folder = layout.run_path(job_id)
     atomic.write_text(folder / "config.yaml", to_yaml(spec))
     atomic.sync_folder(folder.parent)
-    return counts
 
 
 def copy_start(source: Path, run_path: Path) -> None:

@@ -120,6 +120,7 @@ def _page() -> rx.Component:
             rx.el.span("An adapter for ", shown.model),
             button("Rename", icon="pencil", on_click=AdapterState.show_dialog("rename")),
             button("Delete", icon="trash-2", variant="ghost", on_click=AdapterState.show_dialog("delete")),
+            link_button("Train it on", href=rx.Var.create("/training/new?adapter=") + shown.id, icon="play"),
             link_button("Try it", href=shown.try_href, icon="ear"),
             download_button("Download adapter", href=shown.download, variant="primary"),
         ),

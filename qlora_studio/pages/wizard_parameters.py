@@ -24,6 +24,7 @@ from qlora_studio.state.wizard_fields import (
     EVALUATION,
     OPTIMIZATION,
     PREFERENCE,
+    START,
     TRAINING_TYPE,
     Parameter,
 )
@@ -56,7 +57,7 @@ def parameters_step() -> rx.Component:
             actions=_switches(),
         ),
         sweep_card(),
-        rx.cond(state.befores.length() > 1, _order(), rx.fragment()),
+        rx.cond((state.befores.length() > 1) | (state.starts.length() > 1), _start(), rx.fragment()),
         rx.cond(
             state.is_expert,
             rx.fragment(
@@ -74,8 +75,8 @@ def parameters_step() -> rx.Component:
     )
 
 
-def _order() -> rx.Component:
-    """What the job waits for; shown where there is something to wait for."""
+def _start() -> rx.Component:
+    """What the job starts from and waits for; shown where there is a choice."""
     state = WizardState
     before = state.values.get(AFTER.name, "")
 
@@ -92,11 +93,12 @@ def _order() -> rx.Component:
 
     return card(
         rx.el.div(
-            choice(AFTER, state.befores),
+            rx.cond(state.starts.length() > 1, choice(START, state.starts), rx.fragment()),
+            rx.cond(state.befores.length() > 1, choice(AFTER, state.befores), rx.fragment()),
             rx.cond(before != "", choice(AFTER_CONDITION, AFTER_CONDITION.options), rx.fragment()),
             class_name="grid grid-cols-1 sm:grid-cols-2 gap-x-5 gap-y-4",
         ),
-        title="When it starts",
+        title="From where, and when",
         class_name="mt-4",
     )
 

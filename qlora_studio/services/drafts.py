@@ -38,7 +38,7 @@ _NUMBERS = frozenset(
 )
 _OPTIONAL = frozenset(
     "optimization.epochs optimization.max_steps evaluation.every_steps evaluation.early_stopping_patience "
-    "evaluation.save_every_steps after_job_id".split()
+    "evaluation.save_every_steps after_job_id start_adapter_id".split()
 )
 _SWITCHES = frozenset({"qlora.double_quant", "optimization.gradient_checkpointing"})
 _TARGETS = "qlora.target_modules"
@@ -46,7 +46,7 @@ _RATE = "optimization.learning_rate"
 _TEST_KEY = "/rate-"  # between a draft's launch key and what tells its range tests apart
 _TEXTS = frozenset(
     "training_type qlora.compute_dtype optimization.scheduler optimization.mode evaluation.metric "
-    "preference.loss after_job_id after_condition".split()
+    "preference.loss after_job_id after_condition start_adapter_id".split()
 )
 _BOUNDS = {
     "greater than or equal to": "Give {} or more.",
@@ -56,8 +56,8 @@ _BOUNDS = {
 }
 # The rules about two fields together, by the name of the error, and the field that shows them.
 _TOGETHER = {"spec": "optimization.max_steps", "preference": "preference.label_smoothing"}
-# About where a job stands and not about what it learns: presets leave them alone.
-STANDING = frozenset({"after_job_id", "after_condition"})
+# About where and when a job starts, and not about how it learns: presets leave them alone.
+STANDING = frozenset({"after_job_id", "after_condition", "start_adapter_id"})
 FIELDS = _WHOLE_NUMBERS | _NUMBERS | _SWITCHES | _TEXTS | {_TARGETS}
 
 

@@ -29,12 +29,14 @@ def submit(
     spec: TrainSpec,
     launch_key: str | None = None,
     group_id: str | None = None,
+    same_clips_as: str | None = None,
 ) -> Job:
     """Queue a job. Its clips and config are on disk before this returns.
 
     Args:
         launch_key: the same key from the same person gives the same job and makes nothing twice.
         group_id: the sweep that it is part of.
+        same_clips_as: a job of the same dataset that was queued in this transaction; its clips are shared.
 
     Raises:
         Forbidden: the actor may not train.
@@ -52,7 +54,7 @@ def submit(
         raise InvalidInput(" ".join(check.errors.values()), fields=check.errors)
     job = _make_job(session, actor=actor, spec=spec, forecast=check.forecast, launch_key=key)
     job.group_id = group_id
-    _write_run(session, job, spec)
+    _write_run(session, job, spec, same_clips_as)
     _remove_run_unless_committed(session, job.id)
     session.add(job)
     session.flush()
@@ -93,11 +95,15 @@ def _make_job(
     )
 
 
-def _write_run(session: Session, job: Job, spec: TrainSpec) -> None:
+def _write_run(session: Session, job: Job, spec: TrainSpec, same_clips_as: str | None) -> None:
     dataset = session.get_one(Dataset, job.dataset_id)
     try:
         if (adapter := find_start(session, spec)) is not None:
             run_files.copy_start(Path(adapter.path), layout.run_path(job.id))
+        if same_clips_as is not None:
+            run_files.link_clips(job.id, like=same_clips_as)
+            run_files.write_config(job.id, spec=spec)
+            return
         counts = run_files.write_run(job.id, spec=spec, clips=list_clips(session, spec=spec, dataset=dataset))
     except OSError as error:
         shutil.rmtree(layout.run_path(job.id), ignore_errors=True)

@@ -114,8 +114,9 @@ def submit(
     group = JobGroup(owner_id=actor.id, name=name, axes=kept, launch_key=key)
     session.add(group)
     session.flush()
-    for one in specs:
-        launches.submit(session, actor=actor, spec=one, group_id=group.id)
+    first = launches.submit(session, actor=actor, spec=specs[0], group_id=group.id)
+    for one in specs[1:]:
+        launches.submit(session, actor=actor, spec=one, group_id=group.id, same_clips_as=first.id)
     _audit(session, actor, "sweep.create", group, n_jobs=len(specs))
     return group
 

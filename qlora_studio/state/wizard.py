@@ -46,6 +46,7 @@ class WizardState(SweepFields, rx.State):
     targets: list[list[str]] = []
     training_types: list[list[str]] = []
     befores: list[list[str]] = []  # the jobs that this one can wait for
+    starts: list[list[str]] = []  # the adapters that it can start from
     pairs: str = ""  # about preferences; empty where the task can't learn from them
     picked_layers: list[str] = []
     is_expert: bool = False
@@ -93,7 +94,7 @@ class WizardState(SweepFields, rx.State):
         self.values, self.picked_layers = draft.values, draft.picked_layers
         self.is_expert, self.is_touched = draft.is_expert, draft.is_touched
         self.is_picking_layers, self._augmentation = draft.is_picking_layers, draft.augmentation
-        self.befores = loaded.befores
+        self.befores, self.starts = loaded.befores, loaded.starts
         self._show_sweep(draft)
         self.form_key, self.field_errors, self.problem = draft.launch_key + loaded.model.id, {}, ""
 

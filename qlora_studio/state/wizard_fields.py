@@ -233,6 +233,12 @@ AFTER = Parameter(
     "Waits for another of your jobs; others may pass it meanwhile.",
     kind="choice",
 )
+START = Parameter(
+    "start_adapter_id",
+    "Start from",
+    "An adapter is trained on with its own rank, alpha and layers; it is compared with the plain base.",
+    kind="choice",
+)
 AFTER_CONDITION = Parameter(
     "after_condition",
     "And only if",
@@ -240,4 +246,14 @@ AFTER_CONDITION = Parameter(
     kind="choice",
     options=(("ended", "it has ended, in any way"), ("succeeded", "it has succeeded")),
 )
-ALL = (*BASIC, TRAINING_TYPE, *ADAPTER, *PREFERENCE, *OPTIMIZATION, *EVALUATION, AFTER, AFTER_CONDITION)
+ALL = (
+    *BASIC,
+    TRAINING_TYPE,
+    *ADAPTER,
+    *PREFERENCE,
+    *OPTIMIZATION,
+    *EVALUATION,
+    START,
+    AFTER,
+    AFTER_CONDITION,
+)

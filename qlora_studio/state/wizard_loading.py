@@ -22,6 +22,7 @@ from qlora_studio.db.models.dataset import Dataset
 from qlora_studio.db.models.model import BaseAudioModel
 from qlora_studio.db.models.user import User
 from qlora_studio.services import (
+    adapters,
     datasets,
     draft_sweeps,
     drafts,
@@ -49,7 +50,8 @@ from qlora_studio.state.wizard_rows import (
 )
 
 N_CHOICES = 24
-_METRIC, _TYPE, _AFTER = "evaluation.metric", "training_type", "after_job_id"
+_METRIC, _TYPE = "evaluation.metric", "training_type"
+_AFTER, _START = "after_job_id", "start_adapter_id"
 _SPEECH = DECIDING[Task.SPEECH_TO_TEXT]
 LAST_CHOICE = 2  # from here on nothing has to be chosen any more
 
@@ -73,6 +75,7 @@ class Loaded:
     training_types: list[list[str]]
     pairs: str
     befores: list[list[str]]
+    starts: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,14 @@ class Review:
 
 
 def start_draft(actor: User, query: dict[str, str]) -> Draft | None:
-    """Change the draft by what the address asks for (`dataset`, `model`, `clone`); None if it asks nothing.
+    """Change the draft by what the address asks for; None if it asks nothing.
+
+    That is a `dataset`, a `model`, an `adapter` to start from, or a job to `clone`.
 
     Raises:
-        NotFound: the job to clone isn't the actor's.
+        NotFound: the job to clone, or the adapter, isn't the actor's.
     """
-    if not any(query.get(name) for name in ("dataset", "model", "clone")):
+    if not any(query.get(name) for name in ("dataset", "model", "adapter", "clone")):
         return None
     with db.write() as session:
         if query.get("clone"):
@@ -100,11 +105,21 @@ def start_draft(actor: User, query: dict[str, str]) -> Draft | None:
             draft = drafts.draft_after(session, actor=actor, job=job)
         else:
             draft = drafts.get_draft(session, actor=actor) or Draft()
+        if query.get("adapter"):
+            _start_from(session, actor, draft, query["adapter"])
         draft.dataset_id = query.get("dataset") or draft.dataset_id
         draft.model_id = query.get("model") or draft.model_id
         draft.step = furthest(draft)
         drafts.save_draft(session, actor=actor, draft=draft)
     return draft
+
+
+def _start_from(session: Session, actor: User, draft: Draft, adapter_id: str) -> None:
+    """Have the draft train an adapter on, on the dataset that made it unless another is chosen."""
+    adapter = adapters.get_view(session, actor=actor, adapter_id=adapter_id).adapter
+    draft.model_id = adapter.base_model_id
+    draft.dataset_id = draft.dataset_id or adapter.dataset_id or ""
+    draft.values = (draft.values or drafts.preset_values()) | {_START: adapter.id}
 
 
 def furthest(draft: Draft) -> int:
@@ -137,9 +152,10 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
         has_looked = draft.step >= LAST_CHOICE  # pairs are looked for from there on
         if has_looked and lacks_pairs and draft.values.get(_TYPE) == TrainingType.PREFERENCE:
             draft.values |= {_TYPE: TrainingType.QLORA.value, "qlora.bits": "4"}
-        befores = _befores(session, actor)
-        if draft.values.get(_AFTER) not in {job_id for job_id, _ in befores}:
-            draft.values[_AFTER] = ""  # it has ended meanwhile
+        befores, starts = _befores(session, actor), _starts(session, actor, model)
+        for name, offered in ((_AFTER, befores), (_START, starts)):
+            if draft.values.get(name) not in {item_id for item_id, _ in offered}:
+                draft.values[name] = ""  # it has ended, has gone, or is for another model
         known = _deciding(task, draft.values.get(_TYPE))
         if draft.values.get(_METRIC) not in known:
             draft.values[_METRIC] = known[0]
@@ -159,6 +175,7 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
             training_types=[list(t) for t in (*TRAINING_TYPES, *([] if lacks_pairs else [PREFERENCE_TYPE]))],
             pairs=pairs,
             befores=befores,
+            starts=starts,
         )
 
 
@@ -206,6 +223,15 @@ def _befores(session: Session, actor: User) -> list[list[str]]:
     statuses = (JobStatus.QUEUED, *ACTIVE_STATUSES)
     found, _ = jobs.list_jobs(session, actor=actor, statuses=statuses, page_size=100)
     return [["", "Nothing: as soon as there is room"], *([view.job.id, view.job.name] for view in found)]
+
+
+def _starts(session: Session, actor: User, model: BaseAudioModel | None) -> list[list[str]]:
+    """What the job can start from: the base model, or one of its adapters, newest first."""
+    plain = ["", "The base model as it is"]
+    if model is None:
+        return [plain]
+    found, _ = adapters.list_adapters(session, actor=actor, model_id=model.id, page_size=100)
+    return [plain, *([view.adapter.id, view.adapter.name] for view in found)]
 
 
 def _deciding(task: Task | None, training_type: str | None = None) -> tuple[str, ...]:

@@ -47,7 +47,8 @@ def test_every_combination_becomes_a_job_of_one_group(
     assert made[0].job.name == "which: rank 4, learning rate 0.001"
     assert {v.group_name for v in made} == {"which"}
     assert [v.queue_position for v in made] == [1, 2, 3, 4, 5, 6], "in the order of their values"
-    assert all((layout.run_path(v.job.id) / "clips.jsonl").is_file() for v in made)
+    clips = {(layout.run_path(v.job.id) / "clips.jsonl").read_text() for v in made}
+    assert [text.count("\n") for text in clips] == [9], "all learn from the same"
     assert len({v.job.spec["optimization"]["max_steps"] for v in made}) == 1, "the rest is the same"
     assert "sweep.create" in session.exec(select(AuditEvent.action)).all()
 
@@ -101,16 +102,16 @@ def test_the_length_tried_takes_the_place_of_the_other_one(
 def test_a_full_disk_half_way_leaves_nothing(
     session: Session, launch: Callable[..., JobGroup], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_run, n_written = run_files.write_run, 0
+    write_config, n_written = run_files.write_config, 0
 
     def full_at_the_third(*args: Any, **kwargs: Any) -> Any:
         nonlocal n_written
         n_written += 1
         if n_written == 3:
             raise OSError(28, "No space left on device")
-        return write_run(*args, **kwargs)
+        return write_config(*args, **kwargs)
 
-    monkeypatch.setattr(run_files, "write_run", full_at_the_third)
+    monkeypatch.setattr(run_files, "write_config", full_at_the_third)
     with pytest.raises(StorageFull):
         launch()
     session.rollback()

@@ -9,7 +9,7 @@ from qlora_studio.contracts.enums import DatasetStatus, JobStatus, Split, Task, 
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job, User
+from qlora_studio.db.models import Adapter, BaseAudioModel, Clip, Dataset, Job, User
 from qlora_studio.services import drafts, models
 from qlora_studio.services.drafts import Draft
 from qlora_studio.services.model_schemas import ModelCreate
@@ -322,3 +322,27 @@ def test_a_job_can_wait_for_one_that_has_not_ended(
     again = loading.start_draft(user, {"clone": follower.id})
     assert again is not None
     assert again.values["after_job_id"] == ""
+
+
+def test_an_adapter_can_be_trained_on(
+    session: Session, user: User, stranger: User, dataset: Dataset, model: BaseAudioModel
+) -> None:
+    assert loading.load(user).starts == [["", "The base model as it is"]]
+    made = Adapter(
+        owner_id=user.id, name="Words, Tiny", base_model_id=model.id, dataset_id=dataset.id, path="/nowhere"
+    )
+    session.add(made)
+    session.commit()
+    started = loading.start_draft(user, {"adapter": made.id})
+    assert started is not None
+    assert (started.dataset_id, started.model_id, started.step) == (dataset.id, model.id, 2)
+    loaded = loading.load(user)
+    assert loaded.starts[1:] == [[made.id, "Words, Tiny"]]
+    assert loaded.draft.values["start_adapter_id"] == made.id
+    assert loaded.draft.values["optimization.learning_rate"] == "0.001", "presets come all the same"
+    assert drafts.build_spec(loaded.draft.model_copy(update={"name": "n"})).start_adapter_id == made.id
+    with pytest.raises(NotFound):
+        loading.start_draft(stranger, {"adapter": made.id})
+    session.delete(made)
+    session.commit()
+    assert loading.load(user).draft.values["start_adapter_id"] == ""
