@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from qlora_studio.api.security import CurrentAdmin, CurrentUser
 from qlora_studio.core import devices
 from qlora_studio.db import engine as db
+from qlora_studio.jobs import queue
 from qlora_studio.services import audit, system
 
 router = APIRouter(tags=["System"])
@@ -42,6 +43,7 @@ def get_system(_user: CurrentUser) -> dict[str, Any]:
     machine = asdict(system.read_machine())
     with db.read() as session:
         n_running, n_queued = system.count_queue(session)
+        is_paused = queue.read_state(session).is_paused
     return {
         "device": {
             "kind": machine["device"],
@@ -53,7 +55,12 @@ def get_system(_user: CurrentUser) -> dict[str, Any]:
         },
         "memory": {"total_bytes": machine["memory_bytes"], "used_bytes": machine["memory_used_bytes"]},
         "disk": {"total_bytes": machine["disk_bytes"], "free_bytes": machine["disk_free_bytes"]},
-        "queue": {"running": n_running, "queued": n_queued, "slots": devices.count_slots()},
+        "queue": {
+            "running": n_running,
+            "queued": n_queued,
+            "slots": devices.count_slots(),
+            "is_paused": is_paused,
+        },
         "versions": system.read_versions(),
     }
 

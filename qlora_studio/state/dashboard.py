@@ -11,7 +11,7 @@ from qlora_studio.core import devices
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.audit import AuditEvent
 from qlora_studio.db.models.user import User
-from qlora_studio.jobs import metrics
+from qlora_studio.jobs import metrics, queue
 from qlora_studio.services import audit, datasets, jobs, models, overview, system
 from qlora_studio.services.job_schemas import JobView, percent_of
 from qlora_studio.state import formats
@@ -186,6 +186,7 @@ def _read(actor: User) -> Overview:
         live, _ = jobs.list_jobs(session, actor=actor, statuses=_LIVE, sort="created_at", page_size=6)
         events = [e for e in audit.recent(session, actor=actor, limit=30) if _is_telling(e)][:8]
         n_running, n_queued = system.count_queue(session)
+        is_paused = queue.read_state(session).is_paused
         mine = datasets.list_datasets(session, actor=actor, page_size=1)[0]
         bases = models.list_models(session, actor=actor, page_size=1)[0]
     machine = system.read_machine()
@@ -208,7 +209,8 @@ def _read(actor: User) -> Overview:
         activity=[_activity(event) for event in events],
         meters=_meters(machine),
         machine=machine.gpus[0].name if machine.gpus else machine.cpu_name,
-        queue=f"{n_running} running, {n_queued} waiting, {formats.count(devices.count_slots(), 'slot')}",
+        queue=f"{n_running} running, {n_queued} waiting, "
+        + ("paused" if is_paused else formats.count(devices.count_slots(), "slot")),
         has_dataset=counts.n_ready_datasets > 0,
         has_model=counts.n_ready_models > 0,
         has_job=counts.n_jobs > 0,

@@ -25,7 +25,7 @@ def test_system_names_device_memory_disk_queue_and_versions(client: TestClient) 
     assert found["device"]["most_per_job"] >= 1
     assert 0 < found["memory"]["used_bytes"] < found["memory"]["total_bytes"]
     assert 0 < found["disk"]["free_bytes"] <= found["disk"]["total_bytes"]
-    assert found["queue"] == {"running": 0, "queued": 0, "slots": 1}
+    assert found["queue"] == {"running": 0, "queued": 0, "slots": 1, "is_paused": False}
     assert {"python", "torch", "peft", "bitsandbytes"} <= set(found["versions"])
 
 
