@@ -15,6 +15,7 @@ from qlora_studio.db.models.user import User
 from qlora_studio.services.drafts import FIELDS, STANDING, Draft, preset_values
 from qlora_studio.state import wizard_loading as loading
 from qlora_studio.state.auth import authorized
+from qlora_studio.state.wizard_fields import label_errors
 from qlora_studio.state.wizard_rows import ChoiceRow, ClipPreviewRow, PartRow, ReviewView, SplitView
 from qlora_studio.state.wizard_sweep import SweepFields
 
@@ -284,7 +285,7 @@ class WizardState(SweepFields, rx.State):
         if self.step == 2:
             self.field_errors = await asyncio.to_thread(loading.field_errors, self._draft())
             if self.field_errors:
-                self.problem = "Put these right first. " + " ".join(self.field_errors.values())
+                self.problem = "Put these right first. " + label_errors(self.field_errors)
                 self._open_expert_for_errors()
                 return rx.call_script(_focus(next(iter(self.field_errors))))
         if self.problem:
@@ -311,7 +312,7 @@ class WizardState(SweepFields, rx.State):
     def _open_expert_for_errors(self) -> None:
         basic = {"name", "qlora.rank", "qlora.target_modules", "optimization.learning_rate"}
         basic |= {"optimization.epochs", "optimization.batch_size", "optimization.mode"}
-        if set(self.field_errors) - basic:
+        if {name for name in self.field_errors if not name.startswith("axes")} - basic:
             self.is_expert = True
 
     @rx.event

@@ -1,5 +1,6 @@
 """The wizard's parameters as data: label, help, bounds. Bounds come from the job's own schema."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -257,3 +258,10 @@ ALL = (
     AFTER,
     AFTER_CONDITION,
 )
+_LABELS = {parameter.name: parameter.label for parameter in ALL}
+
+
+def label_errors(errors: Mapping[str, str]) -> str:
+    """What is wrong with which fields, in a line; values to try are told by their parameter."""
+    named = [(_LABELS.get(name.removeprefix("axes."), ""), text) for name, text in errors.items()]
+    return " ".join(f"{label}: {text}" if label else text for label, text in named)

@@ -10,6 +10,7 @@ from qlora_studio.db.models import User
 from qlora_studio.services import drafts
 from qlora_studio.services.drafts import Draft, preset_values
 from qlora_studio.state.wizard import WizardState
+from qlora_studio.state.wizard_rows import ChoiceRow
 from tests.state.calling import Opener, call
 
 
@@ -64,3 +65,14 @@ async def test_what_a_job_waits_for_is_no_parameter(state: Any, user: User) -> N
     assert (state.is_touched, kept(user).is_touched) == (False, False)
     await call(state, "set_value", field="qlora.rank", text="4")
     assert kept(user).is_touched
+
+
+async def test_next_says_what_has_to_be_put_right(state: Any) -> None:
+    state.name, state.dataset, state.model = "n", ChoiceRow("ds_1"), ChoiceRow("mod_1")
+    state.values["qlora.rank"], state.axes = "0", [["qlora.alpha", "8, x"]]
+    await call(state, "next_step")
+    assert (
+        state.problem
+        == "Put these right first. Rank: Give 1 or more. Alpha: Give a number, such as 0.001 or 1e-3."
+    )
+    assert (state.step, list(state.field_errors)) == (2, ["qlora.rank", "axes.qlora.alpha"])
