@@ -91,7 +91,7 @@ class Sender:
         self.stop()
         deadline = time.monotonic() + within_s
         while (self.look() or self._busy) and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     def _claim(self) -> list[Parcel]:
         with db.read() as session:  # the usual answer is that there is nothing, and takes no write lock

@@ -97,20 +97,18 @@ def test_a_webhook_is_added_changed_and_removed(
     assert client.get("/notification-channels").status_code == 401
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
+def test_channels_that_can_not_be(client: TestClient) -> None:
+    for body, status in (
         ({"kind": "webhook", "target": "http://169.254.169.254/latest"}, 422),
         ({"kind": "webhook", "target": "http://localhost:3000/"}, 422),
         ({"kind": "webhook", "target": "https://hooks.example/", "kinds": ["gossip"]}, 422),
         ({"kind": "pigeon"}, 422),
         ({"kind": "email"}, 503),
         ({"kind": "email", "target": "other@example.org"}, 422),
-    ],
-)
-def test_channels_that_can_not_be(client: TestClient, body: dict, status: int) -> None:
-    answer = client.post("/notification-channels", json=body)
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    ):
+        answer = client.post("/notification-channels", json=body)
+        kind = answer.headers["content-type"]
+        assert (answer.status_code, kind) == (status, "application/problem+json"), body
 
 
 def test_a_request_sent_again_makes_one_channel_and_keeps_no_secret(

@@ -142,6 +142,10 @@ PAGES = {
     "channel_id": "/settings/notifications",
     "sweep_id": "/training/sweeps/[sweep_id]",
 }
+ONLY = {
+    "notice_id": ("bell_state", "notifications_state"),
+    "channel_id": ("channels_state",),
+}  # who takes them
 
 
 def call_everything(socket: EventSocket, ids: dict[str, str]) -> None:
@@ -150,7 +154,8 @@ def call_everything(socket: EventSocket, ids: dict[str, str]) -> None:
         query = {"dataset_id": ids["dataset_id"]} if kind == "clip_id" else {kind: value}
         path = page.replace("[" + next(iter(query)) + "]", next(iter(query.values())))
         for name, handler in handlers().items():
-            socket.send(name, arguments_for(handler, value), path, **query)
+            if any(state in name for state in ONLY.get(kind, ("",))):
+                socket.send(name, arguments_for(handler, value), path, **query)
 
 
 def test_signed_out_nothing_is_read_and_nothing_changes(

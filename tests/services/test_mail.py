@@ -82,24 +82,21 @@ def test_a_mail_arrives_as_it_was_meant(post: Post) -> None:
     assert "/settings/notifications" in text
 
 
-@pytest.mark.parametrize(
-    "bad", ["x\r\nBcc: all@example.org", "x\nBcc: all@example.org", "x\r\n\r\nBody", "x\x00y"]
-)
-def test_a_title_brings_in_no_header(post: Post, bad: str) -> None:
-    send(title=bad)
-    ((recipients, mail_),) = post.taken
-    assert recipients == ["ada@example.org"]
-    assert mail_["Bcc"] is None
-    assert mail_.get_content().startswith("WER 40 %.")
+def test_a_title_brings_in_no_header(post: Post) -> None:
+    for bad in ("x\r\nBcc: all@example.org", "x\nBcc: all@example.org", "x\r\n\r\nBody", "x\x00y"):
+        post.taken.clear()
+        send(title=bad)
+        ((recipients, mail_),) = post.taken
+        assert recipients == ["ada@example.org"]
+        assert mail_["Bcc"] is None
+        assert mail_.get_content().startswith("WER 40 %.")
 
 
-@pytest.mark.parametrize(
-    "bad", ["ada@example.org\r\nBcc: all@example.org", "ada", "a@b, c@d", "", "a@b>\r\nRCPT TO:<x@y"]
-)
-def test_an_address_brings_in_no_other(post: Post, bad: str) -> None:
-    with pytest.raises(NotDelivered) as raised:
-        send(recipient=bad)
-    assert raised.value.is_final
+def test_an_address_brings_in_no_other(post: Post) -> None:
+    for bad in ("ada@example.org\r\nBcc: all@example.org", "ada", "a@b, c@d", "", "a@b>\r\nRCPT TO:<x@y"):
+        with pytest.raises(NotDelivered) as raised:
+            send(recipient=bad)
+        assert raised.value.is_final, bad
     assert post.taken == []
 
 

@@ -4,6 +4,9 @@ import base64
 import hashlib
 import hmac
 import json
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +49,21 @@ def test_what_is_sent_is_whole_and_signed(web: Web, data_folder: object) -> None
     assert headers["webhook-signature"] == f"v1,{expected}"
     assert "authorization" not in {name.lower() for name in headers}
     assert [address for address, _ in web.connected] == [PUBLIC]
+
+
+def test_the_check_in_the_docs_takes_what_is_sent_and_nothing_else(web: Web, data_folder: object) -> None:
+    page = (Path(__file__).parents[2] / "docs/notifications.md").read_text()
+    example = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    there: dict[str, Any] = {}
+    exec(example[1], there)
+    got = answer(web, 200)
+    send()
+    ((headers, body),) = got
+    assert there["is_genuine"](SECRET, headers, body)
+    assert not there["is_genuine"](SECRET, headers, body + b" ")
+    assert not there["is_genuine"](SECRET, headers | {"webhook-id": "ntf_2"}, body)
+    assert not there["is_genuine"](webhooks.new_secret(), headers, body)
 
 
 @pytest.mark.parametrize(
