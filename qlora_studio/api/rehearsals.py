@@ -19,7 +19,7 @@ def start_rehearsal(
 ) -> RehearsalPublic:
     """Try one step of a job in a process of its own; nothing is queued.
 
-    409 while a job runs on the only device, unless it may `wait` for that one to end.
+    409 while jobs have all devices, unless it may `wait` until one has ended.
     """
     with db.read() as session:
         return RehearsalPublic.of(rehearsals.start(session, actor=user, spec=body, is_waiting=wait))

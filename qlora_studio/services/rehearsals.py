@@ -40,7 +40,7 @@ from qlora_studio.storage import layout, orphans
 LIMIT_S = 900.0
 KEPT_S = 3600.0
 COMMAND = (sys.executable, "-m", "qlora_studio.training", "rehearse")
-BUSY = "A job is running on the only device. Wait for it to end, or try without waiting later."
+BUSY = "Jobs have all devices. Wait until one has ended, or try again later."
 _LOOK_EVERY_S = 0.2
 _LOOK_FOR_SLOT_EVERY_S = 1.0
 _SHARE_OF_MEMORY = 0.95  # of what is free when it begins

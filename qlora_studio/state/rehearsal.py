@@ -51,7 +51,7 @@ class RehearsalState(rx.State):
     @rx.event
     @authorized(Role.TRAINER)
     async def start(self, actor: User):
-        """Try a step of the job as it is typed; refuses while a job runs on the only device."""
+        """Try a step of the job as it is typed; refuses while jobs have all devices."""
         return await self._start(actor, is_waiting=False)
 
     @rx.event
@@ -91,15 +91,15 @@ class RehearsalState(rx.State):
                     async with self:
                         self.view = RehearsalView(label=found.label)
         except NotFound:
-            return
+            found = None
         finally:
             if found is not None and found.status != "done":
                 rehearsals.cancel(rehearsal_id, actor=actor)
         async with self:
             if self._rehearsal_id == rehearsal_id:
                 self.is_busy = False
-                if found is not None:
-                    self.view, self.rows = view_of(found), rows_of(found)
+                gone = RehearsalView(tone="danger", sentence="It is not known any more. Try again.")
+                self.view, self.rows = (view_of(found), rows_of(found)) if found else (gone, [])
 
     @rx.event
     @authorized(Role.TRAINER)
