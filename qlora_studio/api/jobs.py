@@ -295,7 +295,8 @@ def take_next_action(job_id: str, user: CurrentTrainer) -> JobPublic:
     """
     with db.write() as session:
         job = next_actions.apply(session, actor=user, job_id=job_id)
-        return JobPublic.of(jobs.get_view(session, actor=user, job_id=job.id))
+        view = jobs.get_view(session, actor=user, job_id=job.id)
+    return JobPublic.of(view)
 
 
 @router.post("/jobs/{job_id}/clone", status_code=202, response_model=JobPublic)

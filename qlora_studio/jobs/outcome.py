@@ -33,7 +33,8 @@ class Outcome:
 class Records:
     """What an attempt left: `result.json`, `exit.json`, `stop.json`, its last error event.
 
-    `has_checkpoint` tells whether there is one to go on from, of this attempt or an earlier one.
+    `checkpoints_path` is the folder with those of this attempt and earlier ones. It is looked into only where
+    the answer is told: a checkpoint may have gigabytes, and reading them keeps all other jobs waiting.
     """
 
     result: ResultFile | None = None
@@ -41,7 +42,13 @@ class Records:
     stop: StopMode | None = None
     error: ErrorEvent | None = None
     is_rebooted: bool = False
-    has_checkpoint: bool = False
+    checkpoints_path: Path | None = None
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is one to go on from."""
+        path = self.checkpoints_path
+        return path is not None and checkpoints.find_newest_whole(path) is not None
 
     @property
     def what_resuming_does(self) -> str:
@@ -60,7 +67,7 @@ def read_records(
         stop=read_stop(attempt_path),
         error=error,
         is_rebooted=is_rebooted,
-        has_checkpoint=bool(checkpoints.list_whole(attempt_path.parent / "checkpoints")),
+        checkpoints_path=attempt_path.parent / "checkpoints",
     )
 
 

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import case, func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, TERMINAL_STATUSES, JobStatus
+from qlora_studio.core.clock import utc_now
+from qlora_studio.db.columns import UtcDateTime
 from qlora_studio.db.engine import read, write
 from qlora_studio.db.models import Job, QueueState
 from qlora_studio.jobs import liveness, notices
@@ -142,8 +144,14 @@ def _last_ends(session: Session, queued: Sequence[Entry]) -> dict[str, float]:
     owners = {entry.owner_id for entry in queued}
     if len(owners) < 2:
         return {}
+    # A resumed job has no end any more: while it waits, its last sign of life stands for it. A first attempt
+    # that runs counts as a busy slot only.
+    sign_of_life = case((col(Job.status) == JobStatus.QUEUED, col(Job.heartbeat_at)))
+    ended_at = func.coalesce(
+        col(Job.finished_at), sign_of_life, case((col(Job.attempt) > 1, col(Job.started_at)))
+    )
     query = (
-        select(Job.owner_id, func.max(Job.finished_at))
+        select(Job.owner_id, func.max(ended_at, type_=UtcDateTime))
         .where(col(Job.owner_id).in_(owners), col(Job.started_at).is_not(None))
         .group_by(col(Job.owner_id))
     )
@@ -173,7 +181,8 @@ def hold_after_restart(*, but: str | None = None) -> None:
         waiting = select(Job.owner_id).where(Job.status == JobStatus.QUEUED, Job.id != (but or ""))
         owners = set(session.exec(waiting))
         if state.boot_id and not state.is_paused and owners:
-            state.is_paused, state.note, state.changed_by = True, RESTARTED, None
+            state.is_paused, state.note = True, RESTARTED
+            state.changed_by, state.changed_at = None, utc_now()
             notices.tell_of_hold(session, owners=owners, why=RESTARTED)
         state.boot_id = boot_id
         session.add(state)

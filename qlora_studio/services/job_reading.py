@@ -174,10 +174,10 @@ def read_runtime(job: Job) -> Runtime:
     return Runtime(event.device, event.versions) if event and event.type == "started" else Runtime()
 
 
-def list_checkpoints(job_id: str) -> list[tuple[str, int]]:
-    """Name and step of each checkpoint of a run that one can go on from, newest first."""
-    found = checkpoints.list_whole(layout.run_path(job_id) / "checkpoints")
-    return [(path.name, step) for step, path in found]
+def find_checkpoint_step(job_id: str) -> int | None:
+    """The step of the newest checkpoint that one can go on from."""
+    found = checkpoints.find_newest_whole(layout.run_path(job_id) / "checkpoints")
+    return found[0] if found else None
 
 
 def read_stamp(job_id: str) -> int:

@@ -286,19 +286,20 @@ def _has_to_wait(session: Session, before_id: str | None) -> bool:
 
 def _release_followers(session: Session, job: Job) -> None:
     """Let the jobs that wait for one about to be deleted go; end those that needed it to succeed."""
-    for follower in session.exec(select(Job).where(col(Job.after_job_id) == job.id)):
+    waiting = select(Job).where(col(Job.after_job_id) == job.id, Job.status == JobStatus.QUEUED)
+    for follower in session.exec(waiting):
         if job.status is not JobStatus.SUCCEEDED and follower.spec.get("after_condition") == "succeeded":
-            message = queue.not_started(job.name, None)
-            _move(
+            is_ended = _move(
                 session,
                 follower,
                 [JobStatus.QUEUED],
                 JobStatus.STOPPED,
-                message=message,
+                message=queue.not_started(job.name, None),
                 finished_at=utc_now(),
             )
-            notices.tell(session, follower.id)
-            announce(session, follower.id)
+            if is_ended:
+                notices.tell(session, follower.id)
+                announce(session, follower.id)
     session.execute(update(Job).where(col(Job.after_job_id) == job.id).values(after_job_id=None))
 
 
@@ -314,7 +315,8 @@ def _write_stop(job: Job, mode: StopMode) -> None:
         ) from error
 
 
-def _move(session: Session, job: Job, from_: list[JobStatus], to: JobStatus, **values: Any) -> None:
-    """Move the job if it is still where it was; the row is read again either way."""
-    transitions.move(session, job_id=job.id, attempt=job.attempt, from_=from_, to=to, **values)
+def _move(session: Session, job: Job, from_: list[JobStatus], to: JobStatus, **values: Any) -> bool:
+    """Move the job if it is still where it was, and say whether; the row is read again either way."""
+    is_moved = transitions.move(session, job_id=job.id, attempt=job.attempt, from_=from_, to=to, **values)
     session.expire(job)
+    return is_moved

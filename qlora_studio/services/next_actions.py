@@ -7,7 +7,7 @@ from qlora_studio.core.errors import Conflict
 from qlora_studio.db.models import Job, User
 from qlora_studio.services import jobs
 from qlora_studio.services.job_access import get_job, require_trainer
-from qlora_studio.services.remedies import find_next_action
+from qlora_studio.services.remedies import find_kind
 
 
 def apply(session: Session, *, actor: User, job_id: str) -> Job:
@@ -27,12 +27,12 @@ def apply(session: Session, *, actor: User, job_id: str) -> Job:
     job = get_job(session, actor=actor, job_id=job_id)
     if job.attempt > 1 and job.status in (JobStatus.QUEUED, *ACTIVE_STATUSES):
         return job  # it was resumed a moment ago
-    action = find_next_action(job)
+    action = find_kind(job)  # whether there is a checkpoint, the worker sees
     if action is None:
         raise Conflict(f"This job is {job.status.value}; there is nothing to put right.")
     if action.kind == "open":
         raise Conflict(f"{action.label} ({action.href}): this has to be looked at by a person.")
-    if action.kind in ("resume", "restart"):
+    if action.kind == "resume":
         return jobs.resume(session, actor=actor, job_id=job_id)
     return jobs.clone(
         session,

@@ -29,7 +29,23 @@ class NextAction:
 
 
 def find_next_action(job: Job) -> NextAction | None:
-    """Return what to do after a failure; None for a job that has not failed."""
+    """Return what to do after a failure; None for a job that has not failed.
+
+    It may read a checkpoint of gigabytes in full: don't ask while holding the database's write lock.
+    """
+    found = find_kind(job)
+    if found is None or found.kind != "resume":
+        return found
+    newest = checkpoints.find_newest_whole(layout.run_path(job.id) / "checkpoints")
+    kind: Kind = "restart" if newest is None else "resume"
+    label = "Start again" if newest is None else f"Resume from step {newest[0]:,}"
+    if job.reason is ExitReason.DISK_FULL:
+        label += ", once there is space"
+    return NextAction(kind, label)
+
+
+def find_kind(job: Job) -> NextAction | None:
+    """Return what to do as far as the job's row tells; `resume` stands for `restart` too."""
     if job.status not in (JobStatus.FAILED, JobStatus.LOST):
         return None
     match job.reason:
@@ -37,24 +53,14 @@ def find_next_action(job: Job) -> NextAction | None:
             return _with_less_memory(job)
         case ExitReason.NAN_LOSS:
             return _with_lower_rate(job)
-        case ExitReason.DISK_FULL:
-            again = _again(job)
-            return NextAction(again.kind, f"{again.label}, once there is space")
         case ExitReason.BAD_DATA:
             return NextAction("open", "Open the dataset", href=f"/datasets/{job.dataset_id}")
         case ExitReason.MODEL_LOAD:
             return NextAction("open", "Open the model", href=f"/models/{job.model_id}")
         case ExitReason.INTERNAL:
             return NextAction("open", "Read the log", href=f"/training/{job.id}?tab=logs")
-        case _:  # killed, hung, a restart of the machine, or nobody knows
-            return _again(job)
-
-
-def _again(job: Job) -> NextAction:
-    step = _newest_step(job.id)
-    if step is None:
-        return NextAction("restart", "Start again")
-    return NextAction("resume", f"Resume from step {step:,}")
+        case _:  # a full disk, killed, hung, a restart of the machine, or nobody knows
+            return NextAction("resume", "Resume")
 
 
 def _with_lower_rate(job: Job) -> NextAction:
@@ -92,9 +98,3 @@ def _with_less_memory(job: Job) -> NextAction:
 
 def _optimization(job: Job) -> OptimizationSpec:
     return OptimizationSpec.model_validate(job.spec.get("optimization", {}))
-
-
-def _newest_step(job_id: str) -> int | None:
-    """The step of the newest whole checkpoint."""
-    whole = checkpoints.list_whole(layout.run_path(job_id) / "checkpoints")
-    return whole[0][0] if whole else None

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from qlora_studio.contracts.enums import TERMINAL_STATUSES
+from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
@@ -49,7 +49,9 @@ class JobLook:
             self._stamp = stamp
             self._is_row_due = True
             return True
-        return (self._is_row_due or self._page.is_active) and time.monotonic() >= self._next_row
+        # The place in the queue changes with other people's jobs, which leave no mark on this one.
+        is_moving = self._is_row_due or self._page.is_active or self._page.status == JobStatus.QUEUED
+        return is_moving and time.monotonic() >= self._next_row
 
     def everything(self) -> dict[str, Any]:
         """The whole page: values by the name of the state's var."""
@@ -129,5 +131,5 @@ class JobLook:
 
 def _page_of(view: JobView) -> JobPage:
     runtime = job_reading.read_runtime(view.job)
-    checkpoints = job_reading.list_checkpoints(view.job.id)
-    return job_page(view, device=runtime.device, checkpoint_step=checkpoints[0][1] if checkpoints else None)
+    checkpoint_step = job_reading.find_checkpoint_step(view.job.id)
+    return job_page(view, device=runtime.device, checkpoint_step=checkpoint_step)

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,8 +126,17 @@ def list_whole(folder: Path) -> list[tuple[int, Path]]:
     A checkpoint is read in full once; after that its files' times and sizes are looked at. Whoever goes on
     from one still verifies it then.
     """
+    return list(_each_whole(folder))
+
+
+def find_newest_whole(folder: Path) -> tuple[int, Path] | None:
+    """Return (step, path) of the newest checkpoint that verifies; no older one is read."""
+    return next(_each_whole(folder), None)
+
+
+def _each_whole(folder: Path) -> Iterator[tuple[int, Path]]:
     found = reversed(list_steps(folder))
-    return [(step, path) for step, path in found if (stamp := _stamp(path)) and _is_whole(path, stamp)]
+    return ((step, path) for step, path in found if (stamp := _stamp(path)) and _is_whole(path, stamp))
 
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:

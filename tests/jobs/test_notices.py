@@ -101,8 +101,8 @@ def test_what_is_rolled_back_was_never_told(running: Job, monkeypatch: pytest.Mo
             NoticeKind.JOB_FAILED, "“first run” has failed", "killed by signal 9",
         ),
         (
-                Records(is_rebooted=True, has_checkpoint=True),
-                NoticeKind.JOB_LOST, "“first run” was lost", "Resume goes on",
+                Records(is_rebooted=True),
+                NoticeKind.JOB_LOST, "“first run” was lost", "can be started again",
             ),
         (
             result(ExitReason.USER_STOP, "Stopped at step 10."),

@@ -61,9 +61,10 @@ def test_a_killed_worker_is_told_with_its_signal():
         Records(exit=ExitFile(returncode=-15, escalated=True, **ENDED), stop=StopMode.SAVE),
     ],
 )
-def test_going_on_is_offered_only_where_there_is_something_to_go_on_from(records):
+def test_going_on_is_offered_only_where_there_is_something_to_go_on_from(records, tmp_path):
     assert "from the beginning" in decide(records).message
-    message = decide(replace(records, has_checkpoint=True)).message
+    checkpoints.save(tmp_path, step=3, fill=lambda _: None, state={})
+    message = decide(replace(records, checkpoints_path=tmp_path)).message
     assert "from the last checkpoint" in message
     assert "beginning" not in message
 
@@ -74,6 +75,17 @@ def test_a_damaged_checkpoint_is_none(tmp_path):
     assert read_records(tmp_path / "attempt-1").has_checkpoint
     (path / "a").write_text("b!")
     assert not read_records(tmp_path / "attempt-1").has_checkpoint
+
+
+def test_an_end_that_promises_nothing_reads_no_checkpoint(tmp_path, monkeypatch):
+    checkpoints.save(tmp_path / "checkpoints", step=3, fill=lambda _: None, state={})
+    monkeypatch.setattr(checkpoints, "verify", lambda _: pytest.fail("it was read"))
+    (tmp_path / "attempt-1").mkdir()
+    (tmp_path / "attempt-1" / "result.json").write_text(OK.model_dump_json())
+    assert decide(read_records(tmp_path / "attempt-1")).status is JobStatus.SUCCEEDED
+    (tmp_path / "attempt-1" / "result.json").unlink()
+    (tmp_path / "attempt-1" / "exit.json").write_text(ExitFile(returncode=1, **ENDED).model_dump_json())
+    assert decide(read_records(tmp_path / "attempt-1")).reason is ExitReason.INTERNAL
 
 
 def test_broken_records_count_as_missing(tmp_path):

@@ -2,11 +2,13 @@
 
 import random
 from collections import Counter, defaultdict
+from datetime import timedelta
 
 import pytest
 from sqlmodel import Session, select
 
 from qlora_studio.contracts.enums import JobStatus
+from qlora_studio.core.clock import utc_now
 from qlora_studio.db.engine import read, write
 from qlora_studio.db.models import Job, Notification, QueueState
 from qlora_studio.jobs import liveness, queue
@@ -160,6 +162,29 @@ def test_one_persons_hundred_jobs_do_not_hold_up_anothers(session: Session, supe
     assert load(second.id).status is JobStatus.QUEUED
 
 
+def test_whose_latest_job_is_resumed_has_been_served(session: Session, supervisor, make_job) -> None:
+    """One person stops and resumes a job again and again: another's turn comes all the same."""
+    start = utc_now() - timedelta(hours=9)
+    resumed, other = make_job("resumed"), make_job("other")
+    done, first = make_job("done"), make_job("of another, who waits")
+    alan = make_user(session, "alan").id
+    change(resumed, attempt=2, started_at=start, heartbeat_at=start + timedelta(hours=3))
+    change(other, rank=utc_now().timestamp() + 60)
+    change(
+        done,
+        owner_id=alan,
+        status=JobStatus.SUCCEEDED,
+        started_at=start,
+        finished_at=start + timedelta(hours=2),
+    )
+    change(first, owner_id=alan)
+    with read() as opened:
+        assert names(queue.read_line(opened).ready)[0] == first.id
+    change(done, finished_at=start + timedelta(hours=4))
+    with read() as opened:
+        assert names(queue.read_line(opened).ready)[0] == resumed.id
+
+
 def test_what_is_foretold_is_what_starts(session: Session, supervisor, make_job, monkeypatch) -> None:
     change_setting(monkeypatch, "SLOTS", "5")
     made = [make_job(f"j{i}") for i in range(5)]
@@ -185,11 +210,12 @@ def test_a_paused_queue_starts_nothing_and_goes_on_where_it_was(supervisor, make
 def test_after_a_restart_of_the_machine_queued_jobs_wait_for_a_word(supervisor, make_job) -> None:
     job = make_job()
     with write() as session:
-        session.add(QueueState(boot_id="the boot before"))
+        session.add(QueueState(boot_id="the boot before", changed_at=utc_now() - timedelta(days=1)))
     supervisor.tick(review=True)
     assert load(job.id).status is JobStatus.QUEUED
     with read() as session:
         state = queue.read_state(session)
+        assert utc_now() - state.changed_at < timedelta(minutes=1)
         assert (state.is_paused, state.note, state.boot_id) == (True, queue.RESTARTED, liveness.boot_id())
     with write() as session:
         session.get_one(QueueState, 1).is_paused = False

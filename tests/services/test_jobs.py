@@ -19,8 +19,8 @@ from qlora_studio.contracts.enums import (
 from qlora_studio.core import devices
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StorageFull
 from qlora_studio.db.engine import write
-from qlora_studio.db.models import Adapter, AuditEvent, Clip, Job, JobSample
-from qlora_studio.jobs import metrics, outcome
+from qlora_studio.db.models import Adapter, AuditEvent, Clip, Job, JobSample, Notification
+from qlora_studio.jobs import metrics, notices, outcome
 from qlora_studio.services import job_logs, job_reading, jobs
 from qlora_studio.storage import layout
 from tests.conftest import make_user
@@ -397,3 +397,18 @@ def test_curves_logs_and_samples_are_read(session, user, submit):
     assert job_reading.list_sample_steps(session, actor=user, job_id=job.id) == [0, 5]
     csv = b"".join(job_reading.write_metrics_csv(job.id)).decode()
     assert csv.splitlines()[0:2] == ["key,step,time,value", "loss,1,1.0,1.0"]
+
+
+def test_a_followers_end_is_told_once_though_what_it_followed_is_deleted(session, user, submit):
+    first = submit()
+    conditions = {"after_job_id": first.id, "after_condition": "succeeded"}
+    ended, waiting = submit(**conditions), submit(**conditions)
+    set_status(session, first, JobStatus.FAILED)
+    set_status(session, ended, JobStatus.FAILED, message="The loss is no number.")
+    notices.tell(session, ended.id)
+    jobs.delete(session, actor=user, job_id=first.id)
+    session.commit()
+    told = [found.job_id for found in session.exec(select(Notification))]
+    assert sorted(told) == sorted([ended.id, waiting.id])
+    session.refresh(waiting)
+    assert (waiting.status, waiting.after_job_id) == (JobStatus.STOPPED, None)

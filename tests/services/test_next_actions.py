@@ -11,7 +11,7 @@ from qlora_studio.core.errors import Conflict, NotFound
 from qlora_studio.db.models import Job, User
 from qlora_studio.services import jobs, next_actions
 from qlora_studio.services.remedies import find_next_action
-from qlora_studio.storage import layout
+from qlora_studio.storage import checkpoints, layout
 from tests.jobs.workbench import make_dataset, make_model, make_spec
 
 OOM = ExitReason.OOM_CUDA
@@ -131,6 +131,17 @@ def test_one_click_resumes_and_two_clicks_resume_once(failed: Any, session: Sess
         session.commit()
         session.refresh(job)
         assert (job.status, job.attempt) == (JobStatus.QUEUED, 2)
+
+
+def test_no_checkpoint_is_read_under_the_write_lock(
+    failed: Any, session: Session, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = failed(ExitReason.DISK_FULL)
+    checkpoints.save(layout.run_path(job.id) / "checkpoints", step=3, fill=lambda _: None, state={})
+    read: list[str] = []
+    monkeypatch.setattr(checkpoints, "verify", lambda path: read.append(path.name))
+    assert next_actions.apply(session, actor=user, job_id=job.id).attempt == 2
+    assert read == []
 
 
 def test_what_a_person_has_to_look_at_is_said(

@@ -3,7 +3,9 @@
 import pytest
 
 from qlora_studio.db import engine as db
+from qlora_studio.db.models import Job
 from qlora_studio.services import jobs
+from qlora_studio.state import job_look
 from qlora_studio.state.job import JobState
 from qlora_studio.state.job_look import JobLook
 from qlora_studio.storage import layout
@@ -40,6 +42,24 @@ def test_a_page_is_told_where_the_log_ends_and_not_what_it_says(job_id, user):
     assert look._log()["log_end"] == "2-9 queued"
     assert JobLook(user, job_id, tab="logs", attempt="1").text()["log_end"] == "1-4 queued"
     assert "log_end" not in JobLook(user, job_id, tab="charts").text()
+
+
+def test_the_place_in_the_queue_moves_with_other_peoples_jobs(job_id, session, user, monkeypatch):
+    monkeypatch.setattr(job_look, "ROW_EVERY_S", 0.0)
+    spec = make_spec(make_dataset(session, user), make_model(session, user))
+    with db.write() as writing:
+        first = jobs.submit(writing, actor=user, spec=spec).id
+        writing.get_one(Job, first).rank = 0.0
+    look = JobLook(user, job_id, tab="overview")
+    assert "Place 2 in the queue" in look.everything()["job"].phase
+    with db.write() as writing:
+        jobs.stop(writing, actor=user, job_id=first)
+    assert look.has_news()
+    assert "Place 1 in the queue" in look.news()["job"].phase
+    with db.write() as writing:
+        jobs.stop(writing, actor=user, job_id=job_id)
+    look.everything()
+    assert not look.has_news(), "a job that has ended stands still"
 
 
 async def test_the_address_names_level_text_and_attempt(opened, job_id):

@@ -112,3 +112,17 @@ def test_only_whole_ones_are_listed_and_each_is_read_once(
     (tmp_path / "step-00000010").write_text("a file")
     assert [step for step, _ in checkpoints.list_whole(tmp_path)] == [1]
     assert checkpoints.list_whole(tmp_path / "none") == []
+
+
+def test_the_newest_whole_one_is_found_without_reading_older_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2, 3):
+        _save(tmp_path, step, keep=3)
+    (tmp_path / "step-00000003" / "a.bin").unlink()
+    read: list[str] = []
+    real = checkpoints.verify
+    monkeypatch.setattr(checkpoints, "verify", lambda path: read.append(path.name) or real(path))
+    assert checkpoints.find_newest_whole(tmp_path) == (2, tmp_path / "step-00000002")
+    assert read == ["step-00000003", "step-00000002"]
+    assert checkpoints.find_newest_whole(tmp_path / "none") is None
