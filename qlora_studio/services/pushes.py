@@ -28,7 +28,7 @@ from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StudioError, TooLarge
 from qlora_studio.core.hub import check_repo_id
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import Adapter, HubPush, User
+from qlora_studio.db.models import Adapter, BaseAudioModel, HubPush, User
 from qlora_studio.db.models.dataset import Credential
 from qlora_studio.services import adapters, audit, cards, credentials, hub_upload, notifications
 from qlora_studio.services.hub_upload import Progress, Upload, UploadStopped
@@ -40,6 +40,7 @@ _AT_ONCE = threading.Semaphore(2)
 _TELL_EVERY_S = 0.5
 _LONG = timedelta(seconds=30)  # who pushed looks elsewhere by then
 _GONE = "Its credential was deleted. Choose another and push again."
+_CONFIG = "adapter_config.json"
 _log = logging.getLogger(__name__)
 
 
@@ -279,6 +280,9 @@ def _prepare(session: Session, push: HubPush) -> Upload:
     card = cards.make_card(session, adapter=adapter, is_merged=push.weights == "merged")
     files: dict[str, Path | bytes] = {"README.md": card.encode()}
     files |= {p.relative_to(folder).as_posix(): p for p, _ in _list_files(adapter, push.weights)}
+    model = session.get(BaseAudioModel, adapter.base_model_id)
+    if model is not None and (base := cards.hub_id(model.source)) and _CONFIG in files:
+        files[_CONFIG] = _name_base(folder / _CONFIG, base)
     return Upload(
         repo_id=push.repo_id,
         is_private=push.is_private,
@@ -287,6 +291,12 @@ def _prepare(session: Session, push: HubPush) -> Upload:
         may_exist=push.has_repo or _was_made_here(session, push),
         token=_token(session, push),
     )
+
+
+def _name_base(path: Path, base: str) -> bytes:
+    """An adapter's config that names its base as the Hub does, so that PEFT finds it by itself."""
+    config = json.loads(path.read_bytes())
+    return (json.dumps(config | {"base_model_name_or_path": base}, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _was_made_here(session: Session, push: HubPush) -> bool:

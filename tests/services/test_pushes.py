@@ -1,5 +1,6 @@
 """Pushes to a Hub on loopback, by the Hub's own client: what arrives, what is refused, what survives."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +16,9 @@ from qlora_studio.contracts.enums import Role
 from qlora_studio.contracts.merging import REPORT
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import Adapter, HubPush, Job, Notification, User
+from qlora_studio.db.models import Adapter, BaseAudioModel, HubPush, Job, Notification, User
 from qlora_studio.db.models.audit import AuditEvent
-from qlora_studio.services import credentials, hub_upload, pushes
+from qlora_studio.services import adapters, credentials, hub_upload, pushes
 from qlora_studio.services.credentials import HubToken
 from qlora_studio.services.pushes import PushCreate
 from qlora_studio.storage import layout
@@ -267,6 +268,25 @@ def test_a_server_that_died_is_made_up_for_by_the_next(hub, user, adapter, crede
     wait_for(lambda: look(push_id).status == "succeeded")
     assert "adapter_model.safetensors" in hub.pushed["anna/prompts"]
     assert list((layout.data_path() / "pushes").iterdir()) == []
+
+
+def test_the_base_is_named_as_the_hub_does(hub, user, adapter, credential_id, session):
+    model = session.get_one(BaseAudioModel, adapter.base_model_id)
+    model.source = {"kind": "hub", "repo_id": "openai/whisper-tiny", "revision": "main"}
+    session.commit()
+    assert push(user, adapter, credential_id).status == "succeeded"
+    config = json.loads(hub.pushed["anna/prompts"]["adapter_config.json"])
+    assert config == {"base_model_name_or_path": "openai/whisper-tiny", "peft_type": "LORA"}
+    assert b"base_model: openai/whisper-tiny" in hub.pushed["anna/prompts"]["README.md"]
+
+
+def test_pushes_go_with_their_adapter(hub, user, adapter, credential_id, session):
+    push_id = ask(user, adapter, credential_id)
+    with db.write() as writing:
+        adapters.delete(writing, actor=user, adapter_id=adapter.id)
+    pushes.run(push_id)
+    assert pushes.list_pushes(session, actor=user)[1] == 0
+    assert hub.seen_paths == []
 
 
 def test_a_credential_or_files_that_are_gone_are_named(hub, user, adapter, credential_id, session):
