@@ -75,6 +75,7 @@ def _create_notifications() -> None:
         sa.Column("title", sa.String(200), nullable=False),
         sa.Column("body", sa.String(2000), nullable=False),
         sa.Column("href", sa.String(200), nullable=False),
+        sa.Column("data", _JSON, nullable=False),
         sa.Column("created_at", _TIME, nullable=False, index=True),
         sa.Column("read_at", _TIME, nullable=True),
     )
@@ -104,6 +105,13 @@ def _create_notifications() -> None:
         sa.Column("n_tries", sa.Integer(), nullable=False),
         sa.Column("next_at", _TIME, nullable=False),
         sa.Column("error", sa.String(500), nullable=False),
+    )
+    op.create_table(
+        "mail_sent",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("user_id", sa.String(32), sa.ForeignKey("user.id", **cascade), nullable=False, index=True),
+        sa.Column("is_test", sa.Boolean(), nullable=False),
+        sa.Column("at", _TIME, nullable=False),
     )
 
 
@@ -137,7 +145,9 @@ def _create_pushes() -> None:
 
 
 def downgrade() -> None:
-    for table in ("hub_push", "delivery", "notification_channel", "notification", "queue_state"):
+    for table in (
+        "hub_push", "mail_sent", "delivery", "notification_channel", "notification", "queue_state"
+    ):  # fmt: skip
         op.drop_table(table)
     for name in ("ix_job_group_id", "ix_job_rank"):
         op.drop_index(name, "job")

@@ -48,7 +48,7 @@ from qlora_studio.core.errors import Conflict, InvalidInput, NotFound
 from qlora_studio.core.ids import is_id
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
-from qlora_studio.jobs import supervisor
+from qlora_studio.jobs import notices, supervisor
 from qlora_studio.services import datasets, deliveries, jobs, mlflow, models, queue, rehearsals
 from qlora_studio.services.job_schemas import JobPublic
 from qlora_studio.services.rehearsals import RehearsalPublic
@@ -255,7 +255,8 @@ def see_through(actor: User, job_id: str, *, quiet: bool) -> Job:
 
     What its end tells is sent before this returns, as far as that is quick; a server sends the rest.
     """
-    sender = deliveries.Sender()
+    with db.read() as session:
+        sender = deliveries.Sender(pages=notices.pages_of(session, job_id))
     sender.start()
     mlflow.start()
     try:

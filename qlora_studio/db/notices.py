@@ -6,13 +6,14 @@ to be reached; `services.deliveries` sends them.
 
 import re
 import unicodedata
+from typing import Any
 
 from sqlalchemy import event
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.core import bell
-from qlora_studio.db.models import Delivery, Notification, NotificationChannel
+from qlora_studio.db.models import Delivery, Job, Notification, NotificationChannel
 
 MAX_TITLE, MAX_BODY = 200, 2000
 _TURNS_TEXT_ROUND = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -35,7 +36,7 @@ def add(
         title: one line: what happened, with the thing's name.
         body: the result, or the reason and what to do; cut at 2,000 characters.
         href: the page that shows it, a path of this site.
-        job_id: the job it is about.
+        job_id: the job it is about; webhooks are told how it is now.
 
     Raises:
         ValueError: `href` is no path of this site.
@@ -49,6 +50,7 @@ def add(
         title=" ".join(plain(title).split())[:MAX_TITLE],
         body=plain(body).strip()[:MAX_BODY],
         href=href,
+        data={"job": _as_it_is(session, job_id)} if job_id else {},
     )
     session.add(made)
     session.flush()
@@ -56,6 +58,21 @@ def add(
         session.add(Delivery(notification_id=made.id, channel_id=channel.id))
     event.listen(session, "after_commit", lambda _: bell.ring(user_id), once=True)
     return made
+
+
+def _as_it_is(session: Session, job_id: str) -> dict[str, Any] | None:
+    """A job as webhooks are told of it: now, since by the time of sending it may have been resumed."""
+    session.flush()
+    job = session.get(Job, job_id, populate_existing=True)
+    if job is None:
+        return None
+    return {
+        "id": job.id,
+        "name": job.name,
+        "status": job.status.value,
+        "reason": job.reason.value if job.reason is not None else None,
+        "metrics": {"best": job.best_metrics, "base": job.base_metrics},
+    }
 
 
 def plain(text: str) -> str:

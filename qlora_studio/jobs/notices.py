@@ -49,7 +49,7 @@ def tell(session: Session, job_id: str) -> None:
         kind=kind,
         title=f"“{job.name}” {verb}{by}",
         body=_result(job) if job.status is JobStatus.SUCCEEDED else job.message or "",
-        href=f"/training/{job.id}",
+        href=_page_of_job(job.id),
         job_id=job.id,
     )
 
@@ -68,6 +68,21 @@ def tell_of_hold(session: Session, *, owners: Collection[str], why: str) -> None
         )
 
 
+def pages_of(session: Session, job_id: str) -> frozenset[str]:
+    """The pages that what is told of a job's end leads to: the job's own and its sweep's."""
+    job = session.get(Job, job_id)
+    sweep = {_page_of_sweep(job.group_id)} if job is not None and job.group_id else set()
+    return frozenset({_page_of_job(job_id)} | sweep)
+
+
+def _page_of_job(job_id: str) -> str:
+    return f"/training/{job_id}"
+
+
+def _page_of_sweep(group_id: str) -> str:
+    return f"/training/sweeps/{group_id}"
+
+
 def _tell_of_sweep(session: Session, group: JobGroup) -> None:
     """Tell how a sweep went, once all of its jobs have ended."""
     jobs = session.exec(select(Job).where(col(Job.group_id) == group.id)).all()
@@ -82,7 +97,7 @@ def _tell_of_sweep(session: Session, group: JobGroup) -> None:
         kind=NoticeKind.JOB_SUCCEEDED if is_whole else NoticeKind.JOB_FAILED,
         title=f"The sweep “{group.name}” is over",
         body=f"{', '.join(parts)}. {_best(jobs)}".strip(),
-        href=f"/training/sweeps/{group.id}",
+        href=_page_of_sweep(group.id),
     )
 
 

@@ -2,17 +2,19 @@
 
 Several processes may send from one database. A delivery is claimed by compare-and-set for `CLAIM_S` seconds;
 whoever dies in between loses its claim, and another one sends it: at least once, with the same id each time.
+What a late sender finds out is not written down once another one has claimed its delivery.
 Each channel is sent one thing at a time, in a thread of its own, so that no slow server holds up another.
 """
 
 import logging
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, update
+from sqlalchemy import ColumnElement, func, update
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.notices import ChannelKind, DeliveryStatus, NoticeKind
@@ -23,34 +25,44 @@ from qlora_studio.core.secrets import SecretLost
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db import notices
-from qlora_studio.db.models import Delivery, Job, Notification, NotificationChannel, User
-from qlora_studio.services import mail, notification_channels, notifications, webhooks
+from qlora_studio.db.models import Delivery, MailSent, Notification, NotificationChannel, User
+from qlora_studio.services import mail, mail_allowance, notification_channels, notifications, webhooks
 from qlora_studio.services.delivery_errors import NotDelivered
 
 LOOK_EVERY_S = 1.0
-CLAIM_S = 120.0  # longer than any try may take
+CLAIM_S = 120.0  # longer than a try may take
 AT_ONCE, AT_ONCE_PER_PERSON = 8, 2
 WAITS_S = (30, 120, 600, 1800, 3600, 7200, 14_400)  # before the second try and so on: over seven hours
 OFF_AFTER = 24  # tries that failed one after another
 PRUNE_EVERY_S = 3600.0
 TEST, TEST_EVERY_S = "test", 3.0
+Conditions = list[ColumnElement[bool]]
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """One notification for one channel, with everything that sending it takes and no database."""
+    """One notification for one channel, with everything that sending it takes and no database.
+
+    `n_tries` tells this try from those of other senders.
+    """
 
     notice: Notification
     channel: NotificationChannel
     email: str
-    job: Job | None = None
+    n_tries: int = 0
 
 
 class Sender:
-    """Sends what is due. `stop` ends it at once; what is under way then is sent again by the next sender."""
+    """Sends what is due. `stop` ends it at once; what is under way then is sent again by the next sender.
 
-    def __init__(self) -> None:
+    Args:
+        pages: send only what leads to these, as a command does that looks after one job: other people's
+            mail isn't its own. Mail is left to a server then where this process has no SMTP server.
+    """
+
+    def __init__(self, *, pages: Collection[str] | None = None) -> None:
+        self._pages = pages
         self._stop = threading.Event()
         self._busy: dict[str, str] = {}  # channel -> person
         self._lock = threading.Lock()
@@ -95,17 +107,17 @@ class Sender:
 
     def _claim(self) -> list[Parcel]:
         with db.read() as session:  # the usual answer is that there is nothing, and takes no write lock
-            if not _due_channels(session, besides=set(self._busy)):
+            if not _due_channels(session, _is_due(self._pages), besides=set(self._busy)):
                 return []
         with self._lock:
-            busy = dict(self._busy)
+            busy, claimed = dict(self._busy), list[Parcel]()
             with db.write() as session:
-                claimed = [
-                    parcel
-                    for channel in _due_channels(session, besides=set(busy))
-                    if _has_room(busy, channel) and (parcel := _take_next(session, channel)) is not None
-                ]
-            self._busy = busy | {parcel.channel.id: parcel.channel.user_id for parcel in claimed}
+                is_due = _is_due(self._pages)
+                for channel in _due_channels(session, is_due, besides=set(busy)):
+                    if _has_room(busy, channel) and (parcel := _take_next(session, channel, is_due)):
+                        busy[channel.id] = channel.user_id
+                        claimed.append(parcel)
+            self._busy = busy
         return claimed
 
     def _deliver(self, parcel: Parcel) -> None:
@@ -125,6 +137,7 @@ class Sender:
         self._next_prune = time.monotonic() + PRUNE_EVERY_S
         with db.write() as session:
             notifications.prune(session)
+            mail_allowance.prune(session)
 
 
 def attempt(parcel: Parcel) -> NotDelivered | None:
@@ -152,41 +165,46 @@ def attempt(parcel: Parcel) -> NotDelivered | None:
 
 def payload_of(parcel: Parcel) -> dict[str, Any]:
     """What a webhook is sent; `docs/notifications.md` explains each field."""
-    notice, job = parcel.notice, parcel.job
+    notice = parcel.notice
     url = get_settings().base_url + notice.href if notice.href else ""
-    about = None
-    if job is not None:
-        about = {
-            "id": job.id,
-            "name": job.name,
-            "status": job.status.value,
-            "reason": job.reason.value if job.reason is not None else None,
-            "metrics": {"best": job.best_metrics, "base": job.base_metrics},
-        }
     return {
         "type": notice.kind,
         "timestamp": notice.created_at.isoformat(),
         "text": "\n".join(part for part in (notice.title, notice.body, url) if part),
-        "data": {"id": notice.id, "title": notice.title, "body": notice.body, "url": url, "job": about},
+        "data": {
+            "id": notice.id,
+            "title": notice.title,
+            "body": notice.body,
+            "url": url,
+            "job": notice.data.get("job"),
+        },
     }
 
 
 def settle(session: Session, parcel: Parcel, failure: NotDelivered | None) -> None:
-    """Write down how a try went: arrived, to be tried again later, or given up."""
-    key = (parcel.notice.id, parcel.channel.id)
-    delivery, channel = session.get(Delivery, key), session.get(NotificationChannel, key[1])
-    if delivery is None or channel is None:
+    """Write down how a try went: arrived, to be tried again later, or given up.
+
+    A try that took so long that another sender has claimed the delivery counts for nothing.
+    """
+    channel = session.get(NotificationChannel, parcel.channel.id)
+    if channel is None:
         return  # somebody removed it meanwhile
-    delivery.error = failure.message[:500] if failure else ""
+    change: dict[str, Any] = {"error": failure.message[:500] if failure else ""}
     if failure is None:
-        delivery.status = DeliveryStatus.DELIVERED.value
-    elif failure.is_final or delivery.n_tries > len(WAITS_S) or not channel.is_on:
-        delivery.status = DeliveryStatus.FAILED.value
+        change["status"] = DeliveryStatus.DELIVERED.value
+    elif failure.is_final or parcel.n_tries > len(WAITS_S) or not channel.is_on:
+        change["status"] = DeliveryStatus.FAILED.value
     else:
-        delivery.status = DeliveryStatus.WAITING.value
-        delivery.next_at = utc_now() + timedelta(seconds=WAITS_S[delivery.n_tries - 1])
-    session.add(delivery)
-    _note(session, channel, failure)
+        change["status"] = DeliveryStatus.WAITING.value
+        change["next_at"] = utc_now() + timedelta(seconds=WAITS_S[parcel.n_tries - 1])
+    still_ours = (
+        col(Delivery.notification_id) == parcel.notice.id,
+        col(Delivery.channel_id) == channel.id,
+        col(Delivery.status) == DeliveryStatus.SENDING.value,
+        col(Delivery.n_tries) == parcel.n_tries,
+    )
+    if _change(session, still_ours, change):
+        _note(session, channel, failure)
 
 
 def send_test(*, actor: User, channel_id: str) -> str:
@@ -197,22 +215,41 @@ def send_test(*, actor: User, channel_id: str) -> str:
 
     Raises:
         NotFound: the channel isn't the actor's.
-        TooManyTries: the last thing was sent there a moment ago.
+        Forbidden: the actor's role may not use it any more.
+        TooManyTries: the last thing was sent there a moment ago, or the account has had its mails.
     """
     with db.write() as session:
         channel = notification_channels.get_channel(session, actor=actor, channel_id=channel_id)
+        notification_channels.check_role(actor, channel.kind)
         now = utc_now()
         if channel.last_at is not None and now - channel.last_at < timedelta(seconds=TEST_EVERY_S):
             raise TooManyTries("Something was sent there just now. Wait a few seconds.", retry_after_s=3)
+        taken = _take_test_mail(session, actor) if channel.kind == ChannelKind.EMAIL else None
         channel.last_at = now
         session.add(channel)
     failure = attempt(Parcel(_test_notice(actor), channel, actor.email))
     with db.write() as session:
+        if failure and taken is not None:  # so that who sets a mail server up may try again at once
+            session.delete(taken)
         channel = notification_channels.get_channel(session, actor=actor, channel_id=channel_id)
         channel.last_at, channel.last_error = utc_now(), failure.message[:500] if failure else ""
         channel.n_failures = channel.n_failures if failure else 0
         session.add(channel)
     return failure.message if failure else ""
+
+
+def _take_test_mail(session: Session, actor: User) -> MailSent:
+    """Count a test's mail.
+
+    Raises:
+        TooManyTries: the last was a moment ago, or there were many today.
+    """
+    if wait_s := mail_allowance.wait_for_test_s(session, user_id=actor.id):
+        text = f"A test was mailed to you just now. The next may be in {-(-wait_s // 60)} min."
+        raise TooManyTries(text, retry_after_s=wait_s)
+    if not mail_allowance.is_left(session, user_id=actor.id):
+        raise TooManyTries(mail_allowance.USED_UP, retry_after_s=3600)
+    return mail_allowance.take(session, user_id=actor.id, is_test=True)
 
 
 def _test_notice(actor: User) -> Notification:
@@ -247,53 +284,79 @@ def _note(session: Session, channel: NotificationChannel, failure: NotDelivered 
     )
 
 
-def _due_channels(session: Session, *, besides: set[str]) -> list[NotificationChannel]:
+def _due_channels(session: Session, is_due: Conditions, *, besides: set[str]) -> list[NotificationChannel]:
     """Channels that something is due for, the longest waiting first."""
     oldest = func.min(col(Delivery.next_at))
-    due = select(col(Delivery.channel_id), oldest).where(*_is_due(), col(Delivery.channel_id).not_in(besides))
+    due = select(col(Delivery.channel_id), oldest).where(*is_due, col(Delivery.channel_id).not_in(besides))
     ids = [row[0] for row in session.exec(due.group_by(col(Delivery.channel_id)).order_by(oldest).limit(500))]
     return [session.get_one(NotificationChannel, channel_id) for channel_id in ids]
 
 
-def _is_due() -> tuple[Any, Any]:
+def _is_due(pages: Collection[str] | None) -> Conditions:
     unfinished = (DeliveryStatus.WAITING.value, DeliveryStatus.SENDING.value)
-    return col(Delivery.status).in_(unfinished), col(Delivery.next_at) <= utc_now()
+    is_due: Conditions = [col(Delivery.status).in_(unfinished), col(Delivery.next_at) <= utc_now()]
+    if pages is not None:
+        leads_there = select(col(Notification.id)).where(col(Notification.href).in_(pages))
+        is_due.append(col(Delivery.notification_id).in_(leads_there))
+        if not mail.is_configured():
+            is_mail = col(NotificationChannel.kind) == ChannelKind.EMAIL.value
+            is_due.append(col(Delivery.channel_id).not_in(select(col(NotificationChannel.id)).where(is_mail)))
+    return is_due
 
 
 def _has_room(busy: dict[str, str], channel: NotificationChannel) -> bool:
-    """Whether one more may be sent at once; if so it is noted down in `busy`."""
+    """Whether one more may be sent at once."""
     n_of_person = list(busy.values()).count(channel.user_id)
-    if len(busy) >= AT_ONCE or n_of_person >= AT_ONCE_PER_PERSON:
-        return False
-    busy[channel.id] = channel.user_id
-    return True
+    return len(busy) < AT_ONCE and n_of_person < AT_ONCE_PER_PERSON
 
 
-def _take_next(session: Session, channel: NotificationChannel) -> Parcel | None:
+def _take_next(session: Session, channel: NotificationChannel, is_due: Conditions) -> Parcel | None:
     """Claim what has waited longest for a channel, under the write lock or by compare-and-set without one."""
-    query = select(Delivery).where(*_is_due(), col(Delivery.channel_id) == channel.id)
+    query = select(Delivery).where(*is_due, col(Delivery.channel_id) == channel.id)
     delivery = session.exec(query.order_by(col(Delivery.next_at)).limit(1)).first()
     if delivery is None:
         return None
-    is_hopeless = not channel.is_on or delivery.n_tries > len(WAITS_S)
-    change: dict[str, Any] = {"n_tries": delivery.n_tries + 1}
-    if is_hopeless:
-        change = {"status": DeliveryStatus.FAILED.value, "error": "It was given up."}
-    else:
-        change |= {"status": DeliveryStatus.SENDING.value, "next_at": utc_now() + timedelta(seconds=CLAIM_S)}
+    user, n_tries = session.get_one(User, channel.user_id), delivery.n_tries + 1
+    change: dict[str, Any] = {
+        "status": DeliveryStatus.SENDING.value,
+        "n_tries": n_tries,
+        "next_at": utc_now() + timedelta(seconds=CLAIM_S),
+    }
+    if why := _why_not(session, delivery, channel, user):
+        change = {"status": DeliveryStatus.FAILED.value, "error": why}
     same = (
         col(Delivery.notification_id) == delivery.notification_id,
         col(Delivery.channel_id) == channel.id,
         col(Delivery.status) == delivery.status,
         col(Delivery.next_at) == delivery.next_at,
     )
-    statement = update(Delivery).where(*same).values(**change).execution_options(synchronize_session=False)
-    is_ours = session.execute(statement).rowcount == 1  # type: ignore[attr-defined]
-    return _parcel(session, delivery, channel) if is_ours and not is_hopeless else None
+    if not _change(session, same, change):
+        return None
+    if why:
+        if channel.is_on:
+            channel.last_at, channel.last_error = utc_now(), why
+            session.add(channel)
+        return None
+    if channel.kind == ChannelKind.EMAIL and n_tries == 1:
+        mail_allowance.take(session, user_id=user.id)
+    return Parcel(session.get_one(Notification, delivery.notification_id), channel, user.email, n_tries)
 
 
-def _parcel(session: Session, delivery: Delivery, channel: NotificationChannel) -> Parcel:
-    notice = session.get_one(Notification, delivery.notification_id)
-    user = session.get_one(User, channel.user_id)
-    job = session.get(Job, notice.job_id) if notice.job_id else None
-    return Parcel(notice, channel, user.email, job)
+def _why_not(session: Session, delivery: Delivery, channel: NotificationChannel, user: User) -> str:
+    """Why a delivery is given up, or nothing. Tries after the first are no new mail."""
+    if not channel.is_on:
+        return "The channel was switched off."
+    if delivery.n_tries > len(WAITS_S):
+        return "It was given up: nobody knows how the last tries went."
+    if not notification_channels.may_use(user.role, channel.kind):
+        return notification_channels.ROLE_TOO_LOW
+    is_new_mail = channel.kind == ChannelKind.EMAIL and not delivery.n_tries
+    if is_new_mail and not mail_allowance.is_left(session, user_id=user.id):
+        return mail_allowance.USED_UP
+    return ""
+
+
+def _change(session: Session, where: Collection[ColumnElement[bool]], values: dict[str, Any]) -> bool:
+    """Change one delivery if it is as it was thought to be; says whether it was."""
+    statement = update(Delivery).where(*where).values(**values).execution_options(synchronize_session=False)
+    return session.execute(statement).rowcount == 1  # type: ignore[attr-defined]

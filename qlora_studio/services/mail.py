@@ -1,18 +1,24 @@
 """Send one notification as an e-mail, by the SMTP server that the settings name."""
 
+import contextlib
 import smtplib
+import socket
 import ssl
+import threading
+from collections.abc import Iterator
 from email.errors import HeaderParseError, MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.settings import Settings, get_settings
 from qlora_studio.services.delivery_errors import NotDelivered
 
-TIMEOUT_S = 15.0
+TIMEOUT_S = 15.0  # for each thing that the mail server is asked
+TOTAL_S = 60.0  # for the whole mail, however steadily the server trickles
 _PORTS = {"starttls": 587, "ssl": 465, "none": 25}
 
 
@@ -51,13 +57,10 @@ def send(recipient: str, *, message_id: str, title: str, body: str, url: str) ->
     except smtplib.SMTPResponseException as error:
         is_final = 500 <= error.smtp_code < 600
         raise NotDelivered(f"The mail server refused it ({error.smtp_code}).", is_final=is_final) from error
-    except smtplib.SMTPNotSupportedError as error:
-        text = "The mail server offers no encryption. Set QLORA_STUDIO_SMTP_TLS to ssl or none."
-        raise NotDelivered(text) from error
     except ssl.SSLError as error:
         raise NotDelivered("The mail server's certificate or encryption isn't right.") from error
     except (smtplib.SMTPException, OSError) as error:
-        raise NotDelivered("The mail server can't be reached, or broke off.") from error
+        raise NotDelivered("The mail server can't be reached, broke off, or took too long.") from error
 
 
 def _sender(settings: Settings) -> str:
@@ -86,14 +89,61 @@ def _hand_over(settings: Settings, mail: EmailMessage) -> None:
     host, kind = settings.smtp_host.strip(), settings.smtp_tls
     port = settings.smtp_port or _PORTS[kind]
     context = ssl.create_default_context()
-    server: smtplib.SMTP = (
-        smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_S, context=context)
+    server = (
+        _BoundedSsl(host, port, timeout=TIMEOUT_S, context=context)
         if kind == "ssl"
-        else smtplib.SMTP(host, port, timeout=TIMEOUT_S)
+        else _Bounded(host, port, timeout=TIMEOUT_S)
     )
-    with server:
+    try:
         if kind == "starttls":
-            server.starttls(context=context)
+            with _offered("The mail server offers no encryption. Set QLORA_STUDIO_SMTP_TLS to ssl or none."):
+                server.starttls(context=context)
         if settings.smtp_user.strip():
-            server.login(settings.smtp_user.strip(), settings.smtp_password.get_secret_value())
-        server.send_message(mail)
+            with _offered("The mail server offers no way to sign in. Leave QLORA_STUDIO_SMTP_USER empty."):
+                server.login(settings.smtp_user.strip(), settings.smtp_password.get_secret_value())
+        with _offered("The mail server takes plain letters in QLORA_STUDIO_SMTP_FROM only."):
+            server.send_message(mail)
+    finally:
+        with contextlib.suppress(
+            smtplib.SMTPException, OSError
+        ):  # however it parts, the mail is taken or not
+            server.quit()
+        server.close()
+
+
+@contextlib.contextmanager
+def _offered(sentence: str) -> Iterator[None]:
+    try:
+        yield
+    except smtplib.SMTPNotSupportedError as error:
+        raise NotDelivered(sentence) from error
+
+
+class _Bounded(smtplib.SMTP):
+    """A connection that is cut off after `TOTAL_S`: the timeout alone begins anew with each byte."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._is_over = threading.Event()
+        threading.Thread(target=self._watch, name="mail deadline", daemon=True).start()
+        try:
+            super().__init__(*args, **kwargs)
+        except BaseException:
+            self._is_over.set()
+            raise
+
+    def close(self) -> None:
+        self._is_over.set()
+        super().close()
+
+    def _watch(self) -> None:
+        wait_s = TOTAL_S
+        while not self._is_over.wait(wait_s):
+            # A handshake may be under way on a socket that isn't `sock` yet; so it is looked again.
+            # Not `sock.shutdown`: that of an encrypted one would let the other thread go on in the clear.
+            with contextlib.suppress(OSError, TypeError):  # TypeError: there is none yet
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # type: ignore[arg-type]
+            wait_s = 1.0
+
+
+class _BoundedSsl(_Bounded, smtplib.SMTP_SSL):
+    pass

@@ -20,6 +20,7 @@ from qlora_studio.db.models import Delivery, NotificationChannel, User
 from qlora_studio.services import audit, mail, webhooks
 
 MAX_PER_USER = 10
+ROLE_TOO_LOW = "Your role can't use webhooks. Ask an admin for the trainer role."
 _Kinds = Annotated[list[NoticeKind], Field(max_length=len(NoticeKind))]
 
 
@@ -99,8 +100,7 @@ def create(session: Session, *, actor: User, form: WebhookCreate | EmailCreate) 
         raise TooLarge(f"You have {len(mine)} channels, the most one account may. Remove one first.")
     secret, target = "", ""
     if isinstance(form, WebhookCreate):
-        if actor.role not in (Role.ADMIN, Role.TRAINER):
-            raise Forbidden("Your role can't add webhooks. Ask an admin for the trainer role.")
+        check_role(actor, form.kind)
         target, secret = webhooks.check_address(form.target), webhooks.new_secret()
     elif not mail.is_configured():
         raise Unavailable("This server can't send e-mail. Whoever runs it can set QLORA_STUDIO_SMTP_HOST.")
@@ -117,6 +117,21 @@ def create(session: Session, *, actor: User, form: WebhookCreate | EmailCreate) 
     session.flush()
     _audit(session, actor, "channel.create", channel)
     return Made(channel, secret)
+
+
+def may_use(role: Role, kind: str) -> bool:
+    """Whether a role may be told this way: webhooks have this server ask others, mail goes to oneself."""
+    return kind != ChannelKind.WEBHOOK or role in (Role.ADMIN, Role.TRAINER)
+
+
+def check_role(actor: User, kind: str) -> None:
+    """Refuse whose role may not be told this way, or may no more.
+
+    Raises:
+        Forbidden: it may not.
+    """
+    if not may_use(actor.role, kind):
+        raise Forbidden(ROLE_TOO_LOW)
 
 
 def list_channels(session: Session, *, actor: User) -> list[NotificationChannel]:
@@ -142,12 +157,15 @@ def get_channel(session: Session, *, actor: User, channel_id: str) -> Notificati
 def change(session: Session, *, actor: User, channel_id: str, form: ChannelUpdate) -> NotificationChannel:
     """Switch a channel on or off, or choose what is told over it.
 
-    Switched off, what waits to be sent over it isn't sent any more.
+    Switched off, what waits to be sent over it isn't sent any more. Every role may do that.
 
     Raises:
         NotFound: it isn't the actor's.
+        Forbidden: the actor's role may not use it any more.
     """
     channel = get_channel(session, actor=actor, channel_id=channel_id)
+    if form.is_on is not False:
+        check_role(actor, channel.kind)
     if form.kinds is not None:
         channel.kinds = [kind.value for kind in form.kinds]
     if form.is_on is not None and form.is_on != channel.is_on:

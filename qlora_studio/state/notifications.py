@@ -1,6 +1,7 @@
 """The list of everything that a person was told."""
 
 import asyncio
+import time
 from typing import Any, ClassVar
 
 import reflex as rx
@@ -39,11 +40,12 @@ class NotificationsState(TableState, rx.State):
         """Show what is new while the page is open."""
         watch = Watch(self, session_every_s=ANYWAY_EVERY_S)
         await watch.take_over()
-        seen = bell.read(actor.id)
+        seen, looked_at = -1, 0.0  # what came between `load` and here is shown, too
         while await watch.goes_on(every_s=LOOK_EVERY_S):
-            if (stamp := bell.read(actor.id)) == seen:
+            stamp = bell.read(actor.id)
+            if stamp == seen and time.monotonic() - looked_at < ANYWAY_EVERY_S:
                 continue
-            seen = stamp
+            seen, looked_at = stamp, time.monotonic()
             try:
                 await require_session(self)
                 found = await asyncio.to_thread(_page, actor, self._wanted())

@@ -22,7 +22,7 @@ from qlora_studio.db.models import (
 )
 from qlora_studio.jobs import endings, notices, queue, transitions
 from qlora_studio.jobs.outcome import Records
-from qlora_studio.services import audit
+from qlora_studio.services import audit, deliveries
 from tests.conftest import make_user
 from tests.jobs.conftest import load
 
@@ -63,6 +63,23 @@ def test_a_success_says_what_came_out(running: Job) -> None:
     assert (notice.href, notice.job_id) == (f"/training/{running.id}", running.id)
     assert (notice.user_id, notice.read_at) == (running.owner_id, None)
     assert bell.read(running.owner_id) != before
+
+
+def test_what_webhooks_are_told_is_of_the_end_and_not_of_later(running: Job) -> None:
+    endings.record(running.id, 1, result(ExitReason.OK, wer=0.587))
+    with write() as session:
+        job = session.get_one(Job, running.id)
+        job.status, job.reason, job.best_metrics = JobStatus.QUEUED, None, {"wer": 0.1}
+        session.add(job)
+    (notice,) = told()
+    parcel = deliveries.Parcel(notice, NotificationChannel(user_id=running.owner_id, kind="webhook"), "")
+    assert deliveries.payload_of(parcel)["data"]["job"] == {
+        "id": running.id,
+        "name": "first run",
+        "status": "succeeded",
+        "reason": "ok",
+        "metrics": {"best": {"wer": 0.587, "step": 10}, "base": {"wer": 0.95}},
+    }
 
 
 def test_an_end_that_is_recorded_again_is_told_once(running: Job) -> None:

@@ -9,12 +9,14 @@ from datetime import timedelta
 import pytest
 from sqlmodel import Session, select
 
+from qlora_studio.contracts.enums import Role
 from qlora_studio.contracts.notices import ChannelKind, DeliveryStatus, NoticeKind
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import NotFound, TooManyTries
+from qlora_studio.core.errors import Forbidden, NotFound, TooManyTries
+from qlora_studio.core.settings import get_settings
 from qlora_studio.db.engine import read, write
-from qlora_studio.db.models import Delivery, Notification, NotificationChannel, User
-from qlora_studio.services import deliveries, mail, notifications, webhooks
+from qlora_studio.db.models import Delivery, MailSent, Notification, NotificationChannel, User
+from qlora_studio.services import deliveries, mail, mail_allowance, notifications, webhooks
 from qlora_studio.services import notification_channels as channels
 from qlora_studio.services.deliveries import Sender
 from qlora_studio.services.delivery_errors import NotDelivered
@@ -51,8 +53,16 @@ def hook(session: Session, user: User, name: str = "a") -> str:
     return made.channel.id
 
 
-def tell(session: Session, user: User, title: str = "news") -> str:
-    made = notifications.notify(session, user_id=user.id, kind=NoticeKind.JOB_FAILED, title=title)
+def mailbox(session: Session, user: User) -> str:
+    made = NotificationChannel(user_id=user.id, kind=ChannelKind.EMAIL.value)
+    session.add(made)
+    session.commit()
+    return made.id
+
+
+def tell(session: Session, user: User, title: str = "news", href: str = "") -> str:
+    kind = NoticeKind.JOB_FAILED
+    made = notifications.notify(session, user_id=user.id, kind=kind, title=title, href=href)
     session.commit()
     return made.id
 
@@ -257,3 +267,120 @@ def test_a_test_says_whether_it_arrived_and_shows_in_no_bell(
     session.expire_all()
     assert session.get_one(NotificationChannel, channel_id).last_error == "The server can't be reached."
     assert notifications.count_unread(session, actor=user) == 0
+
+
+def test_a_command_sends_what_its_own_job_tells_and_leaves_the_rest_to_a_server(
+    session: Session, user: User, stranger: User, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailed: list[str] = []
+    monkeypatch.setattr(mail, "send", lambda to, **_: mailed.append(to))
+    for person in (user, stranger):
+        hook(session, person, person.username)
+        mailbox(session, person)
+    for person, page in ((user, "/training/job_1"), (user, "/training/job_2"), (stranger, "/training/job_3")):
+        tell(session, person, page, href=page)
+    Sender(pages={"/training/job_1"}).finish(within_s=10)
+    assert ([title for _, title in sent], mailed) == (["/training/job_1"], []), "it knows no mail server"
+    with read() as other:
+        assert sorted(row.n_tries for row in other.exec(select(Delivery))) == [0, 0, 0, 0, 0, 1]
+    monkeypatch.setenv("QLORA_STUDIO_SMTP_HOST", "mail.example")
+    monkeypatch.setenv("QLORA_STUDIO_SMTP_FROM", "studio@example.org")
+    get_settings.cache_clear()
+    Sender(pages={"/training/job_1"}).finish(within_s=10)
+    assert (len(sent), mailed) == (1, [user.email])
+    Sender().finish(within_s=10)
+    assert (len(sent), len(mailed)) == (3, 3)
+
+
+@pytest.mark.parametrize("failure", [None, NotDelivered("The server broke off.", is_gone=True)])
+def test_a_late_sender_does_not_overrule_the_one_that_has_taken_over(
+    session: Session, user: User, sender: Sender, failure: NotDelivered | None
+) -> None:
+    channel_id = hook(session, user)
+    tell(session, user)
+    (late,) = Sender()._claim()
+    let_time_pass(session)
+    (newer,) = sender._claim()
+    with write() as other:
+        deliveries.settle(other, late, failure)
+    assert states() == [DeliveryStatus.SENDING]
+    with read() as other:
+        assert other.get_one(NotificationChannel, channel_id).is_on
+    with write() as other:
+        deliveries.settle(other, newer, None)
+        deliveries.settle(other, late, failure)
+    assert states() == [DeliveryStatus.DELIVERED]
+
+
+def test_one_account_gets_so_many_mails_a_day_whatever_it_does_with_the_channel(
+    session: Session, user: User, stranger: User, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailed: list[str] = []
+    monkeypatch.setattr(mail, "send", lambda to, **_: mailed.append(to))
+    monkeypatch.setattr(mail_allowance, "PER_DAY", 2)
+    mailbox(session, stranger)
+    for _ in range(3):
+        channel_id = mailbox(session, user)
+        tell(session, user)
+        sender.finish(within_s=10)
+        with read() as other:
+            error = other.get_one(NotificationChannel, channel_id).last_error
+        if len(mailed) < 2 or not error:
+            channels.delete(session, actor=user, channel_id=channel_id)
+            session.commit()
+    assert mailed == [user.email] * 2
+    assert error == mail_allowance.USED_UP
+    assert states() == [DeliveryStatus.FAILED], "and the bell has it"
+    tell(session, stranger)
+    sender.finish(within_s=10)
+    assert mailed[2:] == [stranger.email]
+    with write() as other:
+        for row in other.exec(select(MailSent)):
+            row.at -= timedelta(days=1)
+            other.add(row)
+    tell(session, user)
+    sender.finish(within_s=10)
+    assert mailed[3:] == [user.email], "the channel is neither off nor blocked"
+    with write() as other:
+        mail_allowance.prune(other)
+    with read() as other:
+        assert len(other.exec(select(MailSent)).all()) == 1
+
+
+def test_a_test_is_mailed_once_in_a_while_unless_it_failed(
+    session: Session, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "TEST_EVERY_S", 0)
+    channel_id = mailbox(session, user)
+    for _ in range(2):
+        assert "no SMTP server" in deliveries.send_test(actor=user, channel_id=channel_id)
+    monkeypatch.setattr(mail, "send", lambda *_, **__: None)
+    assert deliveries.send_test(actor=user, channel_id=channel_id) == ""
+    channels.delete(session, actor=user, channel_id=channel_id)
+    session.commit()
+    channel_id = mailbox(session, user)
+    with pytest.raises(TooManyTries, match="in 5 min") as raised:
+        deliveries.send_test(actor=user, channel_id=channel_id)
+    assert raised.value.retry_after_s == pytest.approx(mail_allowance.TEST_EVERY_S, abs=5)
+
+
+def test_who_may_use_webhooks_no_more_is_sent_none(
+    session: Session, user: User, sent: Sent, sender: Sender
+) -> None:
+    channel_id = hook(session, user)
+    tell(session, user)
+    user.role = Role.VIEWER
+    session.add(user)
+    session.commit()
+    with pytest.raises(Forbidden):
+        deliveries.send_test(actor=user, channel_id=channel_id)
+    sender.finish(within_s=10)
+    assert (sent, states()) == ([], [DeliveryStatus.FAILED])
+    with read() as other:
+        assert "trainer role" in other.get_one(NotificationChannel, channel_id).last_error
+    user.role = Role.TRAINER
+    session.add(user)
+    session.commit()
+    tell(session, user)
+    sender.finish(within_s=10)
+    assert len(sent) == 1

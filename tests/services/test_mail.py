@@ -1,7 +1,10 @@
 """Mail through a real SMTP server on loopback."""
 
+import contextlib
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from email import message_from_bytes
 from email.message import Message
 from email.policy import default
@@ -129,6 +132,101 @@ def test_encryption_that_is_asked_for_is_not_done_without(
     with pytest.raises(NotDelivered, match="encryption"):
         send()
     assert post.taken == []
+
+
+class Scripted:
+    """A mail server that answers word for word; `answers` are by the command's first word."""
+
+    def __init__(self, answers: dict[str, str] | None = None) -> None:
+        self.answers = {"EHLO": "250 mail.example", "DATA": "354 go on", ".": "250 OK"} | (answers or {})
+        self.heard: list[str] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        line, _ = self._listener.accept()
+        with line, line.makefile("rb") as heard, contextlib.suppress(OSError):
+            line.sendall(b"220 mail.example\r\n")
+            is_data = False
+            for raw in heard:
+                word = raw.decode().strip().partition(" ")[0].upper()
+                if is_data and word != ".":
+                    continue
+                self.heard.append(word)
+                answer = self.answers.get(word, "250 OK")
+                if answer == "hang up":
+                    return
+                while answer == "trickle":
+                    line.sendall(b"250-wait\r\n")
+                    time.sleep(0.02)
+                line.sendall(answer.encode() + b"\r\n")
+                is_data = word == "DATA"
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def scripted(data_folder: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Scripted]]:
+    made: list[Scripted] = []
+
+    def start(tls: str = "none", **answers: str) -> Scripted:
+        server = Scripted({"." if word == "END" else word: answer for word, answer in answers.items()})
+        made.append(server)
+        values = {"HOST": "127.0.0.1", "PORT": str(server.port), "TLS": tls, "FROM": "studio@example.org"}
+        for name, value in values.items():
+            monkeypatch.setenv(f"QLORA_STUDIO_SMTP_{name}", value)
+        get_settings.cache_clear()
+        return server
+
+    yield start
+    for server in made:
+        server.close()
+
+
+@pytest.mark.parametrize("goodbye", ["hang up", "500 what?", "421 closing"])
+def test_a_mail_that_was_taken_is_delivered_however_the_server_parts(
+    scripted: Callable[..., Scripted], goodbye: str
+) -> None:
+    server = scripted(QUIT=goodbye)
+    send()
+    assert server.heard[-2:] == [".", "QUIT"]
+
+
+def test_a_server_that_trickles_for_ever_is_cut_off(
+    scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail, "TOTAL_S", 0.2)
+    scripted(END="trickle")
+    began = time.monotonic()
+    with pytest.raises(NotDelivered, match="too long") as raised:
+        send()
+    assert time.monotonic() - began < 5
+    assert not raised.value.is_final
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"TLS": "starttls"}, "offers no encryption"),
+        ({"USER": "studio", "PASSWORD": "right"}, "no way to sign in"),
+        ({"FROM": "Zoë <zoë@example.org>"}, "QLORA_STUDIO_SMTP_FROM"),
+    ],
+)
+def test_what_the_server_does_not_offer_is_named(
+    scripted: Callable[..., Scripted],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    sentence: str,
+) -> None:
+    scripted()
+    for name, value in settings.items():
+        monkeypatch.setenv(f"QLORA_STUDIO_SMTP_{name}", value)
+    get_settings.cache_clear()
+    with pytest.raises(NotDelivered, match=sentence) as raised:
+        send()
+    assert not raised.value.is_final
 
 
 def test_without_a_server_it_says_so(data_folder: object, monkeypatch: pytest.MonkeyPatch) -> None:

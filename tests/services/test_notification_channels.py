@@ -84,6 +84,17 @@ def test_there_are_bounds(session: Session, user: User) -> None:
         add(session, user, "https://hooks.example/more")
 
 
+def test_who_became_a_viewer_can_only_switch_a_webhook_off_or_remove_it(session: Session, user: User) -> None:
+    mine = add(session, user).channel
+    user.role = Role.VIEWER
+    for form in (ChannelUpdate(is_on=True), ChannelUpdate(kinds=[NoticeKind.JOB_FAILED])):
+        with pytest.raises(Forbidden):
+            channels.change(session, actor=user, channel_id=mine.id, form=form)
+    off = ChannelUpdate(is_on=False)
+    assert not channels.change(session, actor=user, channel_id=mine.id, form=off).is_on
+    channels.delete(session, actor=user, channel_id=mine.id)
+
+
 def test_the_same_address_twice_is_one_too_many(session: Session, user: User) -> None:
     add(session, user)
     with pytest.raises(Conflict):

@@ -12,6 +12,7 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models import AuthSession, User
 from qlora_studio.services import notifications
 from qlora_studio.state import bell
+from qlora_studio.state import notifications as state_notifications
 from qlora_studio.state.bell import BellState
 from qlora_studio.state.notifications import NotificationsState
 from tests.state.calling import Opener, call
@@ -39,9 +40,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     async def leave(self: Any, *_: object) -> None:
         return None
 
-    monkeypatch.setattr(BellState, "__aenter__", enter)
-    monkeypatch.setattr(BellState, "__aexit__", leave)
-    monkeypatch.setattr(bell, "LOOK_EVERY_S", 0.01)
+    for state in (BellState, NotificationsState):
+        monkeypatch.setattr(state, "__aenter__", enter)
+        monkeypatch.setattr(state, "__aexit__", leave)
+    for module in (bell, state_notifications):
+        monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
 
 
 async def test_the_bell_rings_by_itself_and_is_read(
@@ -104,6 +107,23 @@ async def test_after_a_log_out_nothing_more_is_told(
     async with asyncio.timeout(10):
         await watching
     assert state.rows == []
+
+
+async def test_the_list_misses_nothing_that_came_as_it_was_opened_nor_what_rang_no_bell(
+    quick: None, opened: Opener, session: Session, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = opened(NotificationsState)
+    await call(state, "load")
+    tell(session, user, "first")
+    monkeypatch.setattr(state_notifications, "ANYWAY_EVERY_S", 0.05)
+    watching = asyncio.create_task(call(state, "watch"))
+    await until(lambda: [row.title for row in state.rows] == ["first"])
+    monkeypatch.setattr("qlora_studio.core.bell.ring", lambda _: None)
+    tell(session, user, "second")
+    await until(lambda: [row.title for row in state.rows] == ["second", "first"])
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
 
 
 async def test_the_list_is_filtered_by_the_address_and_marks_as_read(

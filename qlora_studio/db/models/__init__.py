@@ -14,7 +14,7 @@ from qlora_studio.db.models.dataset import (
 from qlora_studio.db.models.hub_push import HubPush
 from qlora_studio.db.models.job import Job, JobSample, WizardDraft
 from qlora_studio.db.models.model import BaseAudioModel
-from qlora_studio.db.models.notification import Delivery, Notification, NotificationChannel
+from qlora_studio.db.models.notification import Delivery, MailSent, Notification, NotificationChannel
 from qlora_studio.db.models.queue import JobGroup, QueueState
 from qlora_studio.db.models.user import AuthSession, LoginFailure, User
 
@@ -37,6 +37,7 @@ __all__ = [
     "JobGroup",
     "JobSample",
     "LoginFailure",
+    "MailSent",
     "Notification",
     "NotificationChannel",
     "QueueState",

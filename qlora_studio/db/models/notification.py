@@ -2,6 +2,7 @@
 # pyright: reportAssignmentType=false
 
 from datetime import datetime
+from typing import Any
 
 from sqlmodel import Field, SQLModel
 
@@ -11,7 +12,10 @@ from qlora_studio.db.columns import JsonType, UtcDateTime
 
 
 class Notification(SQLModel, table=True):
-    """One piece of news for one person. `kind` is what happened, `href` the page that shows it."""
+    """One piece of news for one person. `kind` is what happened, `href` the page that shows it.
+
+    `data` is what webhooks are told beside the text: the `job` as it was when this was written.
+    """
 
     __tablename__ = "notification"
 
@@ -22,6 +26,7 @@ class Notification(SQLModel, table=True):
     title: str = Field(max_length=200)
     body: str = Field(default="", max_length=2000)
     href: str = Field(default="", max_length=200)
+    data: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     created_at: datetime = Field(default_factory=utc_now, index=True, sa_type=UtcDateTime)
     read_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
@@ -67,3 +72,14 @@ class Delivery(SQLModel, table=True):
     n_tries: int = Field(default=0)
     next_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     error: str = Field(default="", max_length=500)
+
+
+class MailSent(SQLModel, table=True):
+    """One mail that an account caused, kept for a day, so that there is a bound."""
+
+    __tablename__ = "mail_sent"
+
+    id: int | None = Field(default=None, primary_key=True)
+    user_id: str = Field(foreign_key="user.id", ondelete="CASCADE", index=True, max_length=32)
+    is_test: bool = Field(default=False)
+    at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
