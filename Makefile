@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 TRAININGS := tests/training tests/ingest
+FAULTS := tests/faults
 PAGELESS := tests/training tests/engine tests/protocol tests/ingest tests/modelfiles tests/audio
 # The fast tests: what imports torch (and some that import little) in one run, what imports the pages in
 # another, half the cores for each; so nobody imports both worlds. Their folders are in memory where the machine has two gigabytes for it.
@@ -43,11 +44,12 @@ fast-pages:
 fast-pageless:
 	$(FAST) $(PAGELESS)
 
-# Trainings share the cores; what watches clocks or a browser has them to itself.
+# Trainings share the cores, and so do faults, which mostly wait; what watches a browser has them to itself.
 test: check .cache/chromium ## Everything: check, then trainings in subprocesses and a real browser
 	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist load -m "slow and not browser and not gpu" $(TRAININGS)
-	$(BIN)/pytest -q -m "(slow or browser) and not gpu" $(TRAININGS:%=--ignore=%)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 3 --dist load -m "slow and not gpu" $(FAULTS)
+	$(BIN)/pytest -q -m "(slow or browser) and not gpu" $(TRAININGS:%=--ignore=%) $(FAULTS:%=--ignore=%)
 
 screens: $(DEV_STAMP) .cache/chromium ## Walk every page in Chromium at three widths, light and dark, into .screens/
 	$(BIN)/python -m scripts.screens

@@ -220,6 +220,8 @@ class Supervisor:
             assert dataset is not None, "a job's dataset can't be deleted"
             self._launcher.launch(run_files.write_attempt(job, model=model, dataset=dataset, cards=chosen))
             _log.info("job %s: attempt %d started", job.id, job.attempt)
+        except DatabaseBusy:
+            raise  # nothing was started; it is tried again
         except OSError as error:
             _log.warning("job %s: could not be started: %s", job.id, error)
             message = (
@@ -227,9 +229,20 @@ class Supervisor:
             )
             endings.record_failure(job.id, job.attempt, ExitReason.DISK_FULL, message)
         except Exception as error:
+            if _runs_all_the_same(job):
+                _log.warning("job %s: runs, though its start seemed to fail: %s", job.id, error)
+                return
             _log.exception("job %s: could not be started", job.id)
             message = error.message if isinstance(error, StudioError) else "The job could not be started."
             endings.record_failure(job.id, job.attempt, ExitReason.INTERNAL, message)
+
+
+def _runs_all_the_same(job: Job) -> bool:
+    """Whether a start that failed has left a process: the starter may be killed just after its work."""
+    attempt_path = layout.attempt_path(job.id, job.attempt)
+    return liveness.look(attempt_path) in (Liveness.ALIVE, Liveness.UNKNOWN) or liveness.was_claimed(
+        attempt_path
+    )
 
 
 @contextmanager

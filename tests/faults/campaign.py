@@ -15,6 +15,7 @@ import signal
 import sqlite3
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,7 @@ from tests.faults.studio import StudioProcess, own_processes, spec
 TERMINAL = ("succeeded", "stopped", "failed", "lost")
 SLOTS = 2
 STEPS = (6, 12, 25)
-WORK_S = 3.0
+WORK_S = 2.5
 SETTLE_S = 60.0
 TOY_FAULTS = (
     "", "", "crash@4", "kill_in_save@5", "kill_in_eval@10", "kill_in_adapter", "nan@6", "hang@7",
@@ -83,10 +84,10 @@ class Person:
     uploads: dict[str, int] = field(default_factory=dict)  # dataset id: bytes that were taken
     foreign: list[str] = field(default_factory=list)
 
-    def work(self, until: float) -> None:
+    def work(self, is_over: Callable[[], bool]) -> None:
         """Do one thing after the other; a server that is away is tried again."""
         with self.studio.client(self.home.tokens[self.name], timeout_s=5) as client:
-            while time.monotonic() < until:
+            while not is_over():
                 act = self.dice.choice(
                     (
                         self._launch,
@@ -175,6 +176,10 @@ class Nemesis:
     def do(self, what: str) -> None:
         if what == "kill server":
             self._restart(self._dice.uniform(0, 0.8))
+        elif what == "kill server at work":
+            self._studio.wait_until_it_answers()
+            time.sleep(self._dice.uniform(0.1, 0.4))
+            self._restart(0)
         elif what == "kill server twice":
             self._restart(0.05)
             time.sleep(0.1)
@@ -275,11 +280,19 @@ def run(
 def _play(schedule: Schedule, people: list[Person], nemesis: Nemesis, work_s: float) -> list[str]:
     """Let them; returns the answers that nobody should get."""
     started = time.monotonic()
+    is_broken = threading.Event()  # all that was to be broken
+
+    def is_over() -> bool:
+        return is_broken.is_set() and time.monotonic() > started + work_s
+
     with ThreadPoolExecutor(len(people)) as pool:
-        working = [pool.submit(person.work, started + work_s) for person in people]
-        for at, what in schedule.faults:
-            time.sleep(max(0.0, started + at - time.monotonic()))
-            nemesis.do(what)
+        working = [pool.submit(person.work, is_over) for person in people]
+        try:
+            for at, what in schedule.faults:
+                time.sleep(max(0.0, started + at - time.monotonic()))
+                nemesis.do(what)
+        finally:
+            is_broken.set()
         errors = [work.exception() for work in working]
         return [f"{type(error).__name__}: {error}" for error in errors if error is not None]
 

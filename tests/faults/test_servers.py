@@ -262,7 +262,7 @@ def test_f11_another_process_holds_the_database(supervisor, launch, user, saw, h
                     last[job_id] = (newest, time.monotonic())
             time.sleep(0.02)
     asked.join()
-    assert max(longest.values()) < 1.0, "the curves stood still"
+    assert max(longest.values()) < 2.5, "the curves stood still"
     assert answers == (["busy"] if held_s > BUSY_TIMEOUT_S else ["stopped"])
     if answers == ["busy"]:
         stop(user, other.id)

@@ -14,6 +14,7 @@ from qlora_studio.db.models import Adapter, Job, JobSample
 from qlora_studio.jobs import liveness, metrics, outcome, transitions
 from qlora_studio.jobs.liveness import Liveness
 from qlora_studio.jobs.supervisor import Lock, Supervisor, run_until_done
+from qlora_studio.launchers.base import LaunchFailed
 from qlora_studio.launchers.local import LocalLauncher
 from qlora_studio.storage import layout
 from tests.jobs.conftest import change_setting, is_gone, load, tick_until
@@ -261,3 +262,21 @@ def test_a_launch_that_fails_is_the_jobs_failure(make_job):
     job = make_job()
     Supervisor(Broken()).tick(review=True)
     assert (load(job.id).status, load(job.id).reason) == (JobStatus.FAILED, ExitReason.DISK_FULL)
+
+
+@pytest.mark.slow
+def test_a_launch_that_seemed_to_fail_is_looked_after_when_something_runs(make_job, monkeypatch):
+    """The process that starts the shim may be killed just after it has: no second worker may come of that."""
+    monkeypatch.setenv("QLORA_STUDIO_TOY_STEP_S", "0.02")
+
+    class KilledAtTheEnd(LocalLauncher):
+        def launch(self, attempt_path):
+            super().launch(attempt_path)
+            raise LaunchFailed("The training process could not be started: -9.")
+
+    job = make_job(steps=6)
+    supervisor = Supervisor(KilledAtTheEnd("toy"))
+    supervisor.tick(review=True)
+    assert load(job.id).status is not JobStatus.FAILED
+    tick_until(supervisor, is_over(job.id))
+    assert (load(job.id).status, load(job.id).attempt) == (JobStatus.SUCCEEDED, 1)
