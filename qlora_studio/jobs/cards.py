@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from qlora_studio.core import devices
+from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import Job
+from qlora_studio.jobs import rehearsal_slot
 from qlora_studio.storage import layout
 
 
@@ -21,14 +23,39 @@ def choose(job: Job, active: Iterable[Job]) -> list[str]:
     Args:
         active: the jobs that run, whose devices are in their attempts' specs.
     """
-    used = Counter(name for other in active if other.id != job.id for name in _cards_of(other))
+    used = count_used((other for other in active if other.id != job.id), tried_on=rehearsal_slot.find())
     return least_used(devices.list_cards(), used, n_devices(job))
 
 
 def choose_any(active: Iterable[Job]) -> str:
     """Return the device that the fewest jobs are on; empty on a machine without any."""
-    used = Counter(name for job in active for name in _cards_of(job))
-    return next(iter(least_used(devices.list_cards(), used, 1)), "")
+    return next(iter(least_used(devices.list_cards(), count_used(active), 1)), "")
+
+
+def count_open(active: Iterable[Job]) -> int | None:
+    """Count the devices with a free slot; None on a machine without any, whose slots are all alike."""
+    found, n_slots = devices.list_cards(), get_settings().slots
+    if not found:
+        return None
+    used = count_used(active, tried_on=rehearsal_slot.find())
+    return sum(used[name] < n_slots for name in found)
+
+
+def count_used(active: Iterable[Job], *, tried_on: str | None = None) -> Counter[str]:
+    """Count the jobs on each device; one that has none yet counts on the least used, where it will go.
+
+    Args:
+        tried_on: the device of the step that is being tried, empty if it has none yet.
+    """
+    found = devices.list_cards()
+    taken = [(n_devices(job), _cards_of(job)) for job in active]
+    if tried_on is not None:
+        taken.append((1, [tried_on] if tried_on else []))
+    used = Counter(name for _, names in taken for name in names)
+    for n_wanted, names in taken:
+        if not names:
+            used.update(least_used(found, used, n_wanted))
+    return used
 
 
 def least_used(cards: Sequence[str], used: Counter[str], n_wanted: int) -> list[str]:

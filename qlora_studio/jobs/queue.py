@@ -91,16 +91,20 @@ def order(
     return ordered
 
 
-def pick(ready: Sequence[Entry], *, n_slots: int, n_busy: int) -> Entry | None:
+def pick(ready: Sequence[Entry], *, n_slots: int, n_busy: int, n_open: int | None = None) -> Entry | None:
     """The job that may start now, or None: the first in line and no other.
 
     One that wants many slots is not overtaken until it has them. If there are not so many at all any more, it
     may have all there are: the worker says what is missing.
+
+    Args:
+        n_open: how many devices have a free slot; a job gets no two slots of one. None where slots are alike.
     """
     n_free = n_slots - n_busy
     if not ready or n_free <= 0:
         return None
-    return ready[0] if ready[0].n_devices <= n_free or not n_busy else None
+    n_most = n_free if n_open is None else min(n_free, n_open)
+    return ready[0] if ready[0].n_devices <= n_most or not n_busy else None
 
 
 def read_line(session: Session) -> Line:

@@ -42,6 +42,7 @@ from qlora_studio.jobs import (
     notices,
     outcome,
     queue,
+    rehearsal_slot,
     run_files,
     stamps,
     transitions,
@@ -189,7 +190,11 @@ class Supervisor:
         if state.is_paused and (self._only is None or state.changed_by is not None):
             return None  # what a person starts by name, on this machine, only a person's pause holds back
         ready = [entry for entry in line.ready if self._only in (None, entry.id)]
-        return queue.pick(ready, n_slots=devices.count_slots(), n_busy=line.n_busy)
+        n_slots, n_busy = devices.count_slots(), line.n_busy + rehearsal_slot.n_held()
+        if not ready or n_busy >= n_slots:
+            return None
+        n_open = cards.count_open(_jobs_in(session, ACTIVE_STATUSES))
+        return queue.pick(ready, n_slots=n_slots, n_busy=n_busy, n_open=n_open)
 
     @staticmethod
     def _stop_refused(session: Session, line: queue.Line) -> None:

@@ -11,7 +11,7 @@ from qlora_studio.core import devices
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, Forbidden, NotFound
 from qlora_studio.db.models import Job, User
-from qlora_studio.jobs import queue
+from qlora_studio.jobs import queue, rehearsal_slot
 from qlora_studio.services import audit
 from qlora_studio.services.job_access import announce, audit_job, get_job, require_trainer
 
@@ -64,13 +64,14 @@ def get_queue(session: Session, *, actor: User) -> QueuePublic:
     """Return whether the queue moves, and who waits in which place."""
     state, line = queue.read_state(session), queue.read_line(session)
     by = session.get(User, state.changed_by) if state.changed_by else None
+    n_slots = devices.count_slots()
     return QueuePublic(
         is_paused=state.is_paused,
         note=state.note,
         changed_by=by.username if by else "",
         changed_at=state.changed_at,
-        n_slots=devices.count_slots(),
-        n_busy=line.n_busy,
+        n_slots=n_slots,
+        n_busy=max(line.n_busy, min(n_slots, line.n_busy + rehearsal_slot.n_held())),
         n_queued=len(line.positions),
         items=_items(session, actor, line),
     )

@@ -2,7 +2,8 @@
 
 A rehearsal is the job cut short (`qlora_studio.training.rehearsal`): what fails there would have failed in
 the job, with the same sentence, and what it took is measured. Nothing of it is kept but its report, in this
-process's memory for an hour. One is under way at a time, and none begins while jobs have all devices.
+process's memory for an hour. One is under way at a time, and none begins while jobs have all devices; one
+that waits gets the next free slot, before any queued job.
 """
 
 import json
@@ -31,7 +32,7 @@ from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StorageFu
 from qlora_studio.core.ids import new_id
 from qlora_studio.db.engine import read
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
-from qlora_studio.jobs import cards, run_files
+from qlora_studio.jobs import cards, rehearsal_slot, run_files
 from qlora_studio.launchers.local import worker_environment
 from qlora_studio.services import job_checks, launches, models
 from qlora_studio.services.job_access import require_trainer
@@ -142,20 +143,32 @@ class _Stage:
 
     def play(self, rehearsal: Rehearsal) -> None:
         try:
-            while not self._turn.acquire(timeout=_LOOK_EVERY_S):
+            while rehearsal.status != "done":
+                rehearsal_slot.keep()
                 if rehearsal.is_cancelled:
                     rehearsal.end(_cancelled())
-                    return
-            try:
-                _play(rehearsal)
-            finally:
-                self._turn.release()
+                elif self._turn.acquire(timeout=_LOOK_EVERY_S):
+                    self._play_if_there_is_room(rehearsal)
         except Exception:
             _log.exception("rehearsal %s", rehearsal.id)
             message = "The step could not be tried. Try again; the server's log has the details."
             rehearsal.end(RehearsalReport(ok=False, reason=ExitReason.INTERNAL, message=message))
         finally:
+            with self._lock:
+                if all(other.status == "done" for other in self._known.values()):
+                    rehearsal_slot.release()
             shutil.rmtree(rehearsal.folder, ignore_errors=True)
+
+    def _play_if_there_is_room(self, rehearsal: Rehearsal) -> None:
+        """Use the turn, or give it back: nobody has it while they wait."""
+        try:
+            if has_room_now := _is_room_now():
+                _play(rehearsal)
+        finally:
+            self._turn.release()
+        if not has_room_now:
+            rehearsal.label = "Waiting until a running job has ended"
+            time.sleep(_LOOK_FOR_SLOT_EVERY_S)
 
 
 _stage = _Stage()
@@ -243,13 +256,9 @@ def _write(session: Session, rehearsal: Rehearsal, spec: TrainSpec, model: BaseA
 
 
 def _play(rehearsal: Rehearsal) -> None:
-    """Wait for a device, then run the process until it ends, or has to."""
-    while not rehearsal.is_cancelled and not _is_room_now():
-        rehearsal.label = "Waiting until a running job has ended"
-        time.sleep(_LOOK_FOR_SLOT_EVERY_S)
-    if rehearsal.is_cancelled:
-        rehearsal.end(_cancelled())
-        return
+    """Run the process until it ends, or has to."""
+    card = _choose_card()
+    rehearsal_slot.keep(card)
     rehearsal.status, rehearsal.label = "running", "Starting"
     n_bytes = int(psutil.virtual_memory().available * _SHARE_OF_MEMORY)
     command = [*COMMAND, str(rehearsal.folder / "spec.json"), "--memory", str(n_bytes)]
@@ -259,7 +268,7 @@ def _play(rehearsal: Rehearsal) -> None:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=log,
-            env=worker_environment() | _choose_card(),
+            env=worker_environment() | ({"CUDA_VISIBLE_DEVICES": card} if card else {}),
             start_new_session=True,
         )
         try:
@@ -276,12 +285,11 @@ def _is_room_now() -> bool:
         return has_room(session)
 
 
-def _choose_card() -> dict[str, str]:
-    """Where there are CUDA devices, let the process see the one that the fewest jobs are on."""
+def _choose_card() -> str:
+    """The CUDA device that the fewest jobs are on; empty where there are none."""
     with read() as session:
         active = session.exec(select(Job).where(col(Job.status).in_(list(ACTIVE_STATUSES))))
-        chosen = cards.choose_any(active)
-    return {"CUDA_VISIBLE_DEVICES": chosen} if chosen else {}
+        return cards.choose_any(active)
 
 
 def _follow(rehearsal: Rehearsal, process: subprocess.Popen[bytes]) -> RehearsalReport | None:
@@ -292,6 +300,7 @@ def _follow(rehearsal: Rehearsal, process: subprocess.Popen[bytes]) -> Rehearsal
         with suppress(subprocess.TimeoutExpired):
             process.wait(_LOOK_EVERY_S)
             return None
+        rehearsal_slot.keep()
         if rehearsal.is_cancelled:
             return _cancelled()
         if time.monotonic() > deadline:

@@ -132,6 +132,14 @@ def test_only_the_first_in_line_is_picked() -> None:
     assert pick([], n_slots=1, n_busy=0) is None
 
 
+def test_a_wide_job_waits_until_so_many_devices_have_a_free_slot() -> None:
+    wide, late = Entry("w", "a", 0, 2), Entry("n", "b", 1)
+    assert pick([wide, late], n_slots=4, n_busy=2, n_open=1) is None, "both free slots are on one device"
+    assert pick([wide, late], n_slots=4, n_busy=2, n_open=2) is wide
+    assert pick([late], n_slots=4, n_busy=2, n_open=1) is late
+    assert pick([Entry("w", "a", 0, 3)], n_slots=4, n_busy=0, n_open=2) is not None, "all there are"
+
+
 # -- on the database -----------------------------------------------------------------------------------
 
 

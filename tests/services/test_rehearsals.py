@@ -13,7 +13,9 @@ from qlora_studio.contracts.enums import ExitReason, JobStatus, Role
 from qlora_studio.core import devices
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
 from qlora_studio.db.models import Job, User
-from qlora_studio.services import rehearsals
+from qlora_studio.jobs.supervisor import Supervisor
+from qlora_studio.launchers.base import Launcher
+from qlora_studio.services import queue, rehearsals
 from qlora_studio.services.rehearsals import Rehearsal, RehearsalPublic
 from qlora_studio.state.rehearsal import rows_of, view_of
 from tests.conftest import make_user
@@ -152,6 +154,33 @@ def test_none_begins_while_a_job_has_the_only_device(
     session.add(job)
     session.commit()
     assert ended(found).report.ok  # type: ignore[union-attr]
+
+
+def test_a_step_that_waits_comes_before_queued_jobs(
+    start: Start, user: User, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor looks at the queue all the time, and there is always a job in it."""
+    monkeypatch.setattr(devices, "count_slots", lambda: 1)
+    running = make_busy(session, user, start)
+    queued = make_busy(session, user, start, JobStatus.QUEUED)
+    supervisor = Supervisor(_NoLauncher())
+    assert supervisor._claim_next() is None
+    found = start(is_waiting=True)
+    wait_for(lambda: "Waiting until" in found.label)
+    assert queue.get_queue(session, actor=user).n_busy == 1, "and not two of one"
+    running.status = JobStatus.SUCCEEDED
+    session.add(running)
+    session.commit()
+    claimed: list[Job | None] = [None]
+    wait_for(lambda: claimed.append(supervisor._claim_next()) or claimed[-1] is not None)
+    assert found.status == "done", "the job had to wait for it"
+    assert ended(found).report.ok  # type: ignore[union-attr]
+    assert claimed[-1].id == queued.id  # type: ignore[union-attr]
+
+
+class _NoLauncher(Launcher):
+    def launch(self, attempt_path: Path) -> None:
+        """Nothing: the queue is what is looked at."""
 
 
 def test_one_that_waits_can_be_called_off(
