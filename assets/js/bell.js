@@ -1,5 +1,5 @@
 // <studio-bell data-owner>: has the browser tell what is fresh, for people who have switched that on here.
-// Its children are links with `data-notice` (an id), their text and `data-body`; the pages put them there.
+// Its children are links with `data-notice` (an id), `data-title` and `data-body`; the pages put them there.
 // <studio-bell-switch data-owner>: the switch itself. Only a click on it ever asks for the browser's permission.
 //
 // Several tabs may be open. A visible one takes a notification at once and shows nothing, since its bell does; the
@@ -74,7 +74,7 @@
       if (document.visibilityState === "visible" || !isOn(owner)) return;
       let shown;
       try {
-        shown = new Notification(link.textContent, { body: link.dataset.body, tag: id, icon: "/favicon.svg" });
+        shown = new Notification(link.dataset.title, { body: link.dataset.body, tag: id, icon: "/favicon.svg" });
       } catch {
         return; // phones tell only through a service worker; the bell has it
       }

@@ -176,10 +176,9 @@ def tone_icon(row: Any) -> rx.Component | rx.Var:
 def _fresh(row: NoticeRow) -> rx.Component:
     """What the browser may tell. A click on it goes to the page without a reload, as any link does."""
     link = page_link(
-        row.title,
         href=row.href,
         on_click=BellState.read_one(row.id),
         tab_index=-1,
-        custom_attrs={"data-notice": row.id, "data-body": row.body},
+        custom_attrs={"data-notice": row.id, "data-title": row.title, "data-body": row.body},
     )
     return rx.cond(row.is_fresh, link, rx.fragment())
