@@ -83,7 +83,7 @@ def _progress(row: Any) -> rx.Component:
             rx.el.span(row.eta, class_name="text-muted-foreground whitespace-nowrap"),
             class_name="flex justify-between gap-3 text-xs tabular",
         ),
-        class_name="flex flex-col gap-1.5 min-w-[150px]",
+        class_name="flex flex-col gap-1.5 min-w-[150px] max-w-[230px] max-sm:max-w-none",
     )
 
 

@@ -34,7 +34,7 @@ def sweep() -> rx.Component:
 def _page() -> rx.Component:
     shown = SweepState.sweep
     best = notice(
-        rx.fragment("Best so far: ", shown.best),
+        rx.fragment(rx.cond(shown.is_live, "Best so far: ", "Best: "), shown.best),
         icon="trophy",
         tone="success",
         action=link_button("Open it", href=shown.best_href, size="sm", icon="arrow-right"),
@@ -95,12 +95,14 @@ def _axis(number: int) -> Column:
         value = getattr(row, f"value_{number}")
         if number > 1:
             return rx.el.span(value, class_name="tabular")
-        return page_link(
+        link = page_link(
             value,
             href=row.href,
             aria_label=rx.Var.create("Open ") + row.name,
             class_name="font-medium tabular hover:underline underline-offset-4",
         )
+        # Where rows are cards their first cell is the heading, which has no label of its own.
+        return rx.el.span(rx.el.span(label, " ", class_name="sm:hidden font-medium"), link)
 
     return Column(label, cell, sort=f"value_{number}", shown_if=label != "")
 

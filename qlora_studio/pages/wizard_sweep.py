@@ -54,17 +54,22 @@ def _axis(axis: rx.Var[list[str]], index: rx.Var[int]) -> rx.Component:
                 ),
                 class_name="sm:w-56 shrink-0",
             ),
-            text_input(
-                name=name,
-                error=error,
-                default_value=axis[1],
-                aria_label=rx.Var.create("Values of parameter ") + number,
-                placeholder="Values, separated by commas",
-                auto_complete="off",
-                on_change=lambda text: state.set_axis_values.debounce(_TYPED_PAUSE_MS)(index, text),
-                on_blur=lambda text: state.set_axis_values(index, text),
+            rx.el.div(
+                text_input(
+                    name=name,
+                    error=error,
+                    default_value=axis[1],
+                    aria_label=rx.Var.create("Values of parameter ") + number,
+                    placeholder="Values, separated by commas",
+                    auto_complete="off",
+                    on_change=lambda text: state.set_axis_values.debounce(_TYPED_PAUSE_MS)(index, text),
+                    on_blur=lambda text: state.set_axis_values(index, text),
+                ),
+                icon_button(
+                    "x", rx.Var.create("Remove parameter ") + number, on_click=state.remove_axis(index)
+                ),
+                class_name="flex items-center gap-2 grow min-w-0",
             ),
-            icon_button("x", rx.Var.create("Remove parameter ") + number, on_click=state.remove_axis(index)),
             class_name="flex flex-col sm:flex-row sm:items-center gap-2",
         ),
         rx.el.div(error_text(name, error), class_name="mt-1.5"),

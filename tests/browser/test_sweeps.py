@@ -54,7 +54,7 @@ def test_a_sweep_is_launched_watched_sorted_and_stopped(desk: Desk, context: Bro
     expect(page).to_have_url(f"{desk.server.base}/training/sweeps/{sweep}")
     table = page.get_by_role("table", name="Jobs of the sweep")
     expect(table.get_by_text("Best")).to_have_count(1)
-    expect(page.get_by_text("Best so far: rank")).to_be_visible()
+    expect(page.get_by_text("Best: rank")).to_be_visible()
     page.get_by_role("button", name="Rank").click()
     expect(table.locator("tbody tr").first).to_contain_text("4")
     expect(page).to_have_url(f"{desk.server.base}/training/sweeps/{sweep}?sort=value_1")
