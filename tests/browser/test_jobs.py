@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,6 +141,64 @@ def test_a_failure_says_what_happened_in_an_open_page(desk: Desk, context: Brows
     alert = page.get_by_role("alert").filter(has_text="killed by signal 9")
     expect(alert).to_be_visible()
     expect(alert.get_by_role("button", name="Start again")).to_be_visible()  # there is no checkpoint yet
+
+
+@pytest.mark.fault(
+    "F20",
+    "two tabs on a job: one closed, one put to sleep; another opened later",
+    "the job goes on; each curve is complete within a second of coming back",
+)
+def test_a_job_needs_no_tab_and_one_that_slept_catches_up(
+    desk: Desk, context: BrowserContext, record_property: Callable[[str, object], None]
+):
+    job_id = desk.launch("tabs", 1_000)
+    pages = [context.new_page(), context.new_page()]
+    for page in pages:
+        page.goto(f"{desk.server.base}/training/{job_id}")
+        page.wait_for_function("() => Number(document.querySelector('.live-chart')?.dataset.points) > 5")
+    closed, sleeper = pages
+    pid = desk.api.get(f"/jobs/{job_id}").json()["pid"]
+    closed.close()
+    lifecycle = context.new_cdp_session(sleeper)
+    lifecycle.send("Page.setWebLifecycleState", {"state": "frozen"})
+    reached = wait_for_step(desk, job_id, newest_step(desk, job_id) + 60)
+    lifecycle.send("Page.setWebLifecycleState", {"state": "active"})
+    awake_s = seconds_until_complete(sleeper, reached)
+    reached = wait_for_step(desk, job_id, reached + 5)
+    later = context.new_page()
+    later.goto(f"{desk.server.base}/training/{job_id}")
+    opened_s = seconds_until_complete(later, reached)
+    record_property("saw", f"complete {awake_s:.1f} s after waking, {opened_s:.1f} s after opening")
+    assert awake_s < 1.5
+    assert opened_s < 1.5
+    assert desk.api.get(f"/jobs/{job_id}").json()["pid"] == pid
+    desk.api.post(f"/jobs/{job_id}/stop", json={"mode": "kill"}).raise_for_status()
+
+
+def newest_step(desk: Desk, job_id: str) -> int:
+    return int(desk.api.get(f"/jobs/{job_id}").json()["progress"]["step"])
+
+
+def wait_for_step(desk: Desk, job_id: str, step: int) -> int:
+    """Wait until the job has come that far; returns how far it is."""
+    deadline = time.monotonic() + 60
+    while (reached := newest_step(desk, job_id)) < step:
+        assert time.monotonic() < deadline, f"step {step}"
+        time.sleep(0.1)
+    return reached
+
+
+def seconds_until_complete(page: Page, step: int) -> float:
+    """Wait until a page's curve has every point up to a step."""
+    started = time.monotonic()
+    page.wait_for_function(
+        """step => {
+          const { points, last } = document.querySelector('.live-chart')?.dataset ?? {};
+          return Number(last) >= step && points === last;
+        }""",
+        arg=step,
+    )
+    return time.monotonic() - started
 
 
 def test_a_strangers_job_is_not_there(desk: Desk, context: BrowserContext):
