@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 TRAININGS := tests/training tests/ingest
 FAULTS := tests/faults
+INJECT := QLORA_STUDIO_LONG_FAULTS=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -p tests.faults.table --faults-into docs/faults.md
 PAGELESS := tests/training tests/engine tests/protocol tests/ingest tests/modelfiles tests/audio
 # The fast tests: what imports torch (and some that import little) in one run, what imports the pages in
 # another, half the cores for each; so nobody imports both worlds. Their folders are in memory where the machine has two gigabytes for it.
@@ -61,7 +62,8 @@ bench: $(DEV_STAMP) ## Measure the ratios of docs/, competitor in the same log
 # The long variants too; the table is kept in docs/faults.md.
 faults: $(DEV_STAMP) .cache/chromium ## Inject faults, look, and print the table of what was seen
 	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
-	QLORA_STUDIO_LONG_FAULTS=1 $(BIN)/python -m pytest -q -p tests.faults.table -m fault --faults-into docs/faults.md tests
+	$(INJECT) -m "fault and not browser and not gpu" tests
+	$(INJECT) -m "fault and browser" --faults-add tests/browser
 
 security: $(DEV_STAMP) ## Attack a running server
 	$(BIN)/pytest -q tests/security

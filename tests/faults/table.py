@@ -1,9 +1,11 @@
 """The table of faults: which tests inject which fault, what was seen, how long it took.
 
-    python -m pytest -p tests.faults.table -m fault --faults-into docs/faults.md tests
+    python -m pytest -p tests.faults.table --faults-into FILE -m "fault and not browser" tests
+    python -m pytest -p tests.faults.table --faults-into FILE --faults-add -m "fault and browser" tests
 
 A test says what it injects and what must be seen by `@pytest.mark.fault("F1", "what", "seen")`, and what it
-has measured by the fixture `saw`. A fault of the list of which no test ran is shown so and fails the run.
+has measured by the fixture `saw`. The second run adds its rows to those of the first; a fault of the list of
+which no test ran in either is shown so and fails it.
 """
 
 import os
@@ -47,6 +49,7 @@ FAULTS = {
     "campaign": "faults drawn at random while people work",
 }
 _KEY = "fault"
+_NO_TEST = "NO TEST RAN"
 
 
 @dataclass
@@ -69,10 +72,11 @@ class _Case:
 class FaultTable:
     """Gathers the marked tests' outcomes and prints them at the end."""
 
-    def __init__(self, into: Path | None) -> None:
+    def __init__(self, into: Path | None, *, is_added: bool) -> None:
         self._into = into
+        self._is_added = is_added
         self._cases: dict[str, _Case] = {}
-        self._is_wanted = into is not None
+        self._rows_before = _rows_of(into) if into is not None and is_added else []
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -100,28 +104,39 @@ class FaultTable:
             case.verdict = case.verdict or "held"
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        if self._is_wanted and exitstatus == 0 and self._missing():
+        if self._is_added and exitstatus == 0 and self._missing():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if not self._is_wanted:
+        if self._into is None:
             return
         lines = self._lines()
         terminalreporter.section("faults")
         for line in lines:
             terminalreporter.write_line(line)
-        if self._into is not None:
-            self._into.write_text(_PREFACE.format(**_circumstances()) + "\n".join(lines) + "\n")
+        self._into.write_text(_PREFACE.format(**_circumstances()) + "\n".join(lines) + "\n")
 
     def _missing(self) -> list[str]:
-        return [fault for fault in FAULTS if not any(c.fault == fault for c in self._cases.values())]
+        seen = {case.fault for case in self._cases.values()} | {_id_of(row) for row in self._rows_before}
+        return [fault for fault in FAULTS if fault not in seen]
 
     def _lines(self) -> list[str]:
-        order = list(FAULTS)
-        cases = sorted(self._cases.values(), key=lambda case: order.index(case.fault))
-        rows = [case.row() for case in cases]
-        rows += [_Case(fault, FAULTS[fault], "", verdict="NO TEST RAN").row() for fault in self._missing()]
+        rows = [*self._rows_before, *(case.row() for case in self._cases.values())]
+        rows += [_Case(fault, FAULTS[fault], "", verdict=_NO_TEST).row() for fault in self._missing()]
+        rows.sort(key=lambda row: list(FAULTS).index(_id_of(row)))
         return ["| id | fault | what was seen | s | verdict |", "|---|---|---|---|---|", *rows]
+
+
+def _rows_of(path: Path) -> list[str]:
+    """The rows of tests that an earlier run has kept."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [
+        line for line in lines if line.startswith("| ") and _id_of(line) in FAULTS and _NO_TEST not in line
+    ]
+
+
+def _id_of(row: str) -> str:
+    return row.split("|")[1].strip()
 
 
 _PREFACE = """# Faults: injected, and what was seen
@@ -143,10 +158,12 @@ def _circumstances() -> dict[str, str]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults-into", type=Path, default=None, help="write the table of faults to this file")
+    parser.addoption("--faults-add", action="store_true", help="keep the rows that are there already")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(FaultTable(config.getoption("--faults-into")), "fault-table")
+    table = FaultTable(config.getoption("--faults-into"), is_added=config.getoption("--faults-add"))
+    config.pluginmanager.register(table, "fault-table")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
