@@ -217,6 +217,10 @@ def test_the_jobs_of_a_sweep_are_told_of_together(session: Session, make_job: Ma
     assert (notice.kind, notice.title) == (NoticeKind.JOB_FAILED, "The sweep “rates” is over")
     assert notice.body == "2 succeeded, 1 failed. Best: WER 40.0 % (“rates 1”)."
     assert notice.href == f"/training/sweeps/{group.id}"
+    job = session.exec(select(Job).where(Job.group_id == group.id)).first()
+    assert job is not None
+    pages = notices.pages_of(session, job.id)
+    assert pages == {f"/training/{job.id}", notice.href}, "a command that looks after one sends this, too"
 
 
 def test_two_who_see_a_job_end_at_once_tell_it_once(running: Job) -> None:

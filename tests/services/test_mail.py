@@ -157,7 +157,8 @@ class Scripted:
                 answer = self.answers.get(word, "250 OK")
                 if answer == "hang up":
                     return
-                while answer == "trickle":
+                end = time.monotonic() + 10
+                while answer == "trickle" and time.monotonic() < end:
                     line.sendall(b"250-wait\r\n")
                     time.sleep(0.02)
                 line.sendall(answer.encode() + b"\r\n")
