@@ -122,6 +122,7 @@ PAGES = [
     Screen("job-samples", "/training/{job_id}?tab=samples"),
     Screen("job-logs", "/training/{job_id}?tab=logs"),
     Screen("job-config", "/training/{job_id}?tab=config"),
+    Screen("jobs-compared", "/training/compare?ids={job_id},{running_id}"),
     Screen("adapters", "/adapters"),
     Screen("adapter", "/adapters/{adapter_id}"),
 ]

@@ -80,6 +80,10 @@ class LiveChart(rx.NoSSRComponent):
     label: rx.Var[str]
     height: rx.Var[int]
 
+    def add_custom_code(self) -> list[str]:
+        """Fetch plotly while the page still waits for its data: its charts are drawn with the first of it."""
+        return [f'if (typeof window !== "undefined") import("{_LIBRARY}").then((m) => m.loadPlotly());']
+
 
 class ChartControls(rx.NoSSRComponent):
     """What charts run over, smoothing and scale, for all charts of the page."""

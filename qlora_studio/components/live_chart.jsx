@@ -208,7 +208,13 @@ export function LiveChart({ figure, curves, tail, base, jobId, epochs = 0, runs,
       const made = traces(figure, points, scale, axis, shownRuns);
       Object.assign(drawn.current, { signature: now, sources: made.sources, draw: made.draw, unit: made.unit });
       const layout = layoutFor(figure, made, { base, scale, axis, range, jobKey: ids });
-      const config = { displayModeBar: false, displaylogo: false, responsive: true, doubleClick: "autosize" };
+      const config = {
+        displayModeBar: false,
+        displaylogo: false,
+        responsive: true,
+        doubleClick: "autosize",
+        showTips: false, // the controls say how to zoom out
+      };
       Plotly.react(node, withColours(made.data), withColours({ ...layout, height }), config);
       node.dataset.points = String(points[0].x.length);
       node.dataset.last = String(points[0].x.at(-1) ?? "");

@@ -24,15 +24,7 @@ def sample_card(row: Any) -> rx.Component:
                 ),
                 rx.fragment(),
             ),
-            rx.cond(
-                row.is_right,
-                badge(row.verdict, icon="check", tone="success"),
-                rx.cond(
-                    row.sounds.length() > 0,
-                    badge(row.verdict, icon="audio-lines", tone="neutral"),
-                    badge(row.verdict, icon="ear", tone="warning"),
-                ),
-            ),
+            verdict_badge(row),
             class_name="flex flex-wrap items-center justify-between gap-x-4 gap-y-2 mb-3",
         ),
         rx.el.dl(
@@ -44,6 +36,34 @@ def sample_card(row: Any) -> rx.Component:
             class_name="m-0 grid grid-cols-[5.5rem_1fr] gap-x-3 gap-y-1.5 text-[13px]",
         ),
         class_name="py-4 border-b border-border last:border-0",
+    )
+
+
+def verdict_badge(row: Any) -> rx.Component:
+    """How right an output is."""
+    return rx.cond(
+        row.is_right,
+        badge(row.verdict, icon="check", tone="success"),
+        rx.cond(
+            row.sounds.length() > 0,
+            badge(row.verdict, icon="audio-lines", tone="neutral"),
+            badge(row.verdict, icon="ear", tone="warning"),
+        ),
+    )
+
+
+def output_of(row: Any) -> rx.Component:
+    """What the model makes of a clip now: words, classes, turns of speakers, or a sound."""
+    turns = rx.fragment(timeline_line(row.timeline.now), timeline_axis(row.timeline.end))
+    words = rx.cond(row.classes.length() > 0, _classes(row.classes), _words(row.now))
+    heard = rx.cond(row.timeline.speakers.length() > 0, turns, words)
+    return rx.cond(row.sounds.length() > 0, rx.foreach(row.sounds, _sound_alone), heard)
+
+
+def _sound_alone(sound: Any) -> rx.Component:
+    made = made_player(sound.src, duration_s=sound.seconds, peaks=sound.peaks, label=sound.label)
+    return rx.el.div(
+        rx.el.span(sound.name, class_name="text-xs text-muted-foreground"), made, class_name="max-w-[420px]"
     )
 
 

@@ -52,6 +52,7 @@ def data_table(
     actions: Any = None,
     on_retry: Any = None,
     details: tuple[Any, Callable[[Any], Any]] | None = None,
+    selection: Any = None,
 ) -> rx.Component:
     """A searchable list over a state that mixes in `TableState`.
 
@@ -64,14 +65,31 @@ def data_table(
             whose Var is empty isn't shown.
         search_placeholder: None for a list without search and filters.
         details: a Var that holds the key of the row whose details are open, and what makes them.
+        selection: what can be done with ticked rows; the state then mixes in `SelectionState`, and the rows
+            have an `id` and a `name`.
     """
+    is_selectable = selection is not None
     full = rx.el.div(
         rx.el.table(
             rx.el.thead(
-                rx.el.tr(*(_heading(state, c) for c in columns), *([_menu_heading()] if row_menu else []))
+                rx.el.tr(
+                    *([_select_heading()] if is_selectable else []),
+                    *(_heading(state, c) for c in columns),
+                    *([_menu_heading()] if row_menu else []),
+                )
             ),
             rx.el.tbody(
-                rx.foreach(rows, lambda row: _row(row, columns, row_key, row_menu, details)),
+                rx.foreach(
+                    rows,
+                    lambda row: _row(
+                        row,
+                        columns,
+                        row_key,
+                        row_menu,
+                        details,
+                        selecting=state if is_selectable else None,
+                    ),
+                ),
                 class_name="divide-y divide-border",
             ),
             aria_label=label,
@@ -97,6 +115,7 @@ def data_table(
     has_toolbar = search_placeholder is not None
     return rx.el.section(
         *([_toolbar(state, label, filters, search_placeholder, actions)] if has_toolbar else []),
+        *([_selection_bar(state, selection)] if is_selectable else []),
         body,
         pager(state),
         class_name="bg-card border border-border rounded-[10px] shadow-card overflow-hidden",
@@ -149,14 +168,50 @@ def _menu_heading() -> rx.Component:
     )
 
 
+def _select_heading() -> rx.Component:
+    return rx.el.th(
+        rx.el.span("Choose", class_name="sr-only"),
+        scope="col",
+        class_name="w-9 border-b border-border sticky top-0 bg-card",
+    )
+
+
+def _select_cell(state: Any, row: Any) -> rx.Component:
+    tick = rx.el.input(
+        type="checkbox",
+        checked=state.selected.contains(row.id),
+        on_change=lambda is_ticked: state.select_row(row.id, is_ticked),
+        aria_label=rx.Var.create("Choose ") + row.name,
+        class_name="h-4 w-4 accent-[var(--primary)] cursor-pointer align-middle",
+    )
+    return rx.el.td(tick, class_name="row-select pl-4 pr-0")
+
+
+def _selection_bar(state: Any, actions: rx.Component) -> rx.Component:
+    """What can be done with the ticked rows, while there are any."""
+    bar = rx.el.div(
+        rx.el.span(state.selected.length(), " chosen", role="status", class_name="font-medium tabular"),
+        rx.el.div(
+            actions,
+            button("Clear", size="sm", variant="ghost", on_click=state.clear_selection),
+            class_name="flex flex-wrap items-center gap-2",
+        ),
+        class_name="flex flex-wrap items-center justify-between gap-2 px-4 py-2 border-b border-border bg-primary-soft text-[13px]",
+    )
+    return rx.cond(state.selected.length() > 0, bar, rx.fragment())
+
+
 def _row(
     row: Any,
     columns: Sequence[Column],
     row_key: Callable[[Any], Any],
     row_menu: Callable[[Any], Any] | None,
     details: tuple[Any, Callable[[Any], Any]] | None,
+    *,
+    selecting: Any,
 ) -> rx.Component:
-    cells = [
+    cells = [] if selecting is None else [_select_cell(selecting, row)]
+    cells += [
         _if_shown(
             column,
             rx.el.td(

@@ -60,6 +60,7 @@ def training() -> rx.Component:
             filters=[("status", "Statuses", _STATUSES), ("group", "Sweeps", TrainingState.groups)],
             search_placeholder="Search jobs, models, datasets",
             row_menu=_menu,
+            selection=_compare_button(),
             empty=empty_state(
                 "No training yet",
                 "Pick a dataset and a model, and teach it. The wizard has sensible values for all the rest.",
@@ -72,6 +73,19 @@ def training() -> rx.Component:
             TrainingState, "job", name=quoted(TrainingState.deleting_name), body=DELETED_WITH_IT
         ),
     )
+
+
+def _compare_button() -> rx.Component:
+    chosen = TrainingState.selected
+    compare = link_button(
+        "Compare",
+        href="/training/compare?ids=" + chosen.join(","),
+        icon="chart-spline",
+        variant="primary",
+        size="sm",
+    )
+    one_more = rx.el.span("Choose one more to compare", class_name="text-muted-foreground")
+    return rx.cond(chosen.length() > 1, compare, one_more)
 
 
 def _progress(row: Any) -> rx.Component:

@@ -16,9 +16,12 @@ MAX_TAIL = 150  # points; then the curve is sent whole again, thinned
 class CurveFeed:
     """What one page has been sent of one job's curves."""
 
-    def __init__(self, job_id: str, wanted: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self, job_id: str, wanted: tuple[str, ...] | None = None, *, max_points: int = POINTS_A_CURVE
+    ) -> None:
         self._job_id = job_id
         self._wanted = wanted
+        self._max_points = max_points
         self.has_grown = False
         self._folder: Path = layout.run_path(job_id) / "metrics"
         self._sent: dict[str, int] = {}
@@ -28,7 +31,7 @@ class CurveFeed:
         """Every curve, thinned; what comes after is given by `more`."""
         self._sent = {key: len(metrics.read_all(self._folder, key)) for key in self._keys()}
         self._tail = {}
-        found = read_curves(self._job_id, list(self._sent), max_points=POINTS_A_CURVE)
+        found = read_curves(self._job_id, list(self._sent), max_points=self._max_points)
         return {
             key: {"x": [*s.step], "t": [*s.time], "y": [_number(v) for v in s.value]}
             for key, s in found.items()

@@ -196,7 +196,7 @@ def job_page(view: JobView, *, device: str, checkpoint_step: int | None) -> JobP
         memory=formats.size(job.peak_rss_bytes),
         created=formats.when(job.created_at).exact,
         started=formats.when(job.started_at).exact or "–",
-        took=_took(job),
+        took=took_text(job),
         clone_href=f"/training/new?clone={job.id}",
         sweep=view.group_name,
         sweep_href=f"/training/sweeps/{job.group_id}" if view.group_name else "",
@@ -295,7 +295,8 @@ def _training(job: Job) -> str:
     return text if job.training_type.value == "pretraining" else f"{text}, rank {spec.get('rank')}"
 
 
-def _took(job: Job) -> str:
+def took_text(job: Job) -> str:
+    """How long it has run, or ran; a clock that was set back makes it nothing and not less."""
     if job.started_at is None:
         return "–"
     return formats.duration(((job.finished_at or utc_now()) - job.started_at).total_seconds())

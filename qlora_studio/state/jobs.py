@@ -11,12 +11,13 @@ from qlora_studio.contracts.enums import ACTIVE_STATUSES, JobStatus, Role
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
 from qlora_studio.services import job_reading, jobs, queue, sweeps
+from qlora_studio.services.comparisons import MAX_JOBS
 from qlora_studio.state.auth import authorized, require_session
 from qlora_studio.state.dialogs import DeletingState
 from qlora_studio.state.job_rows import JobRow, job_row
 from qlora_studio.state.presence import is_connected
 from qlora_studio.state.queue_rows import QueuedRow, QueuePanel, queue_panel, queued_rows
-from qlora_studio.state.tables import TableState, parsed
+from qlora_studio.state.tables import SelectionState, TableState, parsed
 
 POLL_S = 0.5
 CHECK_EVERY_S = 4.0
@@ -39,11 +40,12 @@ class JobsPage:
     queued: list[QueuedRow]
 
 
-class TrainingState(DeletingState, TableState, rx.State):
+class TrainingState(DeletingState, SelectionState, TableState, rx.State):
     """One page of jobs. A background watcher renews it when one of them changes."""
 
     _path: ClassVar[str] = "/training"
     _filter_names: ClassVar[tuple[str, ...]] = ("status", "group")
+    _max_selected: ClassVar[int] = MAX_JOBS
     rows: list[JobRow] = []
     groups: list[list[str]] = []  # sweeps to filter by
     queue: QueuePanel = QueuePanel()
@@ -100,6 +102,7 @@ class TrainingState(DeletingState, TableState, rx.State):
         """Delete the job that was asked about."""
         job_id, self.deleting_id = self.deleting_id, ""
         await asyncio.to_thread(_delete, actor, job_id)
+        self.selected = [one for one in self.selected if one != job_id]
         yield rx.toast.success("Job deleted")
         yield TrainingState.load
 

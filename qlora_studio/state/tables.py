@@ -137,6 +137,30 @@ class TableState(rx.State, mixin=True):
         return rx.redirect(self._address(page_size=_whole(size, 25, 1, 100), page=1), replace=True)
 
 
+class SelectionState(rx.State, mixin=True):
+    """A list some of whose rows are ticked; they stay so on other pages of it."""
+
+    _max_selected: ClassVar[int] = 100
+
+    selected: list[str] = []
+
+    @rx.event
+    @authorized()
+    async def select_row(self, row_id: str, is_ticked: bool):
+        """Tick a row, or no longer."""
+        others = [one for one in self.selected if one != row_id]
+        if is_ticked and len(others) >= self._max_selected:
+            return rx.toast.info(f"{self._max_selected} at most. Clear one of them first.")
+        self.selected = [*others, row_id[:40]] if is_ticked else others
+        return None
+
+    @rx.event
+    @authorized()
+    async def clear_selection(self):
+        """Tick no row."""
+        self.selected = []
+
+
 def parsed(wanted: dict[str, Any], **kinds: type[StrEnum]) -> dict[str, Any]:
     """Return `wanted` with these filters as members of their enums; an odd word filters nothing."""
     return wanted | {name: _member(kind, wanted[name]) for name, kind in kinds.items()}

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import time
 import zipfile
@@ -199,6 +200,46 @@ def seconds_until_complete(page: Page, step: int) -> float:
         arg=step,
     )
     return time.monotonic() - started
+
+
+def test_charts_are_zoomed_logs_searched_and_jobs_compared(desk: Desk, context: BrowserContext):
+    first, second = desk.launch("first of two", 30), desk.launch("second of two", 30)
+    page = context.new_page()
+    complaints = watch_console(page)
+    page.goto(f"{desk.server.base}/training/{second}?tab=charts")
+    expect(page.locator("#content h1")).to_contain_text("Succeeded", timeout=60_000)
+    page.wait_for_function("() => document.querySelector('.live-chart')?.dataset.points === '30'")
+    page.get_by_role("button", name="Epoch", exact=True).click()
+    page.wait_for_function("() => document.querySelector('.live-chart').dataset.over === 'epoch'")
+    box = page.locator(".live-chart").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    page.wait_for_function("() => document.querySelector('.live-chart').dataset.detail === 'yes'")
+    assert 3 < points(page) < 20
+    page.reload()
+    page.wait_for_function("() => document.querySelector('.live-chart')?.dataset.over === 'epoch'")
+
+    page.get_by_role("navigation", name="Tabs").get_by_role("link", name="Logs").click()
+    expect(page.get_by_role("log")).to_contain_text("step 30/30")
+    page.get_by_label("Search the log").fill("STEP 7/")
+    expect(page.get_by_text("1 line found")).to_be_visible()
+    page.get_by_label("Search the log").fill("zebra")
+    expect(page.get_by_text("Nothing found")).to_be_visible()
+
+    page.goto(f"{desk.server.base}/training")
+    page.get_by_label("Choose first of two").click()
+    expect(page.get_by_text("Choose one more to compare")).to_be_visible()
+    page.get_by_label("Choose second of two").click()
+    page.get_by_role("link", name="Compare").click()
+    expect(page).to_have_url(re.compile(f"/training/compare\\?ids={first}(,|%2C){second}"))
+    expect(page.get_by_role("table")).to_contain_text("Word error rate")
+    page.wait_for_function("() => document.querySelector('.live-chart')?.dataset.points === '30'")
+    expect(page.get_by_text("The same clips, worst first")).to_be_visible()
+    assert axe_violations(page) == []
+    assert complaints == []
 
 
 def test_a_strangers_job_is_not_there(desk: Desk, context: BrowserContext):
