@@ -184,7 +184,7 @@ def hold_after_restart(*, but: str | None = None) -> None:
         state = read_state(session)
         waiting = select(Job.owner_id).where(Job.status == JobStatus.QUEUED, Job.id != (but or ""))
         owners = set(session.exec(waiting))
-        if state.boot_id and not state.is_paused and owners:
+        if state.boot_id not in ("", boot_id) and not state.is_paused and owners:
             state.is_paused, state.note = True, RESTARTED
             state.changed_by, state.changed_at = None, utc_now()
             notices.tell_of_hold(session, owners=owners, why=RESTARTED)

@@ -167,6 +167,7 @@ def over_booked(spans: list[tuple[float, float, str]], slots: int) -> list[str]:
     moves = sorted(
         [(start, 1, name) for start, _, name in spans] + [(end, -1, name) for _, end, name in spans]
     )
+    moves = [move for move in moves if move[2] in {name for start, end, name in spans if end > start}]
     alive: dict[str, None] = {}
     for _, change, name in moves:
         alive.pop(name, None) if change < 0 else alive.setdefault(name)

@@ -73,7 +73,7 @@ def test_wrong_steps_and_two_workers_are_found(data_folder, job, steps, start, s
 
 
 def test_an_overbooked_slot_is_found(data_folder, job):
-    spans = [(1.0, 5.0, "a"), (4.0, 6.0, "b"), (6.5, 7.0, "c")]
+    spans = [(0.5, 0.5, "an instant"), (1.0, 5.0, "a"), (4.0, 6.0, "b"), (6.5, 7.0, "c")]
     assert checker.over_booked(spans, 2) == []
     assert "2 workers on 1 slots" in checker.over_booked(spans, 1)[0]
 

@@ -180,8 +180,12 @@ def test_f6_the_machine_was_restarted(supervisor, launch, user):
     supervisor.start()
     lost = wait_for_end(first.id)
     assert (lost.status, lost.reason, lost.attempt) == (JobStatus.LOST, ExitReason.REBOOT, 1)
-    with read() as session:
-        assert session.get_one(QueueState, 1).is_paused
+
+    def is_paused():
+        with read() as session:
+            return session.get_one(QueueState, 1).is_paused
+
+    wait_for(is_paused, within_s=5, what="the queue is held")
     assert [load(job.id).status for job in waiting] == [JobStatus.QUEUED] * 2
     with write() as session:
         session.get_one(QueueState, 1).is_paused = False
