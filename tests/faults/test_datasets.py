@@ -72,6 +72,7 @@ def taken_in_again(dataset: Dataset) -> Dataset:
     return load(dataset)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "F18",
     "files that are empty, cut, lying, silent, odd, or crash the decoder",

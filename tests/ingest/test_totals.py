@@ -54,7 +54,7 @@ def contents(session: Session, dataset: Dataset) -> dict[str, tuple]:
     return {c.id: (c.text, c.label, c.speaker, c.split, c.status) for c in rows}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(TEXTS, min_size=6, max_size=6), ROUNDS)
 def test_increments_equal_a_count_from_scratch_and_every_version_comes_back(engine, texts, rounds):
     with Session(engine) as session:

@@ -30,7 +30,8 @@ def _is_same(found: WorkerSpec, expected: WorkerSpec) -> bool:
     return all((a - b).abs().max() < 1e-4 for a, b in pairs)
 
 
-@pytest.mark.parametrize("family", ["ctc", pytest.param("whisper", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["ctc", "whisper"])
 def test_accumulated_batches_add_up_to_the_large_one(
     family: str, tmp_path: Path, clips_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -53,9 +53,8 @@ def _reload(spec: WorkerSpec, family: str) -> Any:
     )
 
 
-@pytest.mark.parametrize(
-    "family", [pytest.param(f, marks=() if f == "wavlm" else pytest.mark.slow) for f in FAMILIES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_learns_leaves_its_base_alone_and_reloads_in_plain_peft(
     family: str, tmp_path: Path, tones_path: Path, model_paths: dict[str, Path]
 ) -> None:

@@ -271,6 +271,7 @@ def test_a_family_learns_leaves_its_base_alone_and_reloads_in_plain_peft(
         assert torch.equal(finished.model(**inputs).logits, reloaded(**inputs).logits)
 
 
+@pytest.mark.slow
 def test_a_run_tells_its_errors_leaves_rttm_and_its_first_losses_are_the_golden_ones(
     tmp_path: Path, voices_path: Path, model_paths: dict[str, Path]
 ) -> None:

@@ -249,6 +249,7 @@ def test_mel_distance_is_in_decibels_and_zero_for_the_same_sound() -> None:
     assert sound_quality.mel_distance(low[:0], low, tiny.RATE) == 80.0
 
 
+@pytest.mark.slow
 def test_the_first_losses_are_the_golden_ones(tmp_path: Path, model_path: Path, clips_path: Path) -> None:
     settings = {"max_steps": 4, "mode": "exact"}
     spec = melodies.make_spec(

@@ -72,6 +72,7 @@ def test_only_adapters_have_an_untouched_model_to_compare_with(
         check_type(spec)
 
 
+@pytest.mark.slow
 def test_a_whole_test_leaves_a_rate_and_no_adapter(tmp_path: Path, clips_path: Path, ctc_path: Path) -> None:
     optimization = {"scheduler": "range_test", "learning_rate": 0.1, "max_steps": 20, "mode": "exact"}
     spec = tiny.make_spec(tmp_path, ctc_path, clips_path, optimization=optimization)
