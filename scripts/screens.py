@@ -114,8 +114,15 @@ PAGES = [
     Screen("models-new", "/models/new"),
     Screen("model", "/models/{model_id}"),
     Screen("training", "/training"),
+    Screen("training-sweep", "/training/sweeps/{sweep_id}"),
     Screen("training-new", "/training/new"),
     Screen("training-new-filled", "/training/new?dataset={dataset_id}&model={model_id}"),
+    Screen(
+        "training-new-several",
+        "/training/new?dataset={dataset_id}&model={model_id}",
+        act=press("Try several values"),
+    ),
+    Screen("job-queued", "/training/{queued_id}"),
     Screen("job-running", "/training/{running_id}"),
     Screen("job", "/training/{job_id}"),
     Screen("job-charts", "/training/{job_id}?tab=charts"),
@@ -125,6 +132,7 @@ PAGES = [
     Screen("jobs-compared", "/training/compare?ids={job_id},{running_id}"),
     Screen("adapters", "/adapters"),
     Screen("adapter", "/adapters/{adapter_id}"),
+    Screen("adapter-push", "/adapters/{adapter_id}", act=press("Push to the Hub")),
 ]
 
 
@@ -132,11 +140,11 @@ def find_ids(base: str, token: str) -> dict[str, str]:
     """Return the first dataset's, model's, job's and adapter's id of the account."""
     ids: dict[str, str] = {}
     with httpx.Client(base_url=f"{base}/api/v1", headers={"Authorization": f"Bearer {token}"}) as client:
-        for kind in ("dataset", "model", "job", "adapter"):
+        for kind in ("dataset", "model", "job", "adapter", "sweep"):
             answer = client.get(f"/{kind}s")
             items = answer.json()["items"] if answer.status_code == 200 else []
             for item in reversed(items):  # the newest comes last and stays
-                states = {"running": "running_id", "awaiting_files": "waiting_id"}
+                states = {"running": "running_id", "awaiting_files": "waiting_id", "queued": "queued_id"}
                 ids[states.get(item.get("status", ""), f"{kind}_id")] = item["id"]
     return ids
 
@@ -166,13 +174,31 @@ def fill_account(server: Server, token: str, model_path: str) -> None:
                 models.add_starter(session, actor=actor)
         _wait_until_ready(client)
         ids = find_ids(server.base, token)
-        for name, steps in (("First try", 40), ("Longer, rank 32", 100_000)):
-            spec = {"name": name, "dataset_id": ids["dataset_id"], "model_id": ids["model_id"]}
-            spec |= {"optimization": {"max_steps": steps}, "evaluation": {"every_steps": 10}}
-            client.post("/jobs", json=spec).raise_for_status()
-        wait_for(
-            lambda: {"succeeded", "running"} <= {j["status"] for j in client.get("/jobs").json()["items"]}
-        )
+        _launch_jobs(client, ids)
+
+
+def _launch_jobs(client: httpx.Client, ids: dict[str, str]) -> None:
+    """A sweep and a job that have ended, one that goes on all the time, and two that wait for it."""
+
+    def spec(name: str, n_steps: int, **more: Any) -> dict[str, Any]:
+        optimization = {"max_steps": n_steps}
+        used = {"dataset_id": ids["dataset_id"], "model_id": ids["model_id"]}
+        return {"name": name, **used, "optimization": optimization, "evaluation": {"every_steps": 10}, **more}
+
+    def launch(*args: Any, **more: Any) -> str:
+        return str(client.post("/jobs", json=spec(*args, **more)).raise_for_status().json()["id"])
+
+    axes = {"qlora.rank": [8, 16], "optimization.learning_rate": [0.0005, 0.001]}
+    client.post("/sweeps", json={"spec": spec("Which rank", 20), "axes": axes}).raise_for_status()
+    launch("First try", 40)
+    long_id = launch("Longer, rank 32", 100_000)
+    for name in ("Rank 64 on the same clips", "With noise"):
+        launch(name, 40, after_job_id=long_id)
+
+    def statuses() -> list[str]:
+        return sorted(job["status"] for job in client.get("/jobs").raise_for_status().json()["items"])
+
+    wait_for(lambda: statuses() == ["queued", "queued", "running", *["succeeded"] * 5])
 
 
 def _send_files(client: httpx.Client) -> None:
@@ -237,7 +263,7 @@ def main() -> int:
 
 def _walk_account(data_path: Path, model_path: str, wanted: dict[str, Any]) -> list[str]:
     """The pages of an account whose jobs are the toy worker's, so that one can run all the time."""
-    worker = {"QLORA_STUDIO_WORKER": "toy", "QLORA_STUDIO_TOY_STEP_S": "0.1"}
+    worker = {"QLORA_STUDIO_WORKER": "toy", "QLORA_STUDIO_TOY_STEP_S": "0.1", "QLORA_STUDIO_SLOTS": "2"}
     roots = {"QLORA_STUDIO_MODEL_ROOTS": model_path} if model_path else {}
     server = start_server(data_path, **worker, **roots)
     token = sign_up(server)
