@@ -136,12 +136,12 @@ def test_a_failure_says_what_happened_in_an_open_page(desk: Desk, context: Brows
     job_id = desk.launch("killed", 2_000)
     page = context.new_page()
     page.goto(f"{desk.server.base}/training/{job_id}")
-    page.wait_for_function("() => Number(document.querySelector('.live-chart')?.dataset.points) > 3")
+    page.wait_for_function("() => Number(document.querySelector('.live-chart')?.dataset.points) > 12")
     pid = desk.api.get(f"/jobs/{job_id}").json()["pid"]
     os.kill(pid, signal.SIGKILL)
     alert = page.get_by_role("alert").filter(has_text="killed by signal 9")
     expect(alert).to_be_visible()
-    expect(alert.get_by_role("button", name="Start again")).to_be_visible()  # there is no checkpoint yet
+    expect(alert.get_by_role("button", name="Resume")).to_be_visible()  # there is a checkpoint by then
 
 
 @pytest.mark.fault(
