@@ -54,7 +54,7 @@ export function useDetail({ figure, runs, axis, range, renew }) {
       try {
         const found = await fetchDetail(figure, runs, axisOf(axis), range, asking.signal);
         if (mine !== newest.current) return;
-        setDetail(found);
+        setDetail({ found, from: range.from, to: endOf(range) });
         setProblem("");
       } catch (error) {
         if (mine !== newest.current || asking.signal.aborted) return;
@@ -68,8 +68,11 @@ export function useDetail({ figure, runs, axis, range, renew }) {
       clearTimeout(timer);
     };
   }, [which, range?.follows ? renew : null]);
-  return [range ? detail : null, problem];
+  // What was asked for a smaller part, or another one, has gaps in this.
+  const covers = range && detail && detail.from <= range.from && endOf(range) <= detail.to;
+  return [covers ? detail.found : null, problem];
 }
+const endOf = (range) => (range.follows ? Infinity : range.to);
 
 async function fetchDetail(figure, runs, axis, range, signal) {
   const wanted = runs.map((run, i) => [run, figure.data.filter((trace) => trace.meta.run === i)]);
@@ -94,23 +97,26 @@ async function fetchRun(run, traces, axis, range, signal) {
   return Object.fromEntries(curves.map(([name, part]) => [name, { x: part.step, t: part.time, y: part.value }]));
 }
 
-// The points of one curve: steps, times, values, and places on the axis, those of a zoom only.
+// The points of one curve: steps, times, values, and places on the axis, those of a zoom only; and between which
+// places the whole of it is (`ends`).
 export function pointsOf(meta, { curves, tail, detail, range, axis, runs }) {
   const run = runs[meta.run];
   const whole = joined(curves?.[meta.curve], tail?.[meta.curve]);
   if (!whole || !run) return { x: [], t: [], y: [], at: [] };
   const place = (points) => points.x.map((step, i) => axis.at(step, points.t[i], run));
-  if (!range) return { ...whole, at: place(whole) };
+  const placeOf = (i) => axis.at(whole.x.at(i), whole.t.at(i), run);
+  const ends = whole.x.length ? { first: placeOf(0), last: placeOf(-1) } : null;
+  if (!range) return { ...whole, at: place(whole), ends };
   const fine = detail?.[meta.curve];
   const newest = fine?.t.length ? fine.t.at(-1) : -Infinity;
   const later = whole.t.findIndex((time) => time > newest); // what came after the detail
   const part = fine ? joined(fine, later < 0 ? null : cut(whole, later, whole.x.length)) : whole;
   const at = place(part);
   const first = at.findIndex((x) => x >= range.from);
-  if (first < 0) return { x: [], t: [], y: [], at: [] };
+  if (first < 0) return { x: [], t: [], y: [], at: [], ends };
   let end = at.length;
   if (!range.follows) while (end > first && at[end - 1] > range.to) end--;
-  return { ...cut(part, first, end), at: at.slice(first, end) };
+  return { ...cut(part, first, end), at: at.slice(first, end), ends };
 }
 
 const cut = ({ x, t, y }, from, to) => ({ x: x.slice(from, to), t: t.slice(from, to), y: y.slice(from, to) });

@@ -101,7 +101,7 @@ export function ChartControls({ withEpochs = true }) {
         />
         Log scale
       </label>
-      <span style={{ color: "var(--muted-foreground)" }}>Drag to zoom in, double-click to zoom out</span>
+      <span style={{ color: "var(--muted-foreground)" }}>Drag to zoom in, double-click to zoom out, or use a chart's own buttons</span>
     </div>
   );
 }

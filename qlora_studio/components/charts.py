@@ -14,7 +14,8 @@ import reflex as rx
 
 _LIBRARY = rx.asset("live_chart.jsx", shared=True).importable_path
 _VIEW = rx.asset("chart_view.jsx", shared=True).importable_path
-rx.asset("chart_detail.jsx", shared=True)  # what the two import
+rx.asset("chart_detail.jsx", shared=True)  # what they import
+rx.asset("chart_zoom.jsx", shared=True)
 _BARS = rx.asset("bar_chart.jsx", shared=True).importable_path
 _PLOTLY = "plotly.js-basic-dist-min@3.7.0"
 

@@ -4,6 +4,7 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 import { axisFor, axisOf, pointsOf, useDetail } from "./chart_detail.jsx";
 import { followPointer, point, useView } from "./chart_view.jsx";
+import { ZoomButtons, extentOf, rangeOf } from "./chart_zoom.jsx";
 
 let plotly;
 export const loadPlotly = () =>
@@ -129,7 +130,7 @@ function emptyLayout(layout, isPart) {
     x: 0.5,
     y: 0.5,
     showarrow: false,
-    text: isPart ? "Nothing measured in this part. Double-click to zoom out." : "Nothing measured yet",
+    text: isPart ? "Nothing measured in this part. Zoom out to see the rest." : "Nothing measured yet",
     font: { size: 13, color: "var(--muted-foreground)" },
   };
   const xaxis = isPart ? { ...hidden, fixedrange: false } : hidden;
@@ -170,6 +171,7 @@ export function LiveChart({ figure, curves, tail, base, jobId, epochs = 0, runs,
   const points = figure.data.map(({ meta }) =>
     pointsOf(meta, { curves, tail, detail, range, axis, runs: shownRuns }),
   );
+  const extent = extentOf(points);
   const ids = shownRuns.map((run) => run.id).join();
   useEffect(() => setRange(null), [axisName, ids]);
 
@@ -226,9 +228,7 @@ export function LiveChart({ figure, curves, tail, base, jobId, epochs = 0, runs,
       if (event["xaxis.range[0]"] === undefined) return;
       const undraw = (x) => axis.undraw(x) * (drawn.current.unit?.seconds ?? 1);
       const [from, to] = [undraw(event["xaxis.range[0]"]), undraw(event["xaxis.range[1]"])];
-      // A part that reaches the newest point goes on with it.
-      const newest = Math.max(...drawn.current.sources.map(({ at }) => at.at(-1)));
-      setRange({ from, to, follows: to >= newest });
+      if (extent) setRange(rangeOf({ from, to }, extent));
     },
     pointed(event) {
       const found = event.points?.[0];
@@ -274,19 +274,28 @@ export function LiveChart({ figure, curves, tail, base, jobId, epochs = 0, runs,
   }
 
   return (
-    <div style={{ position: "relative" }}>
-      <div
-        ref={element}
-        role="img"
-        aria-label={describe(label, figure, points, axis, shownRuns)}
-        className="live-chart"
-        style={{ width: "100%", height, minHeight: height }}
+    <div className="chart-box">
+      <div style={{ position: "relative" }}>
+        <div
+          ref={element}
+          role="img"
+          aria-label={describe(label, figure, points, axis, shownRuns)}
+          className="live-chart"
+          style={{ width: "100%", height, minHeight: height }}
+        />
+        {problem && (
+          <p role="status" style={{ position: "absolute", bottom: 0, fontSize: 12, color: "var(--warning)" }}>
+            {problem}
+          </p>
+        )}
+      </div>
+      <ZoomButtons
+        label={label}
+        range={range}
+        extent={extent}
+        nShown={Math.max(...points.map(({ at }) => at.length))}
+        onZoom={setRange}
       />
-      {problem && (
-        <p role="status" style={{ position: "absolute", bottom: 0, fontSize: 12, color: "var(--warning)" }}>
-          {problem}
-        </p>
-      )}
     </div>
   );
 }

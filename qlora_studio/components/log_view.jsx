@@ -12,7 +12,9 @@ async function ask(jobId, query, signal) {
   const known = Object.entries(query).filter(([, value]) => value);
   const answer = await fetch(`/api/v1/jobs/${jobId}/logs?${new URLSearchParams(known)}`, { signal });
   if (!answer.ok) throw new Error(`status ${answer.status}`);
-  return answer.json();
+  const found = await answer.json();
+  signal.throwIfAborted(); // another log is shown now
+  return found;
 }
 
 const linesOf = (answer) => answer.lines.map((text, i) => ({ text, level: answer.levels[i] }));
@@ -25,15 +27,13 @@ function useLog(jobId, attempt, level, search, end) {
     setLog(latest.current);
   };
   const which = JSON.stringify([jobId, attempt, level, search]);
-  const shown = useRef(null);
+  const newest = useRef(end);
+  const grown = useRef(() => {});
   useEffect(() => {
     if (!jobId) return;
     const asking = new AbortController();
-    let timer;
-    if (shown.current !== which) {
-      shown.current = which;
-      put({ ...NOTHING });
-    }
+    let [timer, answered, nFailed, isAsking] = [null, 0, 0, false];
+    put({ ...NOTHING });
     const whole = async () => {
       const answer = await ask(jobId, { attempt, level, search, tail: TAIL }, asking.signal);
       const { cursor, n_found: found, is_complete: isWhole } = answer;
@@ -50,23 +50,40 @@ function useLog(jobId, attempt, level, search, end) {
         put({ lines, found, cursor: answer.cursor, state: "shown" });
       }
     };
-    const load = async (nTries = 0) => {
+    const load = async () => {
+      const seen = newest.current;
+      [timer, isAsking] = [null, true];
       try {
         await (latest.current.cursor && !search ? more() : whole());
+        asking.signal.throwIfAborted();
         if (latest.current.state !== "shown") put({ state: "shown" });
+        nFailed = 0;
       } catch {
         if (asking.signal.aborted) return;
         put({ state: "failing" });
-        timer = setTimeout(load, Math.min(500 * 2 ** nTries, 8000), nTries + 1);
+        nFailed += 1;
       }
+      [answered, isAsking] = [performance.now(), false];
+      if (nFailed || newest.current !== seen) loadSoon();
     };
-    if (search && latest.current.cursor) timer = setTimeout(load, SEARCH_AGAIN_MS);
-    else load();
+    // A log that never rests must not put a search off for ever, nor end one that is under way.
+    const loadSoon = () => {
+      if (isAsking || timer !== null) return;
+      const again = search ? Math.max(0, answered + SEARCH_AGAIN_MS - performance.now()) : 0;
+      timer = setTimeout(load, nFailed ? Math.min(250 * 2 ** nFailed, 8000) : again);
+    };
+    grown.current = loadSoon;
+    load();
     return () => {
+      grown.current = () => {};
       asking.abort();
       clearTimeout(timer);
     };
-  }, [which, end]);
+  }, [which]);
+  useEffect(() => {
+    newest.current = end;
+    grown.current();
+  }, [end]);
   return log;
 }
 

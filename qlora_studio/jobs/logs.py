@@ -4,7 +4,9 @@ The shim keeps the newest part as `worker.log` and the one before as `worker.log
 number of bytes from the beginning of the whole output, so it means the same before and after a rotation.
 """
 
+import codecs
 import contextlib
+import io
 import json
 import os
 import re
@@ -22,6 +24,8 @@ MAX_LINE = 2_000
 SEARCH_WITHIN_S = 2.0
 LEVELS = ("debug", "info", "warning", "error")
 _LOOK_AT_CLOCK_EVERY = 256  # lines
+_MAX_RAW = 4 * MAX_LINE  # what is looked at of a line: cleaning one of megabytes takes seconds
+_CHUNK_BYTES = 256 * 1024
 _ESCAPE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])|[\x00-\x08\x0b-\x1f\x7f]"
 )
@@ -146,13 +150,25 @@ def level_of(text: str) -> str:
 
 def clean(text: str) -> str:
     """One line as it may be shown: no terminal escapes, no secrets, not longer than `MAX_LINE`."""
-    text = redact(_ESCAPE.sub("", text))
-    return text if len(text) <= MAX_LINE else text[:MAX_LINE] + " …"
+    shown = redact(_ESCAPE.sub("", text[:_MAX_RAW]))
+    return shown if len(text) <= _MAX_RAW and len(shown) <= MAX_LINE else shown[:MAX_LINE] + " …"
 
 
-def list_files(attempt_path: Path) -> list[Path]:
-    """The log's files, oldest first."""
-    return [p for p in (attempt_path / "worker.log.1", attempt_path / "worker.log") if p.exists()]
+def read_lines(attempt_path: Path) -> Iterator[str]:
+    """Yield each line that is kept at the first of them, cleaned; rotations meanwhile change nothing.
+
+    Each state of a progress bar is a line.
+    """
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+    rest = ""
+    with _opened(attempt_path) as output:
+        for start in range(output.start, output.end, _CHUNK_BYTES):
+            data = output.read(start, min(start + _CHUNK_BYTES, output.end))
+            *lines, rest = (rest + decoder.decode(data)).split("\n")
+            yield from map(clean, lines)
+    rest = (rest + decoder.decode(b"", final=True)).removesuffix("\n")
+    if rest:
+        yield clean(rest)
 
 
 def _lines(data: bytes) -> list[LogLine]:
@@ -204,7 +220,10 @@ class _Output:
 
 @contextmanager
 def _opened(attempt_path: Path) -> Iterator[_Output]:
-    """Open what there is of a log; once more where it was met in the midst of a rotation."""
+    """Open what there is of a log; once more where it was met in the midst of a rotation.
+
+    Where nothing tells its place in the whole output (it was put back from a backup), it begins at 0.
+    """
     for _ in range(20):
         with ExitStack() as stack:
             new = _open(stack, attempt_path / "worker.log")
@@ -215,7 +234,9 @@ def _opened(attempt_path: Path) -> Iterator[_Output]:
                 yield _Output([file for file in (old, new) if file is not None], start)
                 return
         time.sleep(0.002)
-    yield _Output([], 0)
+    with ExitStack() as stack:
+        found = [_open(stack, attempt_path / name) for name in ("worker.log.1", "worker.log")]
+        yield _Output([file for file in found if file is not None], 0)
 
 
 def _open(stack: ExitStack, path: Path) -> _File | None:

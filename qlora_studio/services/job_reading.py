@@ -112,10 +112,8 @@ def write_metrics_csv(job_id: str) -> Iterator[bytes]:
 
 def write_log(attempt_path: Path) -> Iterator[bytes]:
     """Yield an attempt's log, each line without escapes and secrets."""
-    for path in logs.list_files(attempt_path):
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                yield (logs.clean(line.rstrip("\n")) + "\n").encode()
+    for line in logs.read_lines(attempt_path):
+        yield f"{line}\n".encode()
 
 
 def list_samples(session: Session, *, actor: User, job_id: str, step: int | None = None) -> list[JobSample]:

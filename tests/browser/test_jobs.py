@@ -90,6 +90,7 @@ def test_a_job_is_watched_stopped_resumed_and_downloaded(desk: Desk, context: Br
     expect(page.get_by_text("The job is in the queue again")).to_be_visible()
     assert axe_violations(page) == []  # a toast is read, too
     expect(page.locator("#content h1")).to_contain_text("Running", timeout=30_000)
+    search_a_busy_log(page)
     page.get_by_role("button", name="Stop and discard").click()
     page.get_by_role("alertdialog").get_by_role("button", name="Stop and discard").click()
     expect(page.locator("#content h1")).to_contain_text("Stopped", timeout=30_000)
@@ -111,6 +112,17 @@ def test_a_job_is_watched_stopped_resumed_and_downloaded(desk: Desk, context: Br
         expect(page).to_have_url(f"{desk.server.base}/training/{job_id}?tab={tab.lower()}")
     assert axe_violations(page) == []
     assert complaints == []
+
+
+def search_a_busy_log(page: Page) -> None:
+    """What is found is looked for again though the log never rests."""
+    page.get_by_role("navigation", name="Tabs").get_by_role("link", name="Logs").click()
+    page.get_by_label("Search the log").fill("/2000 loss")
+    said = page.locator("[data-log-state=shown]")
+    expect(said).to_contain_text("found")
+    for _ in range(2):
+        expect(said).not_to_have_text(said.inner_text(), timeout=10_000)
+    page.get_by_label("Search the log").fill("")
 
 
 @pytest.mark.fault("F2", "kill -9 the server, in an open page", "the page finds its job again, whole")
@@ -219,8 +231,15 @@ def test_charts_are_zoomed_logs_searched_and_jobs_compared(desk: Desk, context: 
     page.mouse.up()
     page.wait_for_function("() => document.querySelector('.live-chart').dataset.detail === 'yes'")
     assert 3 < points(page) < 20
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    # A part of a part doesn't go on to the run's end.
+    page.wait_for_function("() => Number(document.querySelector('.live-chart').dataset.points) < 7")
     page.reload()
     page.wait_for_function("() => document.querySelector('.live-chart')?.dataset.over === 'epoch'")
+    zoom_by_keyboard(page)
 
     page.get_by_role("navigation", name="Tabs").get_by_role("link", name="Logs").click()
     expect(page.get_by_role("log")).to_contain_text("step 30/30")
@@ -240,6 +259,20 @@ def test_charts_are_zoomed_logs_searched_and_jobs_compared(desk: Desk, context: 
     expect(page.get_by_text("The same clips, worst first")).to_be_visible()
     assert axe_violations(page) == []
     assert complaints == []
+
+
+def zoom_by_keyboard(page: Page) -> None:
+    buttons = page.get_by_role("group", name="Zoom: Loss")
+    page.get_by_role("button", name="Step", exact=True).click()
+    page.wait_for_function("() => document.querySelector('.live-chart').dataset.points === '30'")
+    buttons.get_by_role("button", name="Zoom in").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelector('.live-chart').dataset.last === '22'")
+    assert 10 < points(page) < 20
+    for name, last in (("Show later", "30"), ("Show earlier", "22"), ("Show the whole run", "30")):
+        buttons.get_by_role("button", name=name).press("Enter")
+        page.wait_for_function("end => document.querySelector('.live-chart').dataset.last === end", arg=last)
+    page.wait_for_function("() => document.querySelector('.live-chart').dataset.points === '30'")
 
 
 def test_a_strangers_job_is_not_there(desk: Desk, context: BrowserContext):

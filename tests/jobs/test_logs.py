@@ -117,3 +117,43 @@ def test_a_search_ends_in_time(tmp_path):
 )
 def test_levels_are_guessed_from_the_words(line, level):
     assert logs.level_of(line) == level
+
+
+def test_a_log_put_back_from_a_backup_is_read(tmp_path, log):
+    for i in range(9):
+        log.write(f"line {i}\n".encode())
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    for path in tmp_path.glob("worker.log*"):
+        (copied / path.name).write_bytes(path.read_bytes())
+    assert texts(logs.read_tail(copied, 10)) == list(logs.read_lines(copied)) == ["line 7", "line 8"]
+
+
+def test_a_whole_log_is_read_through_rotations(tmp_path, log):
+    log._max = 1 << 20
+    written = [f"line {i} {'é' * 400}" for i in range(2_000)]
+    for line in written:
+        log.write(f"{line}\n".encode())
+    read = []
+    for i, line in enumerate(logs.read_lines(tmp_path)):
+        read.append(line)
+        if i < 3:
+            log._rotate()
+            log.write(b"later\n")
+    assert read == written[-len(read) :]
+    assert len(read) > 1_000
+
+
+def test_each_state_of_a_bar_is_a_line_of_the_whole_log(tmp_path):
+    (tmp_path / "worker.log").write_bytes(b"10%\r50%\r\n\nTOKEN=hf_loss\xff\nlast")
+    assert list(logs.read_lines(tmp_path)) == ["10%", "50%", "", "TOKEN=[redacted]", "last"]
+    assert list(logs.read_lines(tmp_path / "none")) == []
+
+
+def test_of_an_endless_line_only_the_beginning_is_cleaned(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(logs, "redact", lambda text: seen.append(len(text)) or text)
+    (tmp_path / "worker.log").write_text("loss " * 50_000 + "\x1b[0m")
+    found = logs.search(tmp_path, text="loss")
+    assert [len(text) for text in texts(found)] == [logs.MAX_LINE + 2]
+    assert 0 < max(seen) <= 4 * logs.MAX_LINE
