@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     clap_model: str = ""
     slots: int = Field(default=1, ge=0, le=64)
     cpu_devices: int = Field(default=1, ge=1, le=16)
+    max_queued_jobs: int = Field(default=200, ge=1)
     allowed_hosts: str = ""
     secure_cookies: bool = False
     public_url: str = ""

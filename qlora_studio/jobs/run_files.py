@@ -27,19 +27,33 @@ def write_run(job_id: str, *, spec: TrainSpec, clips: Iterable[ClipItem | PairIt
     return counts
 
 
-def link_clips(job_id: str, *, like: str) -> None:
-    """Give a run the clips of another one that was written a moment ago, by a link where there are links.
+def link_inputs(job_id: str, *, like: str) -> None:
+    """Give a run the clips of another one that was written a moment ago, and the adapter that it starts from.
+
+    They are links where there are links: nobody writes to these files again.
 
     Raises:
         OSError: the disk is full.
     """
-    folder = layout.run_path(job_id)
+    folder, source = layout.run_path(job_id), layout.run_path(like)
     folder.mkdir(parents=True, exist_ok=True)
-    source, target = layout.run_path(like) / "clips.jsonl", folder / "clips.jsonl"
+    _link(source / "clips.jsonl", folder / "clips.jsonl")
+    if not (source / layout.START).is_dir():
+        return
+    target = folder / layout.START
+    target.mkdir()
+    for path in (source / layout.START).iterdir():
+        _link(path, target / path.name)
+    atomic.sync_folder(target)
+
+
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+        with target.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def write_config(job_id: str, *, spec: TrainSpec) -> None:

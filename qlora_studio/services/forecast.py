@@ -168,15 +168,21 @@ def count_trainable(spec: TrainSpec, model: BaseAudioModel) -> int:
     targets = spec.qlora.target_modules
     names = set(targets if isinstance(targets, list) else layers["presets"].get(targets, []))
     adapter = sum(
-        spec.qlora.rank * (kind["n_in"] + kind["n_out"]) * kind["n_layers"]
+        spec.qlora.rank * (kind["n_in"] + kind["n_out"]) * _count_chosen(kind, names)
         for kind in layers["linear"]
-        if kind["name"] in names
     )
     if targets == "decoder":
         adapter *= _DECODER_SHARE
     keeps_head = _is_whisper(model) or model.task is Task.TEXT_TO_AUDIO
     head = 0 if keeps_head else _vocabulary(model) * (_width(model) + 1)
     return int(adapter + head)
+
+
+def _count_chosen(kind: dict[str, Any], names: set[str]) -> int:
+    """How many layers of a kind are adapted: all if it is named, else those that are named in full."""
+    if kind["name"] in names:
+        return int(kind["n_layers"])
+    return sum(name.endswith(f".{kind['name']}") for name in names)
 
 
 def reuses_encoder(spec: TrainSpec, model: BaseAudioModel) -> bool:

@@ -1,6 +1,5 @@
 """May this job be launched? Each answer names the field, the reason and, where there is one, the way out."""
 
-import json
 import shlex
 from collections.abc import Iterable
 from dataclasses import replace
@@ -26,7 +25,7 @@ from qlora_studio.core import devices
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db.models import Adapter, BaseAudioModel, Clip, Dataset, Job, User
 from qlora_studio.jobs import run_files
-from qlora_studio.services import datasets, forecast, models
+from qlora_studio.services import datasets, forecast, models, starts
 from qlora_studio.services.forecast_schemas import ClipStats
 from qlora_studio.services.job_schemas import JobCheck
 from qlora_studio.services.preference_pairs import Pairs, pair_up
@@ -61,8 +60,12 @@ def fields_of(error: ValidationError) -> dict[str, str]:
     return fields
 
 
-def validate(session: Session, *, actor: User, spec: TrainSpec) -> JobCheck:
-    """Check a spec against the actor's data and forecast what it needs; nothing is stored."""
+def validate(session: Session, *, actor: User, spec: TrainSpec, pairs: Pairs | None = None) -> JobCheck:
+    """Check a spec against the actor's data and forecast what it needs; nothing is stored.
+
+    Args:
+        pairs: the dataset's, where they have been found a moment ago.
+    """
     check = JobCheck(yaml=run_files.to_yaml(spec), command=command_of(spec))
     dataset = _find(datasets.get_dataset, session, actor=actor, dataset_id=spec.dataset_id)
     model = _find(models.get_model, session, actor=actor, model_id=spec.model_id)
@@ -74,7 +77,7 @@ def validate(session: Session, *, actor: User, spec: TrainSpec) -> JobCheck:
     elif dataset.status is not DatasetStatus.READY:
         check.errors["dataset_id"] = f"“{dataset.name}” is not ready yet."
     else:
-        clips = _check_clips(check, session, spec, dataset)
+        clips = _check_clips(check, session, spec, dataset, pairs)
     if model is None:
         check.errors["model_id"] = "There is no such model."
     elif model.status is not ModelStatus.READY:
@@ -88,7 +91,7 @@ def validate(session: Session, *, actor: User, spec: TrainSpec) -> JobCheck:
     _check_after(check, session, actor, spec)
     _check_start(check, session, actor, spec)
     if dataset is not None and model is not None and check.ok:
-        _add_forecast(check, spec, model, dataset, clips)
+        _add_forecast(check, starts.with_own_values(session, spec), model, dataset, clips)
     return check
 
 
@@ -146,11 +149,13 @@ def _check_devices(check: JobCheck, spec: TrainSpec) -> None:
         )
 
 
-def _check_clips(check: JobCheck, session: Session, spec: TrainSpec, dataset: Dataset) -> ClipStats | None:
+def _check_clips(
+    check: JobCheck, session: Session, spec: TrainSpec, dataset: Dataset, pairs: Pairs | None
+) -> ClipStats | None:
     """Look at what there is to learn from; returns its counts where they aren't those of the dataset."""
     _check_metric(check, spec, dataset)
     if spec.training_type is TrainingType.PREFERENCE:
-        return _check_pairs(check, session, dataset)
+        return _check_pairs(check, session, dataset, pairs)
     counts = _count_usable(session, dataset)
     n_train, n_validation = counts[Split.TRAIN], counts[Split.VALIDATION]
     if n_train < MIN_TRAIN_CLIPS:
@@ -176,11 +181,13 @@ def _check_metric(check: JobCheck, spec: TrainSpec, dataset: Dataset) -> None:
         check.errors["evaluation.metric"] = f"For {dataset.task.value} choose one of: {', '.join(metrics)}."
 
 
-def _check_pairs(check: JobCheck, session: Session, dataset: Dataset) -> ClipStats | None:
+def _check_pairs(
+    check: JobCheck, session: Session, dataset: Dataset, pairs: Pairs | None
+) -> ClipStats | None:
     if dataset.task is not Task.TEXT_TO_AUDIO:
         check.errors["training_type"] = "Preference tuning is for text-to-audio models."
         return None
-    found = find_pairs(session, dataset)
+    found = find_pairs(session, dataset) if pairs is None else pairs
     n_train, n_validation = found.count(Split.TRAIN), found.count(Split.VALIDATION)
     if problem := lacking_pairs(found):
         check.errors["dataset_id"] = problem
@@ -221,8 +228,8 @@ def _count_usable(session: Session, dataset: Dataset) -> dict[Split, int]:
 
 def _check_targets(check: JobCheck, spec: TrainSpec, model: BaseAudioModel) -> None:
     wanted = spec.qlora.target_modules
-    if not isinstance(wanted, list) or not model.lora_targets:
-        return
+    if not isinstance(wanted, list) or not model.lora_targets or spec.start_adapter_id:
+        return  # a start adapter's layers are its own
     unknown = [name for name in wanted if name not in model.lora_targets]
     if not wanted:
         check.errors["qlora.target_modules"] = "Choose at least one layer."
@@ -252,22 +259,11 @@ def _check_start(check: JobCheck, session: Session, actor: User, spec: TrainSpec
         )
     elif spec.training_type is TrainingType.PRETRAINING:
         check.errors[name] = "Pre-training starts from a whole model. Choose QLoRA or LoRA."
-    elif (own := _read_rank(Path(adapter.path))) is None:
+    elif (own := starts.read_own(Path(adapter.path))) is None:
         check.errors[name] = f"The files of “{adapter.name}” are not all there. Choose another adapter."
     else:
-        rank, alpha = own
-        taken = f"rank {rank}, alpha {alpha:g} and the layers"
+        taken = f"rank {own.rank}, alpha {own.alpha:g} and the layers"
         check.warnings.append(f"It trains “{adapter.name}” on: {taken} are that adapter's own.")
-
-
-def _read_rank(folder: Path) -> tuple[int, float] | None:
-    """Rank and alpha of an adapter on disk, None where it is not whole."""
-    try:
-        config = json.loads((folder / "adapter_config.json").read_bytes())
-        is_whole = (folder / "adapter_model.safetensors").is_file()
-        return (int(config["r"]), float(config.get("lora_alpha", config["r"]))) if is_whole else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _add_forecast(

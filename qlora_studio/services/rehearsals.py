@@ -28,7 +28,7 @@ from qlora_studio.contracts.enums import ACTIVE_STATUSES, ExitReason
 from qlora_studio.contracts.rehearsal import RehearsalReport
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core import devices
-from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StorageFull
+from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StorageFull, Unavailable
 from qlora_studio.core.ids import new_id
 from qlora_studio.db.engine import read
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
@@ -36,7 +36,7 @@ from qlora_studio.jobs import cards, rehearsal_slot, run_files
 from qlora_studio.launchers.local import worker_environment
 from qlora_studio.services import job_checks, launches, models
 from qlora_studio.services.job_access import require_trainer
-from qlora_studio.storage import layout, orphans
+from qlora_studio.storage import atomic, layout, orphans
 
 LIMIT_S = 900.0
 KEPT_S = 3600.0
@@ -184,7 +184,7 @@ def start(session: Session, *, actor: User, spec: TrainSpec, is_waiting: bool = 
         Forbidden: the actor may not train.
         InvalidInput: the spec does not fit the data; `fields` says where.
         Conflict: all devices are busy, the actor tries one already, or the model's files have changed.
-        StorageFull: there is no room for the list of clips.
+        StorageFull, Unavailable: the list of clips could not be written.
     """
     require_trainer(actor)
     check = job_checks.validate(session, actor=actor, spec=spec)
@@ -208,6 +208,8 @@ def start(session: Session, *, actor: User, spec: TrainSpec, is_waiting: bool = 
     except OSError as error:
         _stage.remove(rehearsal)
         shutil.rmtree(rehearsal.folder, ignore_errors=True)
+        if not atomic.is_full(error):
+            raise Unavailable(launches.unwritten(error)) from error
         raise StorageFull("The disk is full. Free some space and try again.") from error
     name = f"rehearsal-{rehearsal.id}"
     threading.Thread(target=_stage.play, args=(rehearsal,), name=name, daemon=True).start()

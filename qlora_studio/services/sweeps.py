@@ -22,12 +22,13 @@ from qlora_studio.contracts.spec import (
     TrainSpec,
 )
 from qlora_studio.core.errors import InvalidInput, NotFound
-from qlora_studio.db.models import Job, JobGroup, User
+from qlora_studio.db.models import Dataset, Job, JobGroup, User
 from qlora_studio.jobs import run_files
-from qlora_studio.services import audit, jobs, launches
+from qlora_studio.services import audit, jobs, launches, starts
 from qlora_studio.services.job_access import require_trainer
-from qlora_studio.services.job_checks import command_of, parse_spec
+from qlora_studio.services.job_checks import command_of, find_pairs, parse_spec
 from qlora_studio.services.job_schemas import JobCheck, JobView, percent_of
+from qlora_studio.services.preference_pairs import Pairs
 
 MAX_AXES, MAX_JOBS = 3, 64
 Value = bool | int | float | str
@@ -102,23 +103,35 @@ def submit(
     Raises:
         Forbidden: the actor may not train.
         InvalidInput: an axis or a combination is wrong; `fields` says which.
-        StorageFull: the run folders could not be written.
+        TooLarge: the actor would have more jobs in the queue than one may have.
+        StorageFull, Unavailable: the run folders could not be written.
     """
     require_trainer(actor)
     key = f"{actor.id}:{launch_key}"[:200] if launch_key else None
     if key and (existing := session.exec(select(JobGroup).where(JobGroup.launch_key == key)).first()):
         return existing
     specs = expand(spec, axes)
+    launches.require_room(session, actor=actor, n_jobs=len(specs))
     name = " ".join(spec.name.split())
     kept = {axis: list(values) for axis, values in axes.items()}
     group = JobGroup(owner_id=actor.id, name=name, axes=kept, launch_key=key)
     session.add(group)
     session.flush()
     first = launches.submit(session, actor=actor, spec=specs[0], group_id=group.id)
+    pairs = _pairs(session, first)
     for one in specs[1:]:
-        launches.submit(session, actor=actor, spec=one, group_id=group.id, same_clips_as=first.id)
+        launches.submit(
+            session, actor=actor, spec=one, group_id=group.id, same_clips_as=first.id, pairs=pairs
+        )
     _audit(session, actor, "sweep.create", group, n_jobs=len(specs))
     return group
+
+
+def _pairs(session: Session, first: Job) -> Pairs | None:
+    """What all jobs of a sweep learn from if it is pairs: found once, as all are checked."""
+    if first.training_type is not TrainingType.PREFERENCE:
+        return None
+    return find_pairs(session, session.get_one(Dataset, first.dataset_id))
 
 
 def expand(spec: TrainSpec, axes: Mapping[str, Sequence[Value]]) -> list[TrainSpec]:
@@ -198,6 +211,12 @@ def _check(spec: TrainSpec, axes: Mapping[str, Sequence[Value]]) -> None:
             _refuse(f"axes.{axis}", f"“{axis}” is no parameter. Give one such as optimization.learning_rate.")
         if part == "preference" and spec.training_type is not TrainingType.PREFERENCE:
             _refuse(f"axes.{axis}", "Only preference tuning has this parameter.")
+        if spec.start_adapter_id and axis in starts.AXES:
+            _refuse(
+                f"axes.{axis}",
+                f"The {label_of(axis)} of a job that starts from an adapter is that adapter's own. "
+                "Try another parameter, or start without one.",
+            )
         if not values:
             _refuse(f"axes.{axis}", "Give at least one value.")
         if len({text_of(value) for value in values}) < len(values):

@@ -85,7 +85,13 @@ class CompareState(rx.State):
                 stamps = now
                 values = await asyncio.to_thread(feed.news)
             if n_looks and n_looks % TABLES_EVERY == 0:
-                values |= await asyncio.to_thread(_look, actor, ids)
+                try:
+                    values |= await asyncio.to_thread(_look, actor, ids)
+                except NotFound as error:  # one was deleted in another tab
+                    async with self:
+                        if self._ids == ids:
+                            self.load_error, self.jobs = error.message, []
+                    return
             n_looks += 1
             if values:
                 async with self:

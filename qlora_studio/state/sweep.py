@@ -63,7 +63,14 @@ class SweepState(DialogState, TableState, rx.State):
             if now == stamps:
                 continue
             stamps = now
-            sweep, rows = await asyncio.to_thread(_look, actor, self._shown_id(), self.sort)
+            shown_id = self._shown_id()
+            try:
+                sweep, rows = await asyncio.to_thread(_look, actor, shown_id, self.sort)
+            except NotFound as error:  # deleted in another tab
+                async with self:
+                    if self.sweep.id == shown_id:
+                        self.load_error = error.message
+                return
             async with self:
                 if sweep.id == self.sweep.id:
                     self.sweep, self.rows = sweep, rows

@@ -1,5 +1,6 @@
 """Writes that are there whole or not at all."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -28,6 +29,11 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a write failed for want of room: on the disk, or in what the account may use of it."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:

@@ -17,7 +17,16 @@ from qlora_studio.contracts.enums import (
     TrainingType,
 )
 from qlora_studio.core import devices
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StorageFull
+from qlora_studio.core.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    StorageFull,
+    TooLarge,
+    Unavailable,
+)
+from qlora_studio.core.settings import get_settings
 from qlora_studio.db.engine import write
 from qlora_studio.db.models import Adapter, AuditEvent, Clip, Job, JobSample, Notification
 from qlora_studio.jobs import metrics, notices, outcome
@@ -228,6 +237,31 @@ def test_a_full_disk_says_so_and_leaves_nothing(submit, session, monkeypatch):
     session.rollback()
     assert not list((layout.data_path() / "runs").glob("job_*"))
     assert not session.exec(select(Job)).all()
+
+
+def test_a_folder_that_can_not_be_written_is_not_called_a_full_disk(submit, session, monkeypatch):
+    def denied(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied", "/a/path/of/the/server")
+
+    monkeypatch.setattr("qlora_studio.jobs.run_files.atomic.write_text", denied)
+    with pytest.raises(Unavailable) as caught:
+        submit()
+    session.rollback()
+    assert "Permission denied" in caught.value.message
+    assert not any(word in caught.value.message for word in ("full", "/a/path"))
+    assert not list((layout.data_path() / "runs").glob("job_*"))
+
+
+def test_a_job_over_the_limit_of_the_queue_is_refused(submit, session, stranger, monkeypatch):
+    monkeypatch.setenv("QLORA_STUDIO_MAX_QUEUED_JOBS", "2")
+    get_settings.cache_clear()
+    first = submit(launch_key="a")
+    submit()
+    with pytest.raises(TooLarge, match="2 of your jobs are in the queue; one more would be over the limit"):
+        submit()
+    assert submit(launch_key="a").id == first.id, "asked for twice, made once"
+    set_status(session, first, JobStatus.SUCCEEDED)
+    submit()
 
 
 def test_a_launch_that_is_not_committed_leaves_nothing(data_folder, user, dataset, model):

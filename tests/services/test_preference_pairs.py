@@ -6,8 +6,8 @@ from sqlmodel import select
 
 from qlora_studio.contracts.enums import Split, Task, TrainingType
 from qlora_studio.contracts.spec import ClipItem, EvaluationSpec, OptimizationSpec, PairItem, TrainSpec
-from qlora_studio.db.models import Clip, JobSample
-from qlora_studio.services import job_reading, jobs
+from qlora_studio.db.models import Clip, Job, JobSample
+from qlora_studio.services import job_checks, job_reading, jobs, sweeps
 from qlora_studio.services.preference_pairs import pair_up
 from qlora_studio.storage import layout
 from tests.jobs.workbench import make_dataset, make_model, spec_data
@@ -68,6 +68,23 @@ def test_a_job_gets_its_pairs_and_is_refused_without(session, user):
     pairs = [PairItem.model_validate(json.loads(line)) for line in lines]
     assert [pair.id for pair in pairs] == ["pair_1", "pair_2", "pair_3"]
     assert pairs[2].split is Split.VALIDATION
+
+
+def test_a_sweep_finds_its_pairs_once_and_not_for_each_job(session, user, monkeypatch):
+    n_found = 0
+
+    def counted(clips):
+        nonlocal n_found
+        n_found += 1
+        return pair_up(clips)
+
+    monkeypatch.setattr(job_checks, "pair_up", counted)
+    spec = preference_job(session, user, labels=("1+", "1-", "2+", "2-", "3+", "3-"))
+    sweeps.submit(session, actor=user, spec=spec, axes={"preference.beta": [0.1, 0.2, 0.3, 0.4, 0.5]})
+    assert n_found == 2, "for the first job's check, and for all others"
+    made = session.exec(select(Job)).all()
+    assert len(made) == 5
+    assert len({job.forecast["time"]["total_steps"] for job in made}) == 1
 
 
 def test_too_few_pairs_and_other_tasks_are_refused_with_the_reason(session, user):

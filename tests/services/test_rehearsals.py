@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from qlora_studio.contracts.enums import ExitReason, JobStatus, Role
 from qlora_studio.core import devices
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
 from qlora_studio.db.models import Job, User
 from qlora_studio.jobs.supervisor import Supervisor
 from qlora_studio.launchers.base import Launcher
@@ -120,6 +120,17 @@ def test_a_step_that_fails_says_why(mode: str, reason: ExitReason, words: str, s
     assert report is not None
     assert (report.ok, report.reason) == (False, reason)
     assert words in report.message
+
+
+def test_a_folder_that_can_not_be_written_is_not_called_a_full_disk(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(rehearsals, "_write", denied)
+    with pytest.raises(Unavailable, match="Permission denied"):
+        start()
 
 
 def test_it_can_be_called_off_and_only_one_is_under_way(start: Start, user: User, session: Session) -> None:

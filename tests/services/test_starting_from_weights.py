@@ -1,13 +1,14 @@
-"""A job that trains an adapter on: whose, of which model, and that it has its own copy."""
+"""A job that trains an adapter on: whose, of which model, with its values, and that it has its own copy."""
 
 import json
 
 import pytest
+from sqlmodel import select
 
 from qlora_studio.core.errors import InvalidInput
-from qlora_studio.db.models import Adapter
+from qlora_studio.db.models import Adapter, Job
 from qlora_studio.jobs import run_files
-from qlora_studio.services import job_checks, jobs
+from qlora_studio.services import job_checks, jobs, sweeps
 from qlora_studio.storage import layout
 from tests.conftest import make_user
 from tests.jobs.workbench import make_dataset, make_model, make_spec
@@ -84,3 +85,86 @@ def test_an_adapter_that_cannot_be_trained_on_is_refused(
     with pytest.raises(InvalidInput) as caught:
         jobs.submit(session, actor=user, spec=make_spec(dataset, model, **changes))
     assert sentence in caught.value.fields["start_adapter_id"]
+
+
+KINDS = [{"name": name, "n_in": 384, "n_out": 384, "n_layers": 12} for name in ("k_proj", "q_proj", "v_proj")]
+PRESETS = {
+    "auto": ["q_proj", "v_proj"],
+    "attention": ["q_proj", "k_proj", "v_proj"],
+    "all-linear": ["k_proj", "q_proj", "v_proj"],
+    "decoder": ["q_proj", "v_proj"],
+}
+
+
+def blocks(*kinds, decoder_only=False):
+    places = ["decoder.layers.{}.self_attn", "decoder.layers.{}.encoder_attn"]
+    places += [] if decoder_only else ["encoder.layers.{}.self_attn"]
+    return [f"model.{place.format(i)}.{kind}" for place in places for i in range(4) for kind in kinds]
+
+
+@pytest.mark.parametrize(
+    ("layers", "given", "kept"),
+    [
+        (blocks("q_proj", "v_proj"), "all-linear", "auto"),
+        (blocks("k_proj", "q_proj", "v_proj"), "all-linear", "all-linear"),
+        (blocks("q_proj", "v_proj", decoder_only=True), "auto", "decoder"),
+        (blocks("k_proj"), "auto", ["k_proj"]),
+        (blocks("q_proj")[:3], "auto", sorted(blocks("q_proj")[:3])),
+    ],
+)
+def test_the_job_tells_the_adapters_own_rank_alpha_and_layers(
+    layers, given, kept, session, user, dataset, model, adapter, tmp_path
+):
+    card = {"linear": KINDS, "presets": PRESETS, "n_linear_parameters": 36 * 384 * 384}
+    model.details = {**model.details, "layers": card}
+    session.add(model)
+    config = {"r": 4, "lora_alpha": 12, "target_modules": layers}
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+    qlora = {"rank": 64, "alpha": 128, "dropout": 0.1, "target_modules": given}
+    job = jobs.submit(
+        session, actor=user, spec=make_spec(dataset, model, start_adapter_id=adapter.id, qlora=qlora)
+    )
+    stored = job.spec["qlora"]
+    assert (stored["rank"], stored["alpha"], stored["dropout"]) == (4, 12, 0.1)
+    assert stored["target_modules"] == kept
+    assert "rank: 4\n" in (layout.run_path(job.id) / "config.yaml").read_text()
+    plain = make_spec(dataset, model, qlora=qlora | {"rank": 4, "target_modules": "auto"})
+    n_plain = job_checks.validate(session, actor=user, spec=plain).forecast["n_trainable"]
+    n_more_layers = len(blocks("q_proj", "v_proj")) - len(layers)
+    assert n_plain - job.forecast["n_trainable"] == n_more_layers * 4 * (384 + 384), "foretold of its own"
+
+
+def test_a_copied_job_may_keep_layers_that_are_named_in_full(session, user, dataset, model, adapter):
+    qlora = {"target_modules": ["model.decoder.layers.0.self_attn.q_proj"]}
+    started = make_spec(dataset, model, start_adapter_id=adapter.id, qlora=qlora)
+    assert job_checks.validate(session, actor=user, spec=started).ok
+    alone = job_checks.validate(session, actor=user, spec=make_spec(dataset, model, qlora=qlora))
+    assert "qlora.target_modules" in alone.errors
+
+
+@pytest.mark.parametrize("axis", ["rank", "alpha", "target_modules"])
+def test_a_sweep_does_not_try_what_the_adapter_says(axis, session, user, dataset, model, adapter):
+    values = ["auto", "attention"] if axis == "target_modules" else [4, 8]
+    spec = make_spec(dataset, model, start_adapter_id=adapter.id)
+    with pytest.raises(InvalidInput) as caught:
+        sweeps.submit(session, actor=user, spec=spec, axes={f"qlora.{axis}": values})
+    assert "that adapter's own" in caught.value.fields[f"axes.qlora.{axis}"]
+    assert session.exec(select(Job)).all() == []
+
+
+@pytest.mark.parametrize("can_link", [True, False])
+def test_the_jobs_of_a_sweep_share_one_copy_where_there_are_links(
+    can_link, session, user, dataset, model, adapter, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(1, "Operation not permitted")
+
+    if not can_link:
+        monkeypatch.setattr(run_files.os, "link", refuse)
+    spec = make_spec(dataset, model, start_adapter_id=adapter.id)
+    sweeps.submit(session, actor=user, spec=spec, axes={"optimization.learning_rate": [1e-4, 1e-3, 1e-2]})
+    copies = [layout.run_path(job_id) / "start" for job_id in session.exec(select(Job.id))]
+    assert [(copy / "adapter_model.safetensors").read_bytes() for copy in copies] == [b"weights"] * 3
+    assert all((copy / "adapter_config.json").is_file() for copy in copies)
+    n_files = len({(copy / "adapter_model.safetensors").stat().st_ino for copy in copies})
+    assert n_files == (1 if can_link else 3)

@@ -8,7 +8,8 @@ from sqlmodel import Session, select
 
 from qlora_studio.contracts.enums import JobStatus, Role
 from qlora_studio.contracts.spec import TrainSpec
-from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound, StorageFull
+from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound, StorageFull, TooLarge
+from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import Adapter, AuditEvent, Job, JobGroup, User
 from qlora_studio.jobs import run_files
 from qlora_studio.services import jobs, sweeps
@@ -117,6 +118,25 @@ def test_a_full_disk_half_way_leaves_nothing(
     session.rollback()
     assert all_jobs(session) == []
     assert not list((layout.data_path() / "runs").glob("*"))
+
+
+def test_one_person_queues_so_many_jobs_and_no_more(
+    session: Session, launch: Callable[..., JobGroup], stranger: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QLORA_STUDIO_MAX_QUEUED_JOBS", "7")
+    get_settings.cache_clear()
+    group = launch()
+    with pytest.raises(
+        TooLarge, match="6 of your jobs are in the queue; 6 more would be over the limit of 7"
+    ):
+        launch(launch_key="second")
+    session.rollback()
+    assert len(all_jobs(session)) == len(list((layout.data_path() / "runs").glob("*"))) == 6
+    first = all_jobs(session)[0]
+    first.status = JobStatus.RUNNING
+    session.add(first)
+    session.commit()
+    assert launch({"qlora.rank": [4, 8]}).id != group.id, "what runs does not wait"
 
 
 def test_the_table_tells_each_jobs_values_and_marks_the_best(

@@ -1,12 +1,15 @@
 """Jobs side by side, as their page shows them and as a tab calls it."""
 
+import asyncio
+
 import pytest
 
 from qlora_studio.contracts.enums import JobStatus
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import JobSample
+from qlora_studio.db.models import Job, JobSample
 from qlora_studio.jobs.metrics import MetricsWriter, sequence
 from qlora_studio.services import comparisons, jobs
+from qlora_studio.state import compare
 from qlora_studio.state.compare import CompareFeed, CompareState
 from qlora_studio.state.compare_rows import Cell, clip_rows, figure_lines, setting_lines
 from qlora_studio.state.jobs import TrainingState
@@ -71,6 +74,30 @@ async def test_a_wrong_address_is_said_and_nothing_shown(opened, job_ids, ids):
     state = opened(CompareState, {"ids": ids})
     await call(state, "load")
     assert state.load_error
+    assert state.jobs == []
+
+
+async def test_a_job_deleted_in_another_tab_is_said(opened, user, job_ids, monkeypatch):
+    async def enter(self):
+        return self
+
+    async def leave(self, *_):
+        return None
+
+    monkeypatch.setattr(CompareState, "__aenter__", enter)
+    monkeypatch.setattr(CompareState, "__aexit__", leave)
+    monkeypatch.setattr(compare, "LOOK_EVERY_S", 0.01)
+    with db.write() as writing:
+        job = writing.get_one(Job, job_ids[1])
+        job.status = JobStatus.QUEUED
+        writing.add(job)
+    state = opened(CompareState, {"ids": ",".join(job_ids[:2])})
+    await call(state, "load")
+    with db.write() as writing:
+        jobs.delete(writing, actor=user, job_id=job_ids[0])
+    async with asyncio.timeout(10):
+        assert await call(state, "watch") == [], "no toast"
+    assert "no such" in state.load_error
     assert state.jobs == []
 
 

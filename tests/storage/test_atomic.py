@@ -9,6 +9,12 @@ import pytest
 from qlora_studio.storage import atomic
 
 
+@pytest.mark.parametrize(("number", "is_full"), [(28, True), (122, True), (13, False), (None, False)])
+def test_no_room_is_told_from_other_errors(number, is_full):
+    error = OSError("odd") if number is None else OSError(number, os.strerror(number))
+    assert atomic.is_full(error) is is_full
+
+
 def test_two_threads_that_write_one_file_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     both_have_written = threading.Barrier(2, timeout=10)
     replace = os.replace
