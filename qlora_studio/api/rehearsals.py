@@ -19,7 +19,8 @@ def start_rehearsal(
 ) -> RehearsalPublic:
     """Try one step of a job in a process of its own; nothing is queued.
 
-    409 while jobs have all devices, unless it may `wait` until one has ended.
+    409 while jobs have all devices, unless it may `wait` until one has ended; 409 also while one of yours is
+    being tried: the detail names it. After each step a job that is ready comes before the next one.
     """
     with db.read() as session:
         return RehearsalPublic.of(rehearsals.start(session, actor=user, spec=body, is_waiting=wait))

@@ -182,6 +182,7 @@ class Supervisor:
             )
             session.expire(job)
             session.refresh(job)
+        rehearsal_slot.end_jobs_turn()
         stamps.touch(job.id)
         return job
 

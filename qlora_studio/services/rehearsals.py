@@ -3,7 +3,7 @@
 A rehearsal is the job cut short (`qlora_studio.training.rehearsal`): what fails there would have failed in
 the job, with the same sentence, and what it took is measured. Nothing of it is kept but its report, in this
 process's memory for an hour. One is under way at a time, and none begins while jobs have all devices; one
-that waits gets the next free slot, before any queued job.
+that waits gets the next free slot, before any queued job. After each, a job that is ready has its turn first.
 """
 
 import json
@@ -32,7 +32,7 @@ from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StorageFu
 from qlora_studio.core.ids import new_id
 from qlora_studio.db.engine import read
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
-from qlora_studio.jobs import cards, rehearsal_slot, run_files
+from qlora_studio.jobs import cards, queue, rehearsal_slot, run_files
 from qlora_studio.launchers.local import worker_environment
 from qlora_studio.services import job_checks, launches, models
 from qlora_studio.services.job_access import require_trainer
@@ -46,6 +46,7 @@ _LOOK_EVERY_S = 0.2
 _LOOK_FOR_SLOT_EVERY_S = 1.0
 _SHARE_OF_MEMORY = 0.95  # of what is free when it begins
 _MAX_TAIL_BYTES = 1 << 16
+_MAX_OUTPUT_BYTES = 8 << 20  # of what the process prints; more is started anew
 _CANCELLED = "Cancelled."
 _log = logging.getLogger(__name__)
 
@@ -74,6 +75,11 @@ class Rehearsal:
     @property
     def folder(self) -> Path:
         return layout.rehearsal_path(self.id)
+
+    def show_it_lives(self) -> None:
+        """Keep the folder fresh: another process on the data folder sweeps what nobody touches."""
+        with suppress(OSError):
+            os.utime(self.folder)
 
     def end(self, report: RehearsalReport) -> None:
         self.report, self.ended_at = report, time.monotonic()
@@ -125,8 +131,11 @@ class _Stage:
                 for key, other in self._known.items()
                 if other.status != "done" or now - other.ended_at < KEPT_S
             }
-            if any(o.owner_id == rehearsal.owner_id and o.status != "done" for o in self._known.values()):
-                raise Conflict("A step of yours is being tried already. Wait for it, or cancel it.")
+            for other in self._known.values():
+                if other.owner_id == rehearsal.owner_id and other.status != "done":
+                    raise Conflict(
+                        f"A step of yours is being tried already ({other.id}). Wait for it, or cancel it."
+                    )
             self._known[rehearsal.id] = rehearsal
 
     def remove(self, rehearsal: Rehearsal) -> None:
@@ -145,6 +154,7 @@ class _Stage:
         try:
             while rehearsal.status != "done":
                 rehearsal_slot.keep()
+                rehearsal.show_it_lives()
                 if rehearsal.is_cancelled:
                     rehearsal.end(_cancelled())
                 elif self._turn.acquire(timeout=_LOOK_EVERY_S):
@@ -162,7 +172,7 @@ class _Stage:
     def _play_if_there_is_room(self, rehearsal: Rehearsal) -> None:
         """Use the turn, or give it back: nobody has it while they wait."""
         try:
-            if has_room_now := _is_room_now():
+            if has_room_now := not _is_a_jobs_turn() and _is_room_now():
                 _play(rehearsal)
         finally:
             self._turn.release()
@@ -203,7 +213,7 @@ def start(session: Session, *, actor: User, spec: TrainSpec, is_waiting: bool = 
     )
     _stage.add(rehearsal)
     try:
-        orphans.sweep(rehearsal.folder.parent, _stage.is_known)
+        sweep_leftovers()
         _write(session, rehearsal, spec, model)
     except OSError as error:
         _stage.remove(rehearsal)
@@ -237,6 +247,11 @@ def cancel(rehearsal_id: str, *, actor: User) -> None:
     get(rehearsal_id, actor=actor).is_cancelled = True
 
 
+def sweep_leftovers() -> None:
+    """Remove what rehearsals of processes that were killed have left: folders untouched for an hour."""
+    orphans.sweep(layout.data_path() / "rehearsals", _stage.is_known)
+
+
 def has_room(session: Session) -> bool:
     """Whether a device is free of jobs. Where jobs are not started at all, it is while none runs."""
     busy = session.exec(select(Job).where(col(Job.status).in_(list(ACTIVE_STATUSES))))
@@ -264,7 +279,7 @@ def _play(rehearsal: Rehearsal) -> None:
     rehearsal.status, rehearsal.label = "running", "Starting"
     n_bytes = int(psutil.virtual_memory().available * _SHARE_OF_MEMORY)
     command = [*COMMAND, str(rehearsal.folder / "spec.json"), "--memory", str(n_bytes)]
-    with (rehearsal.folder / "report.json").open("wb") as out, (rehearsal.folder / "log").open("wb") as log:
+    with (rehearsal.folder / "report.json").open("ab") as out, (rehearsal.folder / "log").open("ab") as log:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -279,7 +294,19 @@ def _play(rehearsal: Rehearsal) -> None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            rehearsal_slot.give_jobs_a_turn()
     rehearsal.end(ended_by or _read_report(rehearsal.folder, process.returncode))
+
+
+def _is_a_jobs_turn() -> bool:
+    """Whether a step was tried last and a job is ready: a line of steps must not keep all jobs waiting."""
+    if not rehearsal_slot.is_jobs_turn():
+        return False
+    with read() as session:
+        is_one_ready = not queue.read_state(session).is_paused and bool(queue.read_line(session).ready)
+    if not is_one_ready:
+        rehearsal_slot.end_jobs_turn()
+    return is_one_ready
 
 
 def _is_room_now() -> bool:
@@ -303,6 +330,10 @@ def _follow(rehearsal: Rehearsal, process: subprocess.Popen[bytes]) -> Rehearsal
             process.wait(_LOOK_EVERY_S)
             return None
         rehearsal_slot.keep()
+        rehearsal_slot.end_jobs_turn()  # another process's step may have ended: this one still has its slot
+        rehearsal.show_it_lives()
+        for name in ("report.json", "log"):
+            _bound(rehearsal.folder / name)
         if rehearsal.is_cancelled:
             return _cancelled()
         if time.monotonic() > deadline:
@@ -314,19 +345,31 @@ def _follow(rehearsal: Rehearsal, process: subprocess.Popen[bytes]) -> Rehearsal
         rehearsal.label = _last_phase(events) or rehearsal.label
 
 
+def _bound(output: Path) -> None:
+    """Start a file anew that has grown too large. The process appends to it, and goes on at its new end."""
+    with suppress(OSError):
+        if output.stat().st_size > _MAX_OUTPUT_BYTES:
+            os.truncate(output, 0)
+
+
 def _last_phase(events: Path) -> str:
-    with suppress(OSError, ValueError, KeyError, TypeError), events.open("rb") as file:
-        file.seek(max(0, events.stat().st_size - _MAX_TAIL_BYTES))
-        for line in reversed(file.read().splitlines()):
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        for line in reversed(_read_tail(events).splitlines()):
             if b'"type":"phase"' in line:
                 return str(json.loads(line)["label"])
     return ""
 
 
+def _read_tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _MAX_TAIL_BYTES))
+        return file.read(_MAX_TAIL_BYTES)
+
+
 def _read_report(folder: Path, returncode: int) -> RehearsalReport:
     with suppress(OSError, ValidationError):
-        return RehearsalReport.model_validate_json((folder / "report.json").read_bytes())
-    tail = (folder / "log").read_bytes()[-_MAX_TAIL_BYTES:].decode(errors="replace")
+        return RehearsalReport.model_validate_json(_read_tail(folder / "report.json"))
+    tail = _read_tail(folder / "log").decode(errors="replace")
     _log.warning("a rehearsal ended with status %d and no report:\n%s", returncode, tail[-2000:])
     if returncode < 0:
         message = (

@@ -6,7 +6,7 @@ from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db import migrations
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import adapters, datasets, launches, model_intake, pushes
+from qlora_studio.services import adapters, datasets, launches, model_intake, pushes, rehearsals
 from qlora_studio.storage import holding
 
 _WAIT_S = 3.0
@@ -25,6 +25,7 @@ def begin() -> None:
     model_intake.recover()
     adapters.sweep_leftovers()
     launches.sweep_leftovers()
+    rehearsals.sweep_leftovers()
     pushes.recover()
 
 

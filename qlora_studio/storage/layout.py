@@ -16,6 +16,7 @@ adapters/<adapter id>/        an adapter that was made elsewhere
 pushes/<push id>.lock         held by whoever sends an adapter to the Hub
 rehearsals/<id>/              one step of a job being tried; gone when it has ended
 rehearsal.slot                fresh while such a step has a slot, or waits for the next one
+rehearsal.tried               fresh after such a step: a job that is ready comes before the next one
 runs/<job id>/attempt-N/      one attempt: spec.json, events.jsonl, worker.log, stop.json, result.json,
                               exit.json, shim.lock
 """

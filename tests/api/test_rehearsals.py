@@ -54,8 +54,11 @@ def test_a_step_is_tried_and_asked_for(client, body, monkeypatch):
 
 def test_it_is_its_owners_alone_and_can_be_called_off(api, client, body, session, user, monkeypatch):
     monkeypatch.setattr(rehearsals, "COMMAND", (sys.executable, "-c", "import time; time.sleep(60)"))
-    path = f"/jobs/rehearse/{client.post('/jobs/rehearse', json=body).json()['id']}"
-    assert client.post("/jobs/rehearse", json=body).status_code == 409
+    started = client.post("/jobs/rehearse", json=body).json()["id"]
+    path = f"/jobs/rehearse/{started}"
+    again = client.post("/jobs/rehearse", json=body)
+    assert again.status_code == 409
+    assert started in again.json()["detail"], "a client that lost the first answer finds its step again"
     stranger = make_user(session, "mallory")
     api.dependency_overrides[current_user] = lambda: stranger
     assert [client.get(path).status_code, client.delete(path).status_code] == [404, 404]

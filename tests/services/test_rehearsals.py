@@ -1,5 +1,6 @@
 """One step of a job tried in a process of its own, which may say anything, hang or be killed."""
 
+import os
 import sys
 import threading
 import time
@@ -13,9 +14,10 @@ from qlora_studio.contracts.enums import ExitReason, JobStatus, Role
 from qlora_studio.core import devices
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
 from qlora_studio.db.models import Job, User
+from qlora_studio.jobs import rehearsal_slot
 from qlora_studio.jobs.supervisor import Supervisor
 from qlora_studio.launchers.base import Launcher
-from qlora_studio.services import queue, rehearsals
+from qlora_studio.services import queue, rehearsals, taking_up
 from qlora_studio.services.rehearsals import Rehearsal, RehearsalPublic
 from qlora_studio.state.rehearsal import rows_of, view_of
 from tests.conftest import make_user
@@ -33,6 +35,12 @@ if mode == "hang":
     time.sleep(60)
 if mode == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
+if mode == "chatty":
+    os.write(2, b"x" * 50_000)
+    deadline = time.monotonic() + 10
+    while os.fstat(2).st_size > 1000:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 if mode == "nonsense":
     print("what?"); sys.exit(3)
 n_clips = len(pathlib.Path(spec["clips_path"]).read_text().splitlines())
@@ -133,10 +141,21 @@ def test_a_folder_that_can_not_be_written_is_not_called_a_full_disk(
         start()
 
 
+def test_what_the_process_prints_is_bounded(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsals, "_MAX_OUTPUT_BYTES", 10_000)
+    assert ended(start("chatty")).report.ok  # type: ignore[union-attr]
+
+
+def test_of_a_log_of_any_size_only_the_end_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        log.truncate(1 << 40)  # takes no space
+    assert rehearsals._read_report(tmp_path, 3).reason is ExitReason.INTERNAL
+
+
 def test_it_can_be_called_off_and_only_one_is_under_way(start: Start, user: User, session: Session) -> None:
     found = start("hang")
     wait_for(lambda: found.label == "Loading")
-    with pytest.raises(Conflict, match="already"):
+    with pytest.raises(Conflict, match=found.id):
         start()
     with pytest.raises(NotFound):
         rehearsals.cancel(found.id, actor=make_user(session, "mallory"))
@@ -189,6 +208,50 @@ def test_a_step_that_waits_comes_before_queued_jobs(
     assert claimed[-1].id == queued.id  # type: ignore[union-attr]
 
 
+def test_between_two_steps_a_queued_job_starts(
+    start: Start, user: User, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line of steps does not keep all jobs waiting."""
+    monkeypatch.setattr(devices, "count_slots", lambda: 1)
+    queued = make_busy(session, user, start, JobStatus.QUEUED)
+    ended(start())
+    second = start(is_waiting=True)
+    wait_for(lambda: second.label != "Waiting")
+    claimed = Supervisor(_NoLauncher())._claim_next()
+    assert claimed is not None
+    assert claimed.id == queued.id
+    assert second.status == "waiting"
+    session.rollback()  # what it has read is older than the claim
+    queued.status = JobStatus.SUCCEEDED
+    session.add(queued)
+    session.commit()
+    assert ended(second).report.ok  # type: ignore[union-attr]
+
+
+def test_a_step_keeps_its_slot_when_that_of_another_process_ends(start: Start, user: User) -> None:
+    found = start("hang")
+    wait_for(lambda: found.label == "Loading")
+    rehearsal_slot.give_jobs_a_turn()
+    wait_for(lambda: rehearsal_slot.n_held() == 1)
+    rehearsals.cancel(found.id, actor=user)
+    ended(found)
+    assert rehearsal_slot.n_held() == 0
+
+
+def test_no_step_waits_for_jobs_of_a_paused_queue(
+    start: Start, user: User, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "count_slots", lambda: 1)
+    make_busy(session, user, start, JobStatus.QUEUED)
+    queue.set_paused(session, actor=user, is_paused=True)
+    session.commit()
+    ended(start())
+    second = start("hang")
+    wait_for(lambda: second.status == "running")
+    rehearsals.cancel(second.id, actor=user)
+    ended(second)
+
+
 class _NoLauncher(Launcher):
     def launch(self, attempt_path: Path) -> None:
         """Nothing: the queue is what is looked at."""
@@ -202,6 +265,29 @@ def test_one_that_waits_can_be_called_off(
     found = start(is_waiting=True)
     rehearsals.cancel(found.id, actor=user)
     assert ended(found).report.reason is ExitReason.USER_STOP  # type: ignore[union-attr]
+
+
+def test_what_a_killed_process_left_is_swept_but_nothing_that_waits(
+    start: Start, user: User, session: Session, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that starts while the command line tries a step knows nothing of it but its folder."""
+    monkeypatch.setattr(devices, "count_slots", lambda: 1)
+    make_busy(session, user, start)
+    waiting = start(is_waiting=True)
+    left = data_folder / "rehearsals" / "try_left"
+    left.mkdir()
+    (left / "log").write_text("killed")
+    long_ago = time.time() - 2 * 3600
+    for path in (waiting.folder, *waiting.folder.iterdir(), left / "log", left):
+        os.utime(path, (long_ago, long_ago))
+    wait_for(lambda: waiting.folder.stat().st_mtime > long_ago + 3600)
+    monkeypatch.setattr(rehearsals, "_stage", rehearsals._Stage())
+    monkeypatch.setattr(taking_up, "_hold_the_folder", lambda: None)
+    monkeypatch.setattr(taking_up.supervisor, "start", lambda: None)
+    taking_up.begin()
+    assert (left.exists(), waiting.folder.exists()) == (False, True)
+    waiting.is_cancelled = True
+    ended(waiting)
 
 
 def test_what_could_not_be_launched_is_not_tried(start: Start, session: Session, user: User) -> None:
