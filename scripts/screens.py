@@ -78,6 +78,13 @@ def _look_at_columns(page: Page) -> None:
     page.get_by_role("table", name="First clips").wait_for()
 
 
+def _try_several(page: Page) -> None:
+    """The draft is kept, and the field with it, from one picture to the next."""
+    button = page.get_by_role("button", name="Try several values")
+    if button.count():
+        button.click()
+
+
 PAGES = [
     Screen("login", "/login", signed_out=True),
     Screen("signup", "/signup", signed_out=True),
@@ -120,7 +127,7 @@ PAGES = [
     Screen(
         "training-new-several",
         "/training/new?dataset={dataset_id}&model={model_id}",
-        act=press("Try several values"),
+        act=_try_several,
     ),
     Screen("job-queued", "/training/{queued_id}"),
     Screen("job-running", "/training/{running_id}"),
