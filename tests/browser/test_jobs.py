@@ -231,11 +231,11 @@ def test_charts_are_zoomed_logs_searched_and_jobs_compared(desk: Desk, context: 
     page.mouse.up()
     page.wait_for_function("() => document.querySelector('.live-chart').dataset.detail === 'yes'")
     assert 3 < points(page) < 20
-    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.move(box["x"] + box["width"] * 0.995, box["y"] + box["height"] / 2, steps=5)
     page.mouse.up()
-    # A part of a part doesn't go on to the run's end.
+    # A part that reaches the end of a part doesn't go on to the run's end.
     page.wait_for_function("() => Number(document.querySelector('.live-chart').dataset.points) < 7")
     page.reload()
     page.wait_for_function("() => document.querySelector('.live-chart')?.dataset.over === 'epoch'")
