@@ -22,7 +22,7 @@ def desk(own_server: Callable[..., Server], context: BrowserContext) -> Iterator
 
 
 def test_a_sweep_is_launched_watched_sorted_and_stopped(desk: Desk, context: BrowserContext):
-    before = desk.launch("before", 2_000)
+    before = desk.launch("before", 100_000)
     page = context.new_page()
     complaints = watch_console(page)
     page.goto(f"{desk.server.base}/training/new?clone={before}")
@@ -31,6 +31,7 @@ def test_a_sweep_is_launched_watched_sorted_and_stopped(desk: Desk, context: Bro
     page.get_by_role("button", name="Try several values").click()
     page.get_by_label("Parameter 1", exact=True).select_option("Rank")
     values = page.get_by_label("Values of parameter 1")
+    expect(values).to_have_value("16")  # the field of the parameter just chosen, not of the one before
     values.fill("16, 4, x")
     expect(page.get_by_text("Give a whole number.")).to_be_visible()
     values.fill("16, 4, 8")
@@ -60,7 +61,7 @@ def test_a_sweep_is_launched_watched_sorted_and_stopped(desk: Desk, context: Bro
     expect(page).to_have_url(f"{desk.server.base}/training/sweeps/{sweep}?sort=value_1")
     assert axe_violations(page) == []
 
-    longer = desk.sweep("stopped", {"qlora.rank": [1, 2], "qlora.alpha": [8, 16]}, steps=2_000)
+    longer = desk.sweep("stopped", {"qlora.rank": [1, 2], "qlora.alpha": [8, 16]}, steps=100_000)
     page.goto(f"{desk.server.base}/training/sweeps/{longer}")
     page.get_by_role("button", name="Stop all").click()
     page.get_by_role("alertdialog").get_by_role("button", name="Stop all").click()
