@@ -21,6 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -28,7 +29,7 @@ from tests.faults import checker
 from tests.faults.harness import Zygote, wait_for
 from tests.faults.studio import StudioProcess, own_processes, spec
 
-TERMINAL = ("succeeded", "stopped", "failed", "lost")
+ON_THE_WAY = ("queued", "starting", "running", "stopping")  # in the order in which a job goes
 SLOTS = 2
 STEPS = (6, 12, 25)
 WORK_S = 2.5
@@ -39,6 +40,9 @@ TOY_FAULTS = (
 )  # fmt: skip
 NEMESIS = ("kill server", "kill worker", "kill shim", "freeze worker", "hold database", "kill server twice")
 PEOPLE = ("ada", "grace", "lise", "rosalind")
+# What a person may be told while things break: done, gone, not now (with the reason), no room. Never a 500.
+# 413: somebody has queued as many jobs as one may.
+ANSWERS = frozenset({200, 201, 202, 204, 404, 409, 413, 503, 507})
 
 
 @dataclass
@@ -81,7 +85,8 @@ class Person:
     launched: dict[str, str] = field(default_factory=dict)  # id: name
     deleted: set[str] = field(default_factory=set)
     maybe_deleted: set[str] = field(default_factory=set)
-    uploads: dict[str, int] = field(default_factory=dict)  # dataset id: bytes that were taken
+    stopped: set[tuple[str, int]] = field(default_factory=set)  # id and attempt
+    uploads: dict[str, bytes] = field(default_factory=dict)  # dataset id: what was taken
     foreign: list[str] = field(default_factory=list)
 
     def work(self, is_over: Callable[[], bool]) -> None:
@@ -108,7 +113,7 @@ class Person:
         body = spec(self.home.datasets[self.name], self.home.models[self.name], name, self.dice.choice(STEPS))
         for _ in range(40):  # as a client does: the same key until there is an answer
             try:
-                answer = client.post("/jobs", json=body, headers={"Idempotency-Key": name})
+                answer = expected(client.post("/jobs", json=body, headers={"Idempotency-Key": name}))
             except httpx.TransportError:
                 time.sleep(0.1)
                 continue
@@ -122,40 +127,44 @@ class Person:
     def _stop(self, client: httpx.Client) -> None:
         if job_id := self._some_job():
             mode = self.dice.choice(("save", "save", "kill"))
-            answer = client.post(f"/jobs/{job_id}/stop", json={"mode": mode})
-            assert answer.status_code in (202, 404, 409, 503), answer.text
+            answer = expected(client.post(f"/jobs/{job_id}/stop", json={"mode": mode}))
+            if answer.status_code == 202:
+                self.stopped.add((job_id, answer.json()["attempt"]))
 
     def _resume(self, client: httpx.Client) -> None:
         if job_id := self._some_job():
-            answer = client.post(f"/jobs/{job_id}/resume")
-            assert answer.status_code in (202, 404, 409, 503), answer.text
+            expected(client.post(f"/jobs/{job_id}/resume"))
 
     def _delete(self, client: httpx.Client) -> None:
         if (job_id := self._some_job()) and self.dice.random() < 0.4:
-            self.maybe_deleted.add(job_id)
-            if client.delete(f"/jobs/{job_id}").status_code == 204:
+            was_in_doubt = job_id in self.maybe_deleted
+            self.maybe_deleted.add(job_id)  # stays so where no answer comes
+            answer = expected(client.delete(f"/jobs/{job_id}"))
+            if answer.status_code == 204:
                 self.deleted.add(job_id)
+            elif not was_in_doubt:  # refused, so it has to be there
+                self.maybe_deleted.discard(job_id)
 
     def _upload(self, client: httpx.Client) -> None:
         if len(self.uploads) >= 2:
             return
-        body = {"name": f"{self.name} data", "task": "speech_to_text", "source": {"kind": "upload"}}
-        made = client.post("/datasets", json=body)
+        body = {"name": f"{self.name} data", "task": "speech-to-text", "source": {"kind": "upload"}}
+        made = expected(client.post("/datasets", json=body))
         if made.status_code != 201:
             return
         content = os.urandom(20_000)
-        if client.put(f"/datasets/{made.json()['id']}/files/a.wav", content=content).is_success:
-            self.uploads[made.json()["id"]] = len(content)
+        dataset_id = made.json()["id"]
+        if expected(client.put(f"/datasets/{dataset_id}/files/a.wav", content=content)).is_success:
+            self.uploads[dataset_id] = content
 
     def _read(self, client: httpx.Client) -> None:
-        answer = client.get("/jobs", params={"page_size": 100})
+        answer = expected(client.get("/jobs", params={"page_size": 100}))
         if answer.status_code != 200:
             return
         self.foreign += [j["id"] for j in answer.json()["items"] if not j["name"].startswith(f"{self.name} ")]
         if job_id := self._some_job():
-            client.get(f"/jobs/{job_id}")
-            client.get(f"/jobs/{job_id}/metrics")
-            client.get(f"/jobs/{job_id}/logs")
+            for path in ("", "/metrics", "/logs"):
+                expected(client.get(f"/jobs/{job_id}{path}"))
 
     def pry(self, client: httpx.Client, others: set[str]) -> None:
         """Ask for another person's jobs by their ids."""
@@ -163,6 +172,14 @@ class Person:
             for path in ("", "/metrics", "/logs", "/samples"):
                 if client.get(f"/jobs/{job_id}{path}").status_code != 404:
                     self.foreign.append(job_id)
+
+
+def expected(answer: httpx.Response) -> httpx.Response:
+    """Return an answer that people may get; any other one, such as a 500, ends their work as a violation."""
+    asked = answer.request
+    told = f"{asked.method} {asked.url.path} was answered {answer.status_code}: {answer.text[:500]}"
+    assert answer.status_code in ANSWERS, told
+    return answer
 
 
 class Nemesis:
@@ -239,7 +256,11 @@ class Outcome:
 def run(
     schedule: Schedule, home: Home, zygote: Zygote, *, n_people: int = 2, work_s: float = WORK_S
 ) -> Outcome:
-    """Run one schedule in a folder of its own, which stays only if something was violated."""
+    """Run one schedule in a folder of its own, which stays only if something was violated.
+
+    What goes wrong on the way (a job that never ends, a server that does not answer) is a violation as well,
+    so that its seed is told.
+    """
     folder = Path(tempfile.mkdtemp(prefix="campaign-"))
     data = folder / "data"
     shutil.copytree(home.path, data)
@@ -256,17 +277,21 @@ def run(
     people = [Person(name, studio, home, random.Random(dice.random())) for name in PEOPLE[:n_people]]
     nemesis = Nemesis(studio, dice)
     watch = checker.Watch(data, slots=SLOTS)
-    studio.start()
-    watch.start()
+    violations: list[str] = []
     try:
-        violations = _play(schedule, people, nemesis, work_s)
+        studio.start()
+        watch.start()
+        violations += _play(schedule, people, nemesis, work_s)
         nemesis.let_go()
         _settle(studio, people)
-        violations += watch.stop() + _foreign(studio, people)
+        violations += _foreign(studio, people)
+        watch.stop()
         studio.kill()
         violations += checker.check(data, people, slots=SLOTS)
+    except Exception as error:
+        violations.append(f"{type(error).__name__}: {error}")
     finally:
-        watch.stop()
+        violations += watch.stop()
         studio.kill()
         for pid in own_processes(data):
             with contextlib.suppress(ProcessLookupError):
@@ -304,19 +329,19 @@ def _settle(studio: StudioProcess, people: list[Person]) -> None:
         with studio.client(person.home.tokens[person.name]) as client:
 
             def is_quiet(client: httpx.Client = client) -> bool:
-                left = [
-                    job
-                    for job in client.get("/jobs", params={"page_size": 100})
-                    .raise_for_status()
-                    .json()["items"]
-                    if job["status"] not in TERMINAL
-                ]
+                left = [job for status in ON_THE_WAY for job in _jobs(client, status)]
                 for job in left:
                     if job["status"] != "stopping":
                         client.post(f"/jobs/{job['id']}/stop")
                 return not left
 
             wait_for(is_quiet, within_s=SETTLE_S, what=f"{person.name}'s jobs to end")
+
+
+def _jobs(client: httpx.Client, status: str) -> list[dict[str, Any]]:
+    """A page of the jobs in one status: of all there may be more than a page holds."""
+    answer = client.get("/jobs", params={"status": status, "page_size": 100})
+    return answer.raise_for_status().json()["items"]
 
 
 def _foreign(studio: StudioProcess, people: list[Person]) -> list[str]:

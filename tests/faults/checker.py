@@ -27,7 +27,8 @@ class Worked(Protocol):
     launched: dict[str, str]
     deleted: set[str]
     maybe_deleted: set[str]
-    uploads: dict[str, int]
+    stopped: set[tuple[str, int]]
+    uploads: dict[str, bytes]
 
 
 class Watch:
@@ -38,6 +39,7 @@ class Watch:
         self._slots = slots
         self._ended: dict[tuple[str, int], tuple[Any, ...]] = {}
         self._violations: dict[str, None] = {}
+        self._n_looks = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -45,9 +47,12 @@ class Watch:
         self._thread.start()
 
     def stop(self) -> list[str]:
-        """End and return what was violated."""
+        """End and return what was violated; to have seen nothing at all counts as well."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
+        if not self._n_looks:
+            self._violations["the watch never saw the database"] = None
         return self.violations
 
     @property
@@ -59,11 +64,15 @@ class Watch:
         path = f"file:{self._data / 'studio.db'}?mode=ro"
         query = "SELECT id, attempt, status, reason, message, finished_at, step FROM job"
         while not self._stop.wait(LOOK_EVERY_S):
-            rows = []
-            with contextlib.suppress(sqlite3.OperationalError):
-                database = sqlite3.connect(path, uri=True, timeout=1)
-                rows = database.execute(query).fetchall()
-                database.close()
+            try:
+                with contextlib.closing(sqlite3.connect(path, uri=True, timeout=1)) as database:
+                    rows = database.execute(query).fetchall()
+            except sqlite3.OperationalError:
+                continue  # held, or not to be opened just now
+            except sqlite3.DatabaseError as error:
+                self._violations[f"the watch read a damaged database: {error}"] = None
+                continue
+            self._n_looks += 1
             self._look(rows)
 
     def _look(self, rows: list[tuple[Any, ...]]) -> None:
@@ -84,7 +93,7 @@ def check(data: Path, people: list[Any], *, slots: int) -> list[str]:
     with contextlib.closing(sqlite3.connect(data / "studio.db")) as database:
         database.row_factory = sqlite3.Row
         jobs = {row["id"]: dict(row) for row in database.execute("SELECT * FROM job")}
-        violations = _of_database(database, data, jobs, people)
+        violations = _of_database(database, data, jobs, people) + _of_stops(data, jobs, people)
     spans: list[tuple[float, float, str]] = []
     for job_id, job in jobs.items():
         violations += _of_run(data / "runs" / job_id, job, spans)
@@ -112,11 +121,31 @@ def _of_database(
                 found.append(f"{person.name}'s {job_id} is not what was acknowledged")
         names = [job["name"] for job in jobs.values()]
         found += [f"{name} was launched twice" for name in set(names) if names.count(name) > 1]
-        for dataset_id, size in person.uploads.items():
-            kept = sum(path.stat().st_size for path in (data / "staging" / dataset_id).rglob("a.wav*"))
-            if dataset_id not in datasets or kept < size:
+        for dataset_id, content in person.uploads.items():
+            received = (data / "staging" / dataset_id).rglob("*")
+            is_kept = any(path.is_file() and path.read_bytes() == content for path in received)
+            if dataset_id not in datasets or not is_kept:
                 found.append(f"{person.name}'s upload into {dataset_id} is lost")
     found += [f"{job['id']} is {job['status']}" for job in jobs.values() if job["status"] not in TERMINAL]
+    return found
+
+
+def _of_stops(data: Path, jobs: dict[str, dict[str, Any]], people: list[Worked]) -> list[str]:
+    """Each attempt that was to stop has the wish in its folder, or left the queue and never ran."""
+    found: list[str] = []
+    for person in people:
+        for job_id, attempt in sorted(person.stopped):
+            folder = data / "runs" / job_id / f"attempt-{attempt}"
+            if job_id not in jobs or (folder / "stop.json").is_file():
+                continue
+            job = jobs[job_id]
+            if _events(folder):
+                found.append(f"{person.name} was told that {job_id} attempt {attempt} stops, and it ran on")
+            elif job["attempt"] < attempt or (job["attempt"] == attempt and job["status"] != "stopped"):
+                found.append(
+                    f"{person.name}'s stop of {job_id} attempt {attempt} is lost: "
+                    f"attempt {job['attempt']} is {job['status']}"
+                )
     return found
 
 

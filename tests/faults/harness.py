@@ -86,16 +86,6 @@ class SupervisorProcess:
             kill_and_wait(self.pid)
             self.pid = None
 
-    def wait_until_it_works(self) -> None:
-        """Wait until it holds the lock of the data folder."""
-
-        def holds_lock() -> bool:
-            with contextlib.suppress(OSError, ValueError):
-                return int((layout.data_path() / "supervisor.lock").read_text()) == self.pid
-            return False
-
-        wait_for(holds_lock, within_s=START_S, what="the supervisor")
-
 
 def kill_and_wait(pid: int) -> None:
     """Kill a process that may be gone already, and wait until it is."""

@@ -4,12 +4,17 @@ import json
 import random
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
+import httpx
 import pytest
 
 from qlora_studio.contracts.enums import JobStatus
-from qlora_studio.db.engine import get_engine
+from qlora_studio.db.engine import get_engine, read, write
 from qlora_studio.db.models import Job
+from qlora_studio.ingest import staging
 from qlora_studio.jobs.metrics import MetricsWriter, sequence
 from qlora_studio.storage import checkpoints, layout
 from tests.faults import campaign, checker
@@ -46,17 +51,20 @@ def write_attempt(job_id: str, attempt: int, steps: list[int], *, start: float) 
     (layout.attempt_path(job_id, attempt) / "events.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def found(data: Path, **told: str) -> str:
-    person = campaign.Person("ada", None, None, random.Random(1), launched=told)  # type: ignore[arg-type]
-    return "; ".join(checker.check(data, [person], slots=1))
+def somebody(**told: Any) -> campaign.Person:
+    return campaign.Person("ada", None, None, random.Random(1), **told)  # type: ignore[arg-type]
+
+
+def found(data: Path, **told: Any) -> str:
+    return "; ".join(checker.check(data, [somebody(**told)], slots=1))
 
 
 def test_a_folder_in_order_passes(data_folder, job):
-    assert found(data_folder, **{job.id: "ada 1"}) == ""
+    assert found(data_folder, launched={job.id: "ada 1"}) == ""
 
 
 def test_a_lost_launch_is_found(data_folder, job):
-    assert "acknowledged and is lost" in found(data_folder, job_gone="ada 2")
+    assert "acknowledged and is lost" in found(data_folder, launched={"job_gone": "ada 2"})
 
 
 @pytest.mark.parametrize(
@@ -97,3 +105,96 @@ def test_an_end_that_changes_is_found(tmp_path):
     assert "had ended as" in watch.violations[0]
     watch._look([("job_a", 3, "running", *[None] * 4), ("job_b", 1, "running", *[None] * 4)])
     assert "2 active jobs on 1 slots" in watch.violations[1]
+
+
+def test_an_upload_that_was_taken_and_is_not_whole_is_found(data_folder, job):
+    with read() as session:
+        dataset_id = session.get_one(Job, job.id).dataset_id
+    get_engine().dispose()
+    with staging.Receiver(dataset_id, "a.wav", start=0, size=4, max_bytes=4) as receiver:
+        receiver.write(b"RIFF")
+        receiver.finish()
+    assert found(data_folder, uploads={dataset_id: b"RIFF"}) == ""
+    assert "is lost" in found(data_folder, uploads={dataset_id: b"RIFX"})
+
+
+def test_a_stop_that_was_told_and_not_kept_is_found(data_folder, job):
+    stopped = {(job.id, 1)}
+    assert "attempt 1 stops, and it ran on" in found(data_folder, stopped=stopped)
+    (layout.attempt_path(job.id, 1) / "stop.json").write_text('{"mode": "save"}')
+    assert found(data_folder, stopped=stopped) == ""
+
+
+@pytest.mark.parametrize(
+    ("attempt", "status", "is_kept"),
+    [(3, JobStatus.STOPPED, True), (3, JobStatus.LOST, False), (2, JobStatus.STOPPED, False)],
+)
+def test_a_stop_of_a_job_that_waits_holds_only_if_it_never_ran(data_folder, job, attempt, status, is_kept):
+    with write() as session:
+        row = session.get_one(Job, job.id)
+        row.attempt, row.status = attempt, status
+        session.add(row)
+    get_engine().dispose()
+    assert (found(data_folder, stopped={(job.id, 3)}) == "") is is_kept
+
+
+def answering(status: int) -> httpx.Client:
+    def answer(_: httpx.Request) -> httpx.Response:
+        if not status:
+            raise httpx.ReadTimeout("no answer")
+        return httpx.Response(status, json={"attempt": 2})
+
+    return httpx.Client(transport=httpx.MockTransport(answer), base_url="http://studio")
+
+
+def test_a_deletion_that_was_refused_does_not_excuse_a_lost_launch(data_folder, job):
+    person = somebody(launched={"job_gone": "ada 2"})
+    with pytest.raises(httpx.ReadTimeout), answering(0) as client:
+        for _ in range(20):  # the dice decide when it is asked for
+            person._delete(client)
+    assert checker.check(data_folder, [person], slots=1) == []
+
+    refused = somebody(launched={"job_gone": "ada 2"})
+    with answering(409) as client:
+        for _ in range(20):
+            refused._delete(client)
+    assert "acknowledged and is lost" in "; ".join(checker.check(data_folder, [refused], slots=1))
+
+
+def test_a_stop_is_remembered_with_its_attempt_once_it_is_answered():
+    person = somebody(launched={"job_a": "ada 1"})
+    with answering(409) as client:
+        person._stop(client)
+    assert person.stopped == set()
+    with answering(202) as client:
+        person._stop(client)
+    assert person.stopped == {("job_a", 2)}
+
+
+@pytest.mark.parametrize("act", ["_stop", "_resume", "_read", "_upload", "_launch"])
+def test_a_server_error_is_no_answer_to_live_with(act):
+    home = campaign.Home(Path(), {}, {"ada": "ds_a"}, {"ada": "model_a"})
+    person = campaign.Person("ada", None, home, random.Random(1))  # type: ignore[arg-type]
+    person.launched["job_a"] = "ada 1"
+    with answering(500) as client, pytest.raises(AssertionError, match="was answered 500"):
+        getattr(person, act)(client)
+
+
+def test_a_watch_that_saw_nothing_says_so(tmp_path):
+    watch = checker.Watch(tmp_path, slots=1)
+    watch.start()
+    assert watch.stop() == ["the watch never saw the database"]
+
+
+def test_what_goes_wrong_on_the_way_is_told_with_the_seed(data_folder, job, monkeypatch):
+    def never_ends(*_: object) -> list[str]:
+        raise AssertionError("not within 60 s: ada's jobs to end")
+
+    monkeypatch.setattr(campaign, "StudioProcess", lambda *_: SimpleNamespace(start=Mock(), kill=Mock()))
+    monkeypatch.setattr(campaign, "_play", never_ends)
+    schedule = campaign.Schedule(seed=7, toy_fault="", faults=[])
+    home = campaign.Home(data_folder, {}, {}, {})
+    outcome = campaign.run(schedule, home, None)  # type: ignore[arg-type]
+    shutil.rmtree(outcome.folder)
+    assert outcome.schedule.seed == 7
+    assert "AssertionError: not within 60 s: ada's jobs to end" in outcome.violations
