@@ -1,17 +1,13 @@
 """A clip's spectrogram and its varied sound through REST, drawn by the real child."""
 
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile as sf
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from PIL import Image
 
-from qlora_studio.api import build_api
 from qlora_studio.api.security import current_user
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Task
 from qlora_studio.db.models import Clip, Dataset
@@ -20,18 +16,6 @@ from qlora_studio.storage import layout
 from tests.ingest import sounds
 
 NOISE = {"noise": {"probability": 1.0, "min_snr_db": 10, "max_snr_db": 10}}
-
-
-@pytest.fixture
-def api(data_folder) -> FastAPI:
-    return build_api()
-
-
-@pytest.fixture
-def client(api: FastAPI, user) -> Iterator[TestClient]:
-    api.dependency_overrides[current_user] = lambda: user
-    with TestClient(api, base_url="http://127.0.0.1/api/v1") as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
 """Datasets from elsewhere, credentials and limits, through REST."""
 
 import pytest
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
-from qlora_studio.api import build_api
 from qlora_studio.api.security import current_user
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
@@ -24,18 +21,6 @@ def launched(monkeypatch) -> list[str]:
     started: list[str] = []
     monkeypatch.setattr(launching, "launch", started.append)
     return started
-
-
-@pytest.fixture
-def api(data_folder, launched) -> FastAPI:
-    return build_api()
-
-
-@pytest.fixture
-def client(api, user):
-    api.dependency_overrides[current_user] = lambda: user
-    with TestClient(api, base_url="http://127.0.0.1/api/v1") as opened:
-        yield opened
 
 
 def post(client, **source):

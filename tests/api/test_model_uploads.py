@@ -1,7 +1,6 @@
 """Weights sent through REST: received, resumed, refused by name and content, checked, and nobody else's."""
 
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlmodel import Session
 
-from qlora_studio.api import build_api
 from qlora_studio.api.security import current_user
 from qlora_studio.contracts.enums import ModelStatus
 from qlora_studio.core.settings import get_settings
@@ -20,18 +18,6 @@ from qlora_studio.ingest import quota, staging
 from qlora_studio.services import model_intake
 from qlora_studio.storage import layout
 from tests.modelfiles.build import whisper_folder
-
-
-@pytest.fixture
-def api(data_folder: Path) -> FastAPI:
-    return build_api()
-
-
-@pytest.fixture
-def client(api: FastAPI, user: User) -> Iterator[TestClient]:
-    api.dependency_overrides[current_user] = lambda: user
-    with TestClient(api, base_url="http://127.0.0.1/api/v1") as opened:
-        yield opened
 
 
 @pytest.fixture

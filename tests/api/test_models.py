@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -6,7 +5,6 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlmodel import Session
 
-from qlora_studio.api import build_api
 from qlora_studio.api.security import current_user
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import User
@@ -20,18 +18,6 @@ def root(tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("QLORA_STUDIO_MODEL_ROOTS", str(folder))
     get_settings.cache_clear()
     return folder
-
-
-@pytest.fixture
-def api(data_folder: Path) -> FastAPI:
-    return build_api()
-
-
-@pytest.fixture
-def client(api: FastAPI, user: User) -> Iterator[TestClient]:
-    api.dependency_overrides[current_user] = lambda: user
-    with TestClient(api, base_url="http://127.0.0.1/api/v1") as opened:
-        yield opened
 
 
 def body_for(folder: Path, **more: object) -> dict[str, object]:

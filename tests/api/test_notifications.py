@@ -1,30 +1,15 @@
 """Notifications over REST."""
 
-from collections.abc import Iterator
-
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlmodel import Session, select
 
-from qlora_studio.api import build_api
 from qlora_studio.api.security import current_user
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.db.models import User
 from qlora_studio.db.models.audit import IdempotencyKey
 from qlora_studio.services import notifications, webhooks
-
-
-@pytest.fixture
-def api(data_folder: object) -> FastAPI:
-    return build_api()
-
-
-@pytest.fixture
-def client(api: FastAPI, user: User) -> Iterator[TestClient]:
-    api.dependency_overrides[current_user] = lambda: user
-    with TestClient(api, base_url="http://127.0.0.1/api/v1") as opened:
-        yield opened
 
 
 def tell(session: Session, user: User, title: str) -> str:

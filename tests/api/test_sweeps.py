@@ -1,23 +1,9 @@
 """Sweeps over REST."""
 
 import pytest
-from fastapi.testclient import TestClient
 
-from qlora_studio.api import build_api
 from qlora_studio.api.security import current_user
 from tests.jobs.workbench import make_dataset, make_model, spec_data
-
-
-@pytest.fixture
-def api(data_folder):
-    return build_api()
-
-
-@pytest.fixture
-def client(api, user):
-    api.dependency_overrides[current_user] = lambda: user
-    with TestClient(api, base_url="http://127.0.0.1/api/v1") as opened:
-        yield opened
 
 
 @pytest.fixture
