@@ -47,6 +47,10 @@ _LOOK_FOR_SLOT_EVERY_S = 1.0
 _SHARE_OF_MEMORY = 0.95  # of what is free when it begins
 _MAX_TAIL_BYTES = 1 << 16
 _MAX_OUTPUT_BYTES = 8 << 20  # of what the process prints; more is started anew
+_OUT_OF_MEMORY = (
+    "memory allocation",
+    "cannot allocate memory",
+)  # OpenBLAS and jemalloc, which end the process
 _CANCELLED = "Cancelled."
 _log = logging.getLogger(__name__)
 
@@ -371,9 +375,10 @@ def _read_report(folder: Path, returncode: int) -> RehearsalReport:
         return RehearsalReport.model_validate_json(_read_tail(folder / "report.json"))
     tail = _read_tail(folder / "log").decode(errors="replace")
     _log.warning("a rehearsal ended with status %d and no report:\n%s", returncode, tail[-2000:])
-    if returncode < 0:
+    if returncode < 0 or any(words in tail.lower() for words in _OUT_OF_MEMORY):
+        how = f"by signal {-returncode}, most often" if returncode < 0 else "by a library,"
         message = (
-            f"The step was ended by signal {-returncode}, most often because the machine ran out of memory. "
+            f"The step was ended {how} because the machine ran out of memory. "
             "Halve the batch size and try again."
         )
         return RehearsalReport(ok=False, reason=ExitReason.OOM_HOST, message=message)

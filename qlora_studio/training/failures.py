@@ -53,6 +53,15 @@ _ADVICE = {
 }
 
 
+# torch's allocator on Linux and elsewhere, the loader of shared libraries
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "failed to map segment",
+)
+
+
 def diagnose(error: BaseException) -> Diagnosis:
     """Return the exit reason and the sentence for an exception that ended a run.
 
@@ -64,6 +73,11 @@ def diagnose(error: BaseException) -> Diagnosis:
     return Diagnosis(reason, _ADVICE[reason].format(name=type(error).__name__))
 
 
+def advice(reason: ExitReason) -> str:
+    """The sentence for a reason that needs no more than itself."""
+    return _ADVICE[reason]
+
+
 def _reason_of(error: BaseException) -> ExitReason:
     if is_disk_full(error):
         return ExitReason.DISK_FULL
@@ -71,7 +85,9 @@ def _reason_of(error: BaseException) -> ExitReason:
         text = str(link).lower()
         if type(link).__name__ == "OutOfMemoryError" or "cuda out of memory" in text:
             return ExitReason.OOM_CUDA
-        if isinstance(link, MemoryError) or "can't allocate memory" in text or "not enough memory" in text:
+        if isinstance(link, MemoryError) or (isinstance(link, OSError) and link.errno == errno.ENOMEM):
+            return ExitReason.OOM_HOST
+        if any(words in text for words in _OUT_OF_MEMORY):
             return ExitReason.OOM_HOST
     return ExitReason.INTERNAL
 

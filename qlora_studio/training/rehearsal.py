@@ -20,6 +20,7 @@ from qlora_studio.contracts.events import ResultFile
 from qlora_studio.contracts.rehearsal import RehearsalReport
 from qlora_studio.contracts.spec import WorkerSpec
 from qlora_studio.storage import checkpoints
+from qlora_studio.training import failures
 from qlora_studio.training.attempt import Attempt, run_attempt
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ STEPS = 2  # the first also sets things up, so that the second one's time counts
 DECODE_S = 60.0  # for looking at all clips
 _NEVER = 10**6
 _NICE = 5
+_AT_BOUND = 0.9
 
 
 def bound_memory(n_bytes: int | None) -> None:
@@ -40,6 +42,15 @@ def bound_memory(n_bytes: int | None) -> None:
         with suppress(ValueError, OSError):
             _, hard = resource.getrlimit(resource.RLIMIT_DATA)
             resource.setrlimit(resource.RLIMIT_DATA, (n_bytes, hard))
+
+
+def is_at_bound(peak_rss_bytes: int | None) -> bool:
+    """Whether so much is about all that `bound_memory` let this process have.
+
+    A library that is refused memory may fail with any error, most of which do not say so.
+    """
+    bound, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return bound != resource.RLIM_INFINITY and (peak_rss_bytes or 0) >= _AT_BOUND * bound
 
 
 def rehearse(
@@ -152,10 +163,13 @@ def _report(spec: WorkerSpec) -> RehearsalReport:
         return RehearsalReport(ok=False, reason=ExitReason.DISK_FULL, message=message)
     saved = [path for _, path in checkpoints.list_whole(spec.run_path / "checkpoints")]
     is_ok = result.reason is ExitReason.OK
+    reason, message = result.reason, "One step works." if is_ok else result.message
+    if reason is ExitReason.INTERNAL and is_at_bound(result.peak_rss_bytes):
+        reason, message = ExitReason.OOM_HOST, failures.advice(ExitReason.OOM_HOST)
     return RehearsalReport(
         ok=is_ok,
-        reason=result.reason,
-        message="One step works." if is_ok else result.message,
+        reason=reason,
+        message=message,
         peak_rss_bytes=result.peak_rss_bytes,
         peak_gpu_bytes=result.peak_gpu_bytes,
         checkpoint_bytes=_size(saved[0]) if saved else None,

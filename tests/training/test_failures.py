@@ -17,6 +17,8 @@ class OutOfMemoryError(RuntimeError):
     [
         (MemoryError(), ExitReason.OOM_HOST),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), ExitReason.OOM_HOST),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), ExitReason.OOM_HOST),
+        (ImportError("libtorch.so: failed to map segment from shared object"), ExitReason.OOM_HOST),
         (OutOfMemoryError("CUDA out of memory. Tried to allocate"), ExitReason.OOM_CUDA),
         (OSError(errno.ENOSPC, "No space left on device"), ExitReason.DISK_FULL),
         (RuntimeError("I/O error: No space left on device (os error 28)"), ExitReason.DISK_FULL),

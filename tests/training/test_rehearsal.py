@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from qlora_studio.contracts.enums import ExitReason
 from qlora_studio.contracts.spec import WorkerSpec
@@ -85,9 +87,31 @@ def test_wrong_targets_are_refused_as_by_the_job(tmp_path: Path, clips_path: Pat
 
 
 @pytest.mark.slow
-def test_too_little_memory_is_told_as_that(tmp_path: Path, clips_path: Path, ctc_path: Path) -> None:
-    path = tiny.write_spec(tiny.make_spec(tmp_path, ctc_path, clips_path))
-    command = [sys.executable, "-m", "qlora_studio.training", "rehearse", str(path), "--memory", "450000000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def test_too_little_memory_is_told_as_that(tmp_path: Path, ctc_path: Path) -> None:
+    """The libraries fit well into the bound and the batch does not: one allocation fails, always the same."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    sound = 0.1 * np.random.default_rng(0).standard_normal(30 * tiny.RATE)
+    soundfile.write(folder / "long.wav", sound, tiny.RATE, subtype="PCM_16")
+    clip = {"path": str(folder / "long.wav"), "duration_s": 30.0, "text": "ab ba"}
+    splits = ["train"] * 32 + ["validation"]
+    clips = [{"id": f"clip_{index}", "split": split, **clip} for index, split in enumerate(splits)]
+    (folder / "clips.jsonl").write_text("\n".join(json.dumps(clip) for clip in clips))
+    spec = tiny.make_spec(tmp_path, ctc_path, folder / "clips.jsonl", optimization={"batch_size": 32})
+    command = [sys.executable, "-m", "qlora_studio.training", "rehearse", str(tiny.write_spec(spec))]
+    done = subprocess.run([*command, "--memory", "1200000000"], capture_output=True, text=True, timeout=120)
     report = json.loads(done.stdout)
-    assert (done.returncode, report["ok"], report["reason"]) == (1, False, "oom_host")
+    assert (done.returncode, report["ok"], report["reason"]) == (1, False, "oom_host"), done.stderr
+
+
+def test_what_fails_at_the_bound_is_told_as_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsal.resource, "getrlimit", lambda _: (1000, 2000))
+    assert [rehearsal.is_at_bound(n_bytes) for n_bytes in (None, 500, 899, 901, 1100)] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
+    monkeypatch.setattr(rehearsal.resource, "getrlimit", lambda _: (rehearsal.resource.RLIM_INFINITY,) * 2)
+    assert not rehearsal.is_at_bound(10**12)
