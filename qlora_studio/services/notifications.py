@@ -1,7 +1,7 @@
-"""What people were told: read it, mark it as read, and tell them something.
+"""What people were told: read it, and mark it as read.
 
 A notification belongs to one person; to everybody else it does not exist. What a job's end tells is written
-by `jobs.notices`; whoever else has news calls `notify` in the transaction that makes them true.
+by `jobs.notices`; whoever else has news calls `db.notices.add` in the transaction that makes them true.
 """
 
 from collections.abc import Collection
@@ -15,7 +15,6 @@ from sqlmodel import Session, col, delete, or_, select
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.core import bell
 from qlora_studio.core.clock import utc_now
-from qlora_studio.db import notices
 from qlora_studio.db.models import Notification, User
 from qlora_studio.services.datasets import order_by
 
@@ -40,29 +39,6 @@ class NotificationPublic(BaseModel):
     job_id: str | None
     created_at: datetime
     read_at: datetime | None
-
-
-def notify(
-    session: Session,
-    *,
-    user_id: str,
-    kind: NoticeKind,
-    title: str,
-    body: str = "",
-    href: str = "",
-    job_id: str | None = None,
-) -> Notification:
-    """Tell a person something, by the bell and over every channel that wants this kind.
-
-    It is told if and only if the session's transaction is committed.
-
-    Args:
-        title: one line: what happened, with the thing's name.
-        body: the result, or the reason and what to do.
-        href: the page that shows it, a path of this site such as `/adapters/ada_…`.
-        job_id: the job it is about.
-    """
-    return notices.add(session, user_id=user_id, kind=kind, title=title, body=body, href=href, job_id=job_id)
 
 
 def list_notifications(

@@ -28,9 +28,10 @@ from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StudioError, TooLarge
 from qlora_studio.core.hub import check_repo_id
 from qlora_studio.db import engine as db
+from qlora_studio.db import notices
 from qlora_studio.db.models import Adapter, BaseAudioModel, HubPush, User
 from qlora_studio.db.models.dataset import Credential
-from qlora_studio.services import adapters, audit, cards, credentials, hub_upload, notifications
+from qlora_studio.services import adapters, audit, cards, credentials, hub_upload
 from qlora_studio.services.hub_upload import Progress, Upload, UploadStopped
 from qlora_studio.storage import layout
 
@@ -334,7 +335,7 @@ def _finish(push_id: str, **values: Any) -> None:
         is_done = push.status == "succeeded"
         if is_done and utc_now() - push.created_at < _LONG:
             return
-        notifications.notify(
+        notices.add(
             session,
             user_id=push.owner_id,
             kind=NoticeKind.PUSH_SUCCEEDED if is_done else NoticeKind.PUSH_FAILED,

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import reflex as rx
 
@@ -22,6 +24,7 @@ SHOWN = 12
 LOOK_EVERY_S = 1.0
 ANYWAY_EVERY_S = 60.0  # relative times grow old, and news may come from a process on another machine
 _FRESH = timedelta(minutes=10)
+T = TypeVar("T")
 _TONES = {
     NoticeKind.JOB_SUCCEEDED: "success",
     NoticeKind.DATASET_READY: "success",
@@ -62,24 +65,9 @@ class BellState(rx.State):
     @authorized()
     async def watch(self, actor: User):
         """Show the bell, then ring without a reload. Whose session has ended is told nothing more."""
-        watch = Watch(self, session_every_s=ANYWAY_EVERY_S)
-        await watch.take_over()
-        seen, looked_at = -1, 0.0
-        while await watch.goes_on(every_s=LOOK_EVERY_S):
-            stamp = bell.read(actor.id)
-            if stamp == seen and time.monotonic() - looked_at < ANYWAY_EVERY_S:
-                continue
-            seen, looked_at = stamp, time.monotonic()
-            try:
-                await require_session(self)
-                found = await asyncio.to_thread(_read, actor)
-            except NotAuthenticated:
-                return
-            except StudioError:  # the database is busy: the next look will do
-                seen = -1
-                continue
+        async for rows, n_unread in news(self, actor, lambda: _read(actor)):
             async with self:
-                self._show(actor.id, *found)
+                self._show(actor.id, rows, n_unread)
 
     @rx.event
     @authorized()
@@ -96,6 +84,34 @@ class BellState(rx.State):
     def _show(self, owner: str, rows: list[NoticeRow], n_unread: int) -> None:
         self.owner, self.rows, self.n_unread = owner, rows, n_unread
         self.badge = "" if not n_unread else str(n_unread) if n_unread < 100 else "99+"
+
+
+async def news(state: Any, actor: User, read: Callable[[], T]) -> AsyncIterator[T]:
+    """Yield what `read` finds: at once, whenever the actor's bell has rung, and once a minute anyway.
+
+    Ends with the tab, with the session, and when a newer watcher of the same state takes over.
+
+    Args:
+        state: the page's, with a `_watch_id` as `Watch` needs it.
+        read: called in a thread. While the database is busy the next look is waited for.
+    """
+    watch = Watch(state, session_every_s=ANYWAY_EVERY_S)
+    await watch.take_over()
+    seen, looked_at = -1, 0.0  # what came between a page's `load` and here is shown, too
+    while await watch.goes_on(every_s=LOOK_EVERY_S):
+        stamp = bell.read(actor.id)
+        if stamp == seen and time.monotonic() - looked_at < ANYWAY_EVERY_S:
+            continue
+        seen, looked_at = stamp, time.monotonic()
+        try:
+            await require_session(state)
+            found = await asyncio.to_thread(read)
+        except NotAuthenticated:
+            return
+        except StudioError:
+            seen = -1
+            continue
+        yield found
 
 
 def notice_row(notice: Notification) -> NoticeRow:

@@ -1,21 +1,17 @@
 """The list of everything that a person was told."""
 
 import asyncio
-import time
 from typing import Any, ClassVar
 
 import reflex as rx
 
 from qlora_studio.contracts.notices import NoticeKind
-from qlora_studio.core import bell
-from qlora_studio.core.errors import NotAuthenticated, StudioError
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
 from qlora_studio.services import notifications
-from qlora_studio.state.auth import authorized, require_session
-from qlora_studio.state.bell import ANYWAY_EVERY_S, LOOK_EVERY_S, NoticeRow, notice_row
+from qlora_studio.state.auth import authorized
+from qlora_studio.state.bell import NoticeRow, news, notice_row
 from qlora_studio.state.tables import TableState, parsed
-from qlora_studio.state.watching import Watch
 
 
 class NotificationsState(TableState, rx.State):
@@ -38,22 +34,7 @@ class NotificationsState(TableState, rx.State):
     @authorized()
     async def watch(self, actor: User):
         """Show what is new while the page is open."""
-        watch = Watch(self, session_every_s=ANYWAY_EVERY_S)
-        await watch.take_over()
-        seen, looked_at = -1, 0.0  # what came between `load` and here is shown, too
-        while await watch.goes_on(every_s=LOOK_EVERY_S):
-            stamp = bell.read(actor.id)
-            if stamp == seen and time.monotonic() - looked_at < ANYWAY_EVERY_S:
-                continue
-            seen, looked_at = stamp, time.monotonic()
-            try:
-                await require_session(self)
-                found = await asyncio.to_thread(_page, actor, self._wanted())
-            except NotAuthenticated:
-                return
-            except StudioError:  # the database is busy: the next look will do
-                seen = -1
-                continue
+        async for found in news(self, actor, lambda: _page(actor, self._wanted())):
             async with self:
                 self.rows, self.total = found
 

@@ -7,13 +7,14 @@ from sqlmodel import Session, select
 
 from qlora_studio.api.security import current_user
 from qlora_studio.contracts.notices import NoticeKind
+from qlora_studio.db import notices
 from qlora_studio.db.models import User
 from qlora_studio.db.models.audit import IdempotencyKey
 from qlora_studio.services import notifications, webhooks
 
 
 def tell(session: Session, user: User, title: str) -> str:
-    made = notifications.notify(
+    made = notices.add(
         session, user_id=user.id, kind=NoticeKind.JOB_FAILED, title=title, body="Why.", href="/training/job_1"
     )
     session.commit()

@@ -9,56 +9,19 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
-from sqlmodel import Session, select
 
-from qlora_studio.db.engine import make_engine
-from qlora_studio.db.models import User
 from scripts.running import Server, axe_violations, sign_in, sign_up, watch_console
-from tests.jobs.workbench import make_dataset, make_model, spec_data
+from tests.browser.desk import Desk, opened
 
 pytestmark = pytest.mark.browser
 
 
-class Desk:
-    """A server with the toy worker, and a person with a dataset and a model."""
-
-    def __init__(self, server: Server, token: str) -> None:
-        self.server = server
-        self.api = httpx.Client(
-            base_url=f"{server.base}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=30
-        )
-        engine = make_engine(f"sqlite:///{server.data_path / 'studio.db'}")
-        with Session(engine) as session:
-            user = session.exec(select(User)).one()
-            dataset = make_dataset(session, user)
-            model = make_model(session, user, data_path=server.data_path)
-            self._data = spec_data(dataset, model)
-        engine.dispose()
-
-    def launch(self, name: str, steps: int) -> str:
-        changes = {"name": name, "optimization": {"max_steps": steps}, "evaluation": {"every_steps": 10}}
-        answer = self.api.post("/jobs", json=self._data | changes)
-        answer.raise_for_status()
-        return str(answer.json()["id"])
-
-    def sweep(self, name: str, axes: dict[str, list[int]], steps: int) -> str:
-        spec = self._data | {"name": name, "optimization": {"max_steps": steps}}
-        answer = self.api.post("/sweeps", json={"spec": spec, "axes": axes})
-        answer.raise_for_status()
-        return str(answer.json()["id"])
-
-
 @pytest.fixture
 def desk(own_server: Callable[..., Server], context: BrowserContext) -> Iterator[Desk]:
-    server = own_server(QLORA_STUDIO_WORKER="toy", QLORA_STUDIO_TOY_STEP_S="0.1")
-    token = sign_up(server, "ada")
-    sign_in(context, server, token)
-    opened = Desk(server, token)
-    yield opened
-    opened.api.close()
+    with opened(own_server, context, step_s=0.1) as desk:
+        yield desk
 
 
 def points(page: Page) -> int:

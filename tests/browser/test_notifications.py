@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from scripts.running import Server, axe_violations, sign_in, sign_up, watch_console
-from tests.browser.test_jobs import Desk
+from scripts.running import Server, axe_violations, watch_console
+from tests.browser.desk import Desk, opened
 
 pytestmark = pytest.mark.browser
 # Headless Chromium shows no notifications: what would be is written down, and pages say they are hidden.
@@ -24,13 +24,9 @@ window.hide = () => Object.defineProperty(document, "visibilityState", { get: ()
 
 @pytest.fixture
 def desk(own_server: Callable[..., Server], context: BrowserContext) -> Iterator[Desk]:
-    server = own_server(QLORA_STUDIO_WORKER="toy", QLORA_STUDIO_TOY_STEP_S="0.02")
-    token = sign_up(server, "ada")
-    sign_in(context, server, token)
     context.add_init_script(_NOTE_DOWN)
-    opened = Desk(server, token)
-    yield opened
-    opened.api.close()
+    with opened(own_server, context, step_s=0.02) as desk:
+        yield desk
 
 
 def test_the_bell_rings_without_a_reload_and_leads_to_the_job(desk: Desk, context: BrowserContext) -> None:

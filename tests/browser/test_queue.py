@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from scripts.running import Server, axe_violations, sign_in, sign_up, watch_console
-from tests.browser.test_jobs import Desk
+from scripts.running import Server, axe_violations, watch_console
+from tests.browser.desk import Desk, opened
 
 pytestmark = pytest.mark.browser
 
@@ -15,13 +15,9 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def desk(own_server: Callable[..., Server], context: BrowserContext) -> Iterator[Desk]:
     """A server that starts no job until its queue is let go on."""
-    server = own_server(QLORA_STUDIO_WORKER="toy", QLORA_STUDIO_TOY_STEP_S="0.05")
-    token = sign_up(server, "ada")
-    sign_in(context, server, token)
-    opened = Desk(server, token)
-    opened.api.patch("/queue", json={"is_paused": True, "note": "New disk."}).raise_for_status()
-    yield opened
-    opened.api.close()
+    with opened(own_server, context, step_s=0.05) as desk:
+        desk.api.patch("/queue", json={"is_paused": True, "note": "New disk."}).raise_for_status()
+        yield desk
 
 
 def names(page: Page) -> list[str]:

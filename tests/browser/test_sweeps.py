@@ -5,20 +5,16 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from scripts.running import Server, axe_violations, sign_in, sign_up, watch_console
-from tests.browser.test_jobs import Desk
+from scripts.running import Server, axe_violations, watch_console
+from tests.browser.desk import Desk, opened
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
 def desk(own_server: Callable[..., Server], context: BrowserContext) -> Iterator[Desk]:
-    server = own_server(QLORA_STUDIO_WORKER="toy", QLORA_STUDIO_TOY_STEP_S="0.02")
-    token = sign_up(server, "ada")
-    sign_in(context, server, token)
-    opened = Desk(server, token)
-    yield opened
-    opened.api.close()
+    with opened(own_server, context, step_s=0.02) as desk:
+        yield desk
 
 
 def test_a_sweep_is_launched_watched_sorted_and_stopped(desk: Desk, context: BrowserContext):

@@ -8,9 +8,10 @@ from sqlmodel import Session
 from qlora_studio.commands import training
 from qlora_studio.contracts.enums import ExitReason, JobStatus
 from qlora_studio.contracts.notices import NoticeKind
+from qlora_studio.db import notices
 from qlora_studio.db.models import Job, User
 from qlora_studio.jobs import endings, supervisor
-from qlora_studio.services import notification_channels, notifications, webhooks
+from qlora_studio.services import notification_channels, webhooks
 from qlora_studio.services.delivery_errors import NotDelivered
 from qlora_studio.services.notification_channels import WebhookCreate
 from tests.commands.conftest import Run, answer
@@ -23,7 +24,7 @@ URL = "https://hooks.example/x"
 def test_what_was_told_is_listed_and_marked_as_read(run: Run, session: Session, user: User) -> None:
     assert "Nothing to tell." in run("notifications", "list", "--user", "ada").output
     for title in ("first [bold]", "second"):
-        notifications.notify(session, user_id=user.id, kind=NoticeKind.JOB_FAILED, title=title)
+        notices.add(session, user_id=user.id, kind=NoticeKind.JOB_FAILED, title=title)
     session.commit()
     assert "first [bold]" in run("notifications", "list", "--user", "ada").output
     listed = answer(run("notifications", "list", "--user", "ada", "--unread", "--json"))

@@ -27,6 +27,7 @@ import httpx
 
 from tests.faults import checker
 from tests.faults.harness import Zygote, wait_for
+from tests.faults.nemesis import FAULTS, Nemesis
 from tests.faults.studio import StudioProcess, own_processes, spec
 
 ON_THE_WAY = ("queued", "starting", "running", "stopping")  # in the order in which a job goes
@@ -38,7 +39,6 @@ TOY_FAULTS = (
     "", "", "crash@4", "kill_in_save@5", "kill_in_eval@10", "kill_in_adapter", "nan@6", "hang@7",
     "slow_save@5",
 )  # fmt: skip
-NEMESIS = ("kill server", "kill worker", "kill shim", "freeze worker", "hold database", "kill server twice")
 PEOPLE = ("ada", "grace", "lise", "rosalind")
 # What a person may be told while things break: done, gone, not now (with the reason), no room. Never a 500.
 # 413: somebody has queued as many jobs as one may.
@@ -67,7 +67,7 @@ class Schedule:
     def draw(cls, seed: int) -> "Schedule":
         dice = random.Random(seed)
         times = sorted(dice.uniform(0.3, WORK_S) for _ in range(dice.randint(2, 4)))
-        return cls(seed, dice.choice(TOY_FAULTS), [(at, dice.choice(NEMESIS)) for at in times])
+        return cls(seed, dice.choice(TOY_FAULTS), [(at, dice.choice(FAULTS)) for at in times])
 
     def __str__(self) -> str:
         faults = ", ".join(f"{at:.2f} s {what}" for at, what in self.faults)
@@ -180,66 +180,6 @@ def expected(answer: httpx.Response) -> httpx.Response:
     told = f"{asked.method} {asked.url.path} was answered {answer.status_code}: {answer.text[:500]}"
     assert answer.status_code in ANSWERS, told
     return answer
-
-
-class Nemesis:
-    """Breaks things by the schedule; what it froze or held is let go at the end."""
-
-    def __init__(self, studio: StudioProcess, dice: random.Random) -> None:
-        self._studio = studio
-        self._dice = dice
-        self._frozen: list[int] = []
-
-    def do(self, what: str) -> None:
-        if what == "kill server":
-            self._restart(self._dice.uniform(0, 0.8))
-        elif what == "kill server at work":
-            self._studio.wait_until_it_answers()
-            time.sleep(self._dice.uniform(0.1, 0.4))
-            self._restart(0)
-        elif what == "kill server twice":
-            self._restart(0.05)
-            time.sleep(0.1)
-            self._restart(0.3)
-        elif what == "hold database":
-            self._hold(self._dice.uniform(0.2, 0.8))
-        else:
-            self._to_process(what)
-
-    def let_go(self) -> None:
-        for pid in self._frozen:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-
-    def _restart(self, pause_s: float) -> None:
-        self._studio.kill()
-        time.sleep(pause_s)
-        self._studio.start()
-
-    def _hold(self, for_s: float) -> None:
-        held = sqlite3.connect(self._studio.data / "studio.db", timeout=2, isolation_level=None)
-        with contextlib.closing(held), contextlib.suppress(sqlite3.OperationalError):
-            held.execute("BEGIN IMMEDIATE")
-            time.sleep(for_s)
-            held.execute("ROLLBACK")
-
-    def _to_process(self, what: str) -> None:
-        kind = "jobs/shim.py" if what == "kill shim" else "qlora_studio.training.toy"
-        pids = [pid for pid in own_processes(self._studio.data) if kind in _command(pid)]
-        if not pids:
-            return
-        pid = self._dice.choice(sorted(pids))
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP if what == "freeze worker" else signal.SIGKILL)
-            if what == "freeze worker":
-                self._frozen.append(pid)
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
 
 
 @dataclass

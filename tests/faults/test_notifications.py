@@ -17,9 +17,10 @@ from qlora_studio.contracts.enums import JobStatus
 from qlora_studio.contracts.notices import DeliveryStatus, NoticeKind
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db import notices
 from qlora_studio.db.engine import read, write
 from qlora_studio.db.models import Delivery, Job, Notification, User
-from qlora_studio.services import notification_channels, notifications
+from qlora_studio.services import notification_channels
 from qlora_studio.services.deliveries import Sender
 from qlora_studio.services.notification_channels import WebhookCreate
 from qlora_studio.storage import layout
@@ -114,7 +115,7 @@ def test_what_a_killed_sender_was_sending_is_sent_by_the_next(
     session: Session, user: User, receiver: Receiver
 ) -> None:
     add_hook(session, user, receiver)
-    notice = notifications.notify(session, user_id=user.id, kind=NoticeKind.JOB_LOST, title="x")
+    notice = notices.add(session, user_id=user.id, kind=NoticeKind.JOB_LOST, title="x")
     session.commit()
     process = subprocess.Popen([sys.executable, "-c", _SEND], cwd=ROOT, env=os.environ)
     try:

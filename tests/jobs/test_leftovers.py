@@ -44,3 +44,4 @@ def test_an_adapter_cut_off_between_two_renames_is_there_again(tmp_path: Path):
 
 def test_a_run_without_anything_is_fine(tmp_path: Path):
     leftovers.clear(tmp_path / "none", tmp_path / "none/attempt-1")
+    assert list(tmp_path.iterdir()) == []

@@ -10,19 +10,9 @@ from qlora_studio.jobs import run_files
 from qlora_studio.services import datasets, jobs, launches
 from qlora_studio.services.datasets import DatasetUpdate
 from qlora_studio.storage import layout
-from tests.jobs.workbench import make_dataset, make_model, make_spec
+from tests.jobs.workbench import make_spec
 
 NOISE = {"noise": {"probability": 1.0, "min_snr_db": 5.0, "max_snr_db": 10.0}}
-
-
-@pytest.fixture
-def dataset(session, user):
-    return make_dataset(session, user)
-
-
-@pytest.fixture
-def model(session, user):
-    return make_model(session, user)
 
 
 def set_augmentation(session, actor, dataset, value):

@@ -14,6 +14,7 @@ from qlora_studio.contracts.notices import ChannelKind, DeliveryStatus, NoticeKi
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Forbidden, NotFound, TooManyTries
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db import notices
 from qlora_studio.db.engine import read, write
 from qlora_studio.db.models import Delivery, MailSent, Notification, NotificationChannel, User
 from qlora_studio.services import deliveries, mail, mail_allowance, notifications, webhooks
@@ -62,7 +63,7 @@ def mailbox(session: Session, user: User) -> str:
 
 def tell(session: Session, user: User, title: str = "news", href: str = "") -> str:
     kind = NoticeKind.JOB_FAILED
-    made = notifications.notify(session, user_id=user.id, kind=kind, title=title, href=href)
+    made = notices.add(session, user_id=user.id, kind=kind, title=title, href=href)
     session.commit()
     return made.id
 
@@ -241,9 +242,7 @@ def test_mail_goes_to_the_address_that_the_account_has_then(
     got: list[tuple[str, str]] = []
     monkeypatch.setattr(mail, "send", lambda to, *, url, **_: got.append((to, url)))
     session.add(NotificationChannel(user_id=user.id, kind=ChannelKind.EMAIL.value))
-    notifications.notify(
-        session, user_id=user.id, kind=NoticeKind.JOB_LOST, title="x", href="/training/job_1"
-    )
+    notices.add(session, user_id=user.id, kind=NoticeKind.JOB_LOST, title="x", href="/training/job_1")
     user.email = "new@example.org"
     session.add(user)
     session.commit()

@@ -11,10 +11,10 @@ from qlora_studio.contracts.notices import DeliveryStatus, NoticeKind
 from qlora_studio.core import secrets
 from qlora_studio.core.errors import Conflict, Forbidden, NotFound, TooLarge, Unavailable
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db import notices
 from qlora_studio.db.models import Delivery, NotificationChannel, User
 from qlora_studio.db.models.audit import AuditEvent
 from qlora_studio.services import notification_channels as channels
-from qlora_studio.services import notifications
 from qlora_studio.services.notification_channels import (
     ChannelCreate,
     ChannelUpdate,
@@ -66,11 +66,11 @@ def test_a_channel_is_changed_and_removed_by_its_owner_only(
 
 def test_what_waits_is_not_sent_over_a_channel_that_is_switched_off(session: Session, user: User) -> None:
     channel = add(session, user).channel
-    notifications.notify(session, user_id=user.id, kind=NoticeKind.JOB_FAILED, title="x")
+    notices.add(session, user_id=user.id, kind=NoticeKind.JOB_FAILED, title="x")
     channels.change(session, actor=user, channel_id=channel.id, form=ChannelUpdate(is_on=False))
     session.commit()
     assert [d.status for d in session.exec(select(Delivery))] == [DeliveryStatus.FAILED.value]
-    notifications.notify(session, user_id=user.id, kind=NoticeKind.JOB_FAILED, title="y")
+    notices.add(session, user_id=user.id, kind=NoticeKind.JOB_FAILED, title="y")
     session.commit()
     assert len(session.exec(select(Delivery)).all()) == 1
 

@@ -9,6 +9,7 @@ from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.core import bell
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import InvalidInput
+from qlora_studio.db import notices
 from qlora_studio.db.models import Notification, User
 from qlora_studio.services import notifications
 
@@ -16,7 +17,7 @@ from qlora_studio.services import notifications
 def tell(
     session: Session, user: User, title: str, kind: NoticeKind = NoticeKind.JOB_SUCCEEDED
 ) -> Notification:
-    made = notifications.notify(session, user_id=user.id, kind=kind, title=title, href="/training/job_1")
+    made = notices.add(session, user_id=user.id, kind=kind, title=title, href="/training/job_1")
     session.commit()
     return made
 
@@ -68,7 +69,7 @@ def test_all_at_once_and_other_tabs_hear_of_it(session: Session, user: User) -> 
 )
 def test_a_link_leads_nowhere_else(session: Session, user: User, href: str) -> None:
     with pytest.raises(ValueError, match="path of this site"):
-        notifications.notify(session, user_id=user.id, kind=NoticeKind.JOB_FAILED, title="x", href=href)
+        notices.add(session, user_id=user.id, kind=NoticeKind.JOB_FAILED, title="x", href=href)
 
 
 def test_what_is_old_goes(session: Session, user: User) -> None:

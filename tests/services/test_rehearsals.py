@@ -153,9 +153,7 @@ def test_of_a_log_of_any_size_only_the_end_is_read(tmp_path: Path) -> None:
 
 
 def test_a_library_that_gives_up_for_want_of_memory_is_told_as_that(tmp_path: Path) -> None:
-    (tmp_path / "log").write_text(
-        "OpenBLAS error: Memory allocation still failed after retries.\n"
-    )
+    (tmp_path / "log").write_text("OpenBLAS error: Memory allocation still failed after retries.\n")
     report = rehearsals._read_report(tmp_path, 1)
     assert report.reason is ExitReason.OOM_HOST
     assert "by a library" in report.message

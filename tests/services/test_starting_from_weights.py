@@ -11,17 +11,7 @@ from qlora_studio.jobs import run_files
 from qlora_studio.services import job_checks, jobs, sweeps
 from qlora_studio.storage import layout
 from tests.conftest import make_user
-from tests.jobs.workbench import make_dataset, make_model, make_spec
-
-
-@pytest.fixture
-def dataset(session, user):
-    return make_dataset(session, user)
-
-
-@pytest.fixture
-def model(session, user):
-    return make_model(session, user)
+from tests.jobs.workbench import make_model, make_spec
 
 
 @pytest.fixture

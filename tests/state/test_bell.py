@@ -9,17 +9,16 @@ from sqlmodel import Session, delete
 
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.db import engine as db
+from qlora_studio.db import notices
 from qlora_studio.db.models import AuthSession, User
-from qlora_studio.services import notifications
 from qlora_studio.state import bell
-from qlora_studio.state import notifications as state_notifications
 from qlora_studio.state.bell import BellState
 from qlora_studio.state.notifications import NotificationsState
 from tests.state.calling import Opener, call
 
 
 def tell(session: Session, user: User, title: str, kind: NoticeKind = NoticeKind.JOB_SUCCEEDED) -> str:
-    made = notifications.notify(
+    made = notices.add(
         session, user_id=user.id, kind=kind, title=title, body="WER 40.0 %.", href="/training/job_1"
     )
     session.commit()
@@ -43,8 +42,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for state in (BellState, NotificationsState):
         monkeypatch.setattr(state, "__aenter__", enter)
         monkeypatch.setattr(state, "__aexit__", leave)
-    for module in (bell, state_notifications):
-        monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(bell, "LOOK_EVERY_S", 0.01)
 
 
 async def test_the_bell_rings_by_itself_and_is_read(
@@ -115,7 +113,7 @@ async def test_the_list_misses_nothing_that_came_as_it_was_opened_nor_what_rang_
     state = opened(NotificationsState)
     await call(state, "load")
     tell(session, user, "first")
-    monkeypatch.setattr(state_notifications, "ANYWAY_EVERY_S", 0.05)
+    monkeypatch.setattr(bell, "ANYWAY_EVERY_S", 0.05)
     watching = asyncio.create_task(call(state, "watch"))
     await until(lambda: [row.title for row in state.rows] == ["first"])
     monkeypatch.setattr("qlora_studio.core.bell.ring", lambda _: None)
