@@ -136,11 +136,11 @@ def _start(command: list[str], folder: Path, port: int) -> subprocess.Popen[byte
 
 
 def _wait_for_answer(base: str) -> float:
-    """Wait until `/ping` is answered; returns when that was."""
+    """Wait until a page is answered, or where to sign in for it; returns when that was."""
     deadline = time.monotonic() + _ANSWERS_WITHIN_S
     while time.monotonic() < deadline:
         try:
-            if httpx.get(f"{base}/ping", timeout=2).status_code == 200:
+            if httpx.get(base, timeout=2).status_code < 400:
                 return time.monotonic()
         except httpx.HTTPError:
             time.sleep(0.02)

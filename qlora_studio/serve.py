@@ -13,9 +13,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qlora_studio.core.settings import Settings, get_settings
 from qlora_studio.storage import holding
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 _STOP_WITHIN_S = 4.0
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,11 +113,14 @@ async def _serve(settings: Settings) -> None:
     from granian.constants import Interfaces
     from granian.log import LogLevels
     from granian.server.embed import Server
+    from reflex.utils.exec import get_frontend_mount
 
-    from qlora_studio.qlora_studio import app
+    from qlora_studio.api.security import Gate
+    from qlora_studio.doorstep import Doorstep
 
+    doorstep = Doorstep(Gate(get_frontend_mount()), _load, lambda: server.stop())  # noqa: PLW0108  made below
     server = Server(
-        app(),
+        doorstep,
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGI,
@@ -136,6 +143,14 @@ async def _serve(settings: Settings) -> None:
     host = "localhost" if settings.host in {"127.0.0.1", "0.0.0.0", "::"} else settings.host
     print(f"QLoRA Studio is at http://{host}:{settings.port}  (Ctrl-C stops it; jobs go on)", flush=True)
     await server.serve()
+    if doorstep.error is not None:
+        raise doorstep.error
+
+
+def _load() -> "ASGIApp":
+    from qlora_studio.qlora_studio import app
+
+    return app()
 
 
 def main() -> None:

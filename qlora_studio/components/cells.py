@@ -5,7 +5,9 @@ from typing import Any
 
 import reflex as rx
 
-_LIBRARY = rx.asset("editable_cell.jsx", shared=True).importable_path
+from qlora_studio.frontend.scripts import script
+
+_LIBRARY = script("editable_cell.jsx", __name__)
 
 
 def _saved(row_id: rx.Var[str], field: rx.Var[str], value: rx.Var[str]) -> list[rx.Var]:

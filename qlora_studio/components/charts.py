@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 import reflex as rx
 
-_LIBRARY = rx.asset("live_chart.jsx", shared=True).importable_path
-_VIEW = rx.asset("chart_view.jsx", shared=True).importable_path
-rx.asset("chart_detail.jsx", shared=True)  # what they import
-rx.asset("chart_zoom.jsx", shared=True)
-_BARS = rx.asset("bar_chart.jsx", shared=True).importable_path
+from qlora_studio.frontend.scripts import script
+
+_LIBRARY = script("live_chart.jsx", __name__)
+_VIEW = script("chart_view.jsx", __name__)
+script("chart_detail.jsx", __name__)  # what they import
+script("chart_zoom.jsx", __name__)
+_BARS = script("bar_chart.jsx", __name__)
 _PLOTLY = "plotly.js-basic-dist-min@3.7.0"
 
 Kind = Literal["number", "percent", "bytes", "rate"]

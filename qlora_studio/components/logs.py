@@ -4,7 +4,9 @@ from typing import Any
 
 import reflex as rx
 
-_LIBRARY = rx.asset("log_view.jsx", shared=True).importable_path
+from qlora_studio.frontend.scripts import script
+
+_LIBRARY = script("log_view.jsx", __name__)
 
 
 class LogView(rx.NoSSRComponent):

@@ -1,24 +1,49 @@
 """Bring the database to the newest schema; each migration is whole or not there at all."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DatabaseError
 
 from qlora_studio.db.engine import get_engine
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def make_config(engine: Engine | None = None) -> Config:
+def make_config(engine: Engine | None = None) -> "Config":
     """Return alembic's configuration for a database, by default the one of the settings."""
+    from alembic.config import Config
+
     config = Config(str(_ROOT / "alembic.ini"))
     config.set_main_option("script_location", str(_ROOT / "alembic"))
     config.attributes["engine"] = engine or get_engine()
     return config
 
 
+def newest() -> str:
+    """The newest revision: a migration's file is named after its own."""
+    return max(path.name for path in (_ROOT / "alembic/versions").glob("*.py")).partition("_")[0]
+
+
+def is_current(engine: Engine) -> bool:
+    """Whether a database has every migration; one that can't be asked hasn't."""
+    try:
+        with engine.connect() as connection:
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    except DatabaseError:
+        return False
+    return found == [newest()]
+
+
 def upgrade(engine: Engine | None = None) -> None:
     """Run every migration that the database lacks."""
+    engine = engine or get_engine()
+    if is_current(engine):
+        return  # as nearly always; a server that starts again need not load alembic for that
+    from alembic import command
+
     command.upgrade(make_config(engine), "head")

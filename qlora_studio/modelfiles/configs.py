@@ -26,7 +26,7 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 class FamilyConfig(BaseModel):
     """What every family has. Values keep their JSON types; unknown keys are left out."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, defer_build=True)
 
     model_type: str
     architectures: Annotated[list[str], Field(max_length=4)] = []
@@ -116,7 +116,7 @@ class WhisperConfig(FamilyConfig):
 class Rotary(BaseModel):
     """How positions are turned into angles; other ways than the plain one are refused."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, defer_build=True)
 
     rope_type: Literal["default"] = "default"
     rope_theta: Annotated[float, Field(ge=1, le=1e9)] = 10_000.0

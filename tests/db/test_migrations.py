@@ -1,17 +1,19 @@
 """The migrations and the tables say the same."""
 
 import re
+from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, DateTime, String, inspect, text
 from sqlmodel import SQLModel
 
 import qlora_studio.db.models  # noqa: F401
 from qlora_studio.db import migrations
-from qlora_studio.db.engine import get_engine
+from qlora_studio.db.engine import get_engine, make_engine
 
 SEARCH = re.compile(
     r"(dataset|clip)_search(_\w+)?|(dataset|owner)_place|dataset_count"
@@ -50,6 +52,22 @@ def test_no_migration_has_lost_the_triggers_that_keep_search_right(data_folder):
 def test_upgrading_twice_changes_nothing(data_folder):
     migrations.upgrade()
     assert "user" in inspect(get_engine()).get_table_names()
+
+
+def test_files_are_named_after_their_revisions():
+    """So the newest one is known without alembic."""
+    scripts = ScriptDirectory.from_config(migrations.make_config())
+    assert scripts.get_heads() == [migrations.newest()]
+    assert all(Path(one.path).name.startswith(f"{one.revision}_") for one in scripts.walk_revisions())
+
+
+def test_a_database_is_current_at_the_newest_revision_only(data_folder):
+    assert migrations.is_current(get_engine())
+    command.downgrade(migrations.make_config(), "0004")
+    assert not migrations.is_current(get_engine())
+    migrations.upgrade()
+    assert migrations.is_current(get_engine())
+    assert not migrations.is_current(make_engine("sqlite://"))
 
 
 def test_jobs_keep_their_order_and_samples_when_the_queue_gets_ranks(data_folder):
