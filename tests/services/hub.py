@@ -124,7 +124,8 @@ class Hub(BaseHTTPRequestHandler):
     def _note(self) -> None:
         if self.headers.get("authorization"):
             self.seen_authorization.append(self.headers["authorization"])
-        self.seen_paths.append(self.path)
+        if self.path != "/api/agent-harnesses":  # which the client asks for once a process, at any time
+            self.seen_paths.append(self.path)
 
     def _account(self) -> dict[str, Any]:
         return self.accounts.get(self.headers.get("authorization", "").removeprefix("Bearer "), {})
