@@ -85,7 +85,7 @@ class Ingest:
             self._tensorboard.take(events, offset=self._reader.offset)
         is_urgent |= self._note_silence(has_spoken=has_spoken)
         if self._is_dirty and (is_urgent or time.monotonic() >= self._next_flush):
-            self.flush()
+            self.flush(is_urgent=is_urgent)
 
     def drain(self) -> bool:
         """Take in all that an ended attempt has left; False when it can't be kept now."""
@@ -101,8 +101,12 @@ class Ingest:
         self._tensorboard.finish(offset=offset)
         return self.flush()
 
-    def flush(self) -> bool:
-        """Bring the job's row up to date; False when that can't be done now (it is tried again later)."""
+    def flush(self, *, is_urgent: bool = True) -> bool:
+        """Bring the job's row up to date; False when that can't be done now (it is tried again later).
+
+        Args:
+            is_urgent: watchers are to show it at once; otherwise it is progress.
+        """
         self._next_flush = time.monotonic() + FLUSH_S
         if not self._store_points():
             return False  # the row must not get ahead of the points, or a crash now would lose them
@@ -115,7 +119,8 @@ class Ingest:
         self._row = {}
         self._samples = []
         self._is_dirty = False
-        stamps.touch(self.job_id)
+        tell = stamps.touch if is_urgent else stamps.touch_progress
+        tell(self.job_id)
         return True
 
     def _note_newer(self) -> bool:
@@ -217,7 +222,7 @@ class Ingest:
             _log.warning("job %s: points could not be stored: %s", self.job_id, error)
             return False
         self._points = {}
-        stamps.touch(self.job_id)
+        stamps.touch_progress(self.job_id)
         return True
 
     def _write_row(self, session: Session) -> None:

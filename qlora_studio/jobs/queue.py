@@ -107,6 +107,11 @@ def pick(ready: Sequence[Entry], *, n_slots: int, n_busy: int, n_open: int | Non
     return ready[0] if ready[0].n_devices <= n_most or not n_busy else None
 
 
+def has_any(session: Session) -> bool:
+    """Whether a job waits at all; costs far less than the line."""
+    return session.exec(select(Job.id).where(Job.status == JobStatus.QUEUED).limit(1)).first() is not None
+
+
 def read_line(session: Session) -> Line:
     """Read who waits and who runs."""
     before = aliased(Job)

@@ -1,21 +1,87 @@
 """A cheap answer to "has anything of this job changed since I last looked?" for whoever watches one.
 
-The stamp is the modification time of one empty file in the run folder. Looking costs one `stat`, in any
-process; the supervisor and the services touch it after each change that can be seen.
+The stamp is the modification time of one empty file in the run folder; a second file's says when it was more
+than progress. Looking costs one `stat`, in any process; the supervisor and the services touch them after each
+change that can be seen. Whoever waits in the same process is woken as well (`Ear`), and need not wait for the
+next look.
 """
 
+import asyncio
 import contextlib
 import os
+import threading
 import time
 
 from qlora_studio.storage import layout
 
-_NAME = ".changed"
+_CHANGED, _TURNED = ".changed", ".turned"
+_lock = threading.Lock()
+_ears: dict[str, set["Ear"]] = {}
 
 
 def touch(job_id: str) -> None:
-    """Tell watchers that the job has changed."""
-    path = layout.run_path(job_id) / _NAME
+    """Tell watchers that the job has changed: how it stands, what it does, what it found."""
+    _mark(job_id, _TURNED)  # first: who sees the change is to see this
+    touch_progress(job_id)
+
+
+def touch_progress(job_id: str) -> None:
+    """Tell watchers that the job has come on: there are new points, or its row counts further."""
+    _mark(job_id, _CHANGED)
+    with _lock:
+        ears = list(_ears.get(job_id, ()))
+    for ear in ears:
+        ear.ring()
+
+
+def read(job_id: str) -> int:
+    """Return the stamp: any other value than last time means that there is something new."""
+    return _read(job_id, _CHANGED)
+
+
+def read_turn(job_id: str) -> int:
+    """Return the stamp of what is more than progress. When it changes, `read` does too."""
+    return _read(job_id, _TURNED)
+
+
+class Ear:
+    """Hears a job being touched by this process, in whichever thread; a context of one event loop.
+
+    What another process does is not heard: wait no longer than one may look at the stamp late.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        self._job_id = job_id
+        self._loop = asyncio.get_running_loop()
+        self._rung = asyncio.Event()
+
+    def __enter__(self) -> "Ear":
+        with _lock:
+            _ears.setdefault(self._job_id, set()).add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with _lock:
+            ears = _ears[self._job_id]
+            ears.discard(self)
+            if not ears:
+                del _ears[self._job_id]
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return as soon as the job was touched since the last call, or after `timeout_s` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._rung.wait()
+        self._rung.clear()
+
+    def ring(self) -> None:
+        """Wake who waits; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            self._loop.call_soon_threadsafe(self._rung.set)
+
+
+def _mark(job_id: str, name: str) -> None:
+    path = layout.run_path(job_id) / name
     with contextlib.suppress(OSError):
         now = time.time_ns()
         try:
@@ -24,9 +90,8 @@ def touch(job_id: str) -> None:
             path.touch()
 
 
-def read(job_id: str) -> int:
-    """Return the stamp: any other value than last time means that there is something new."""
+def _read(job_id: str, name: str) -> int:
     try:
-        return os.stat(layout.run_path(job_id) / _NAME).st_mtime_ns
+        return os.stat(layout.run_path(job_id) / name).st_mtime_ns
     except OSError:
         return 0

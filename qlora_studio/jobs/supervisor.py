@@ -160,6 +160,8 @@ class Supervisor:
     def _claim_next(self) -> Job | None:
         """Take one job out of the queue, or None when nothing may start. Never more than there are slots."""
         with read() as session:
+            if not queue.has_any(session):
+                return None
             line = queue.read_line(session)
             if not line.refused and self._find_next(session, line) is None:
                 return None  # the usual answer, and it takes no write lock

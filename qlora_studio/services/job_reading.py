@@ -181,3 +181,8 @@ def find_checkpoint_step(job_id: str) -> int | None:
 def read_stamp(job_id: str) -> int:
     """A number that changes whenever something of the job does; costs one `stat`."""
     return stamps.read(job_id)
+
+
+def read_turn(job_id: str) -> int:
+    """A number that changes, together with the stamp, whenever it is more than progress."""
+    return stamps.read_turn(job_id)

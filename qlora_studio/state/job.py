@@ -11,6 +11,7 @@ from qlora_studio.contracts.enums import Role, StopMode
 from qlora_studio.core.errors import NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
+from qlora_studio.jobs.stamps import Ear
 from qlora_studio.services import jobs, next_actions
 from qlora_studio.services.job_logs import MAX_SEARCH
 from qlora_studio.state.auth import authorized, require_session
@@ -82,15 +83,17 @@ class JobState(DialogState, rx.State):
             mine, look = self._watch, self._new_look(actor)
         await self._send(mine, await asyncio.to_thread(look.everything))
         next_check = time.monotonic() + CHECK_EVERY_S
-        while not look.is_over:
-            await asyncio.sleep(POLL_S)
-            if time.monotonic() >= next_check:
-                next_check = time.monotonic() + CHECK_EVERY_S
-                await require_session(self)
-                if not is_connected(self):  # a tab that comes back loads its page again
+        with Ear(look.job_id) as ear:
+            while not look.is_over:
+                await ear.wait(POLL_S)
+                if time.monotonic() >= next_check:
+                    next_check = time.monotonic() + CHECK_EVERY_S
+                    await require_session(self)
+                    if not is_connected(self) or not await self._send(mine, {}):
+                        return  # a tab that comes back loads its page again
+                news = await asyncio.to_thread(look.news) if look.has_news() else {}
+                if news and not await self._send(mine, news):
                     return
-            if look.has_news() and not await self._send(mine, await asyncio.to_thread(look.news)):
-                return
 
     @rx.event
     @authorized()

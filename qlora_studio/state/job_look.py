@@ -16,7 +16,8 @@ from qlora_studio.state.job_rows import JobPage, job_page
 from qlora_studio.state.job_samples import sample_row
 from qlora_studio.state.range_test import range_view
 
-ROW_EVERY_S = 0.4
+ROW_EVERY_S = 1.0  # while there is no more than progress
+LOG_EVERY_S = 0.4  # lines come without a stamp
 OVERVIEW_CURVES = tuple(
     "loss wer cer accuracy macro_f1 der missed_speech false_alarm confusion "
     "reward_accuracy mel_distance eval_loss".split()
@@ -28,11 +29,11 @@ class JobLook:
 
     def __init__(self, actor: User, job_id: str, *, tab: str, step: str = "", attempt: str = "") -> None:
         self._actor = actor
-        self._job_id = job_id
+        self.job_id = job_id
         self._tab = tab
         self._step = step
         self._attempt = attempt
-        self._stamp = -1
+        self._stamp = self._turn = -1
         self._page = JobPage()
         self._next_row = 0.0
         self._is_row_due = True
@@ -44,10 +45,12 @@ class JobLook:
 
     def has_news(self) -> bool:
         """Whether `news` may find something; costs a `stat`."""
-        stamp = job_reading.read_stamp(self._job_id)
+        stamp = job_reading.read_stamp(self.job_id)
         if stamp != self._stamp:
-            self._stamp = stamp
-            self._is_row_due = True
+            turn = job_reading.read_turn(self.job_id)
+            if turn != self._turn:
+                self._next_row = 0.0
+            self._stamp, self._turn, self._is_row_due = stamp, turn, True
             return True
         # The place in the queue changes with other people's jobs, which leave no mark on this one.
         is_moving = self._is_row_due or self._page.is_active or self._page.status == JobStatus.QUEUED
@@ -55,7 +58,7 @@ class JobLook:
 
     def everything(self) -> dict[str, Any]:
         """The whole page: values by the name of the state's var."""
-        self._stamp = job_reading.read_stamp(self._job_id)
+        self._stamp, self._turn = job_reading.read_stamp(self.job_id), job_reading.read_turn(self.job_id)
         self._steps, self._log_end = [], ""
         return self.text() | self.curves()
 
@@ -82,10 +85,10 @@ class JobLook:
         return found
 
     def _row(self) -> dict[str, Any]:
-        self._next_row = time.monotonic() + ROW_EVERY_S
+        self._next_row = time.monotonic() + (LOG_EVERY_S if self._tab == "logs" else ROW_EVERY_S)
         self._is_row_due = False
         with db.read() as session:
-            view = jobs.get_view(session, actor=self._actor, job_id=self._job_id)
+            view = jobs.get_view(session, actor=self._actor, job_id=self.job_id)
         self.is_over = view.job.status in TERMINAL_STATUSES
         self._page = _page_of(view)
         found: dict[str, Any] = {"job": self._page}
@@ -97,12 +100,12 @@ class JobLook:
         if self._tab != "samples":
             return {}
         with db.read() as session:
-            steps = job_reading.list_sample_steps(session, actor=self._actor, job_id=self._job_id)
+            steps = job_reading.list_sample_steps(session, actor=self._actor, job_id=self.job_id)
             if steps == self._steps:
                 return {}
             self._steps = steps
             step = int(self._step) if self._step and int(self._step) in steps else None
-            found = job_reading.list_samples(session, actor=self._actor, job_id=self._job_id, step=step)
+            found = job_reading.list_samples(session, actor=self._actor, job_id=self.job_id, step=step)
             clips = job_reading.find_sample_clips(session, samples=found)
         choices = [["", "Newest"]] + [[str(s), f"Step {s:,}" if s else "Base model"] for s in reversed(steps)]
         return {"samples": [sample_row(s, clips.get(s.clip_id)) for s in found], "sample_steps": choices}
@@ -112,7 +115,7 @@ class JobLook:
         if self._tab != "logs":
             return {}
         with db.read() as session:
-            job = jobs.get_job(session, actor=self._actor, job_id=self._job_id)
+            job = jobs.get_job(session, actor=self._actor, job_id=self.job_id)
         chosen = int(self._attempt) if self._attempt else job.attempt
         # How it stands is part of it: the last line may only be whole once the job has ended.
         end = f"{job_logs.read_end(job, min(chosen, job.attempt))} {job.status.value}"
@@ -124,7 +127,7 @@ class JobLook:
 
     def _config(self) -> dict[str, Any]:
         with db.read() as session:
-            job = jobs.get_job(session, actor=self._actor, job_id=self._job_id)
+            job = jobs.get_job(session, actor=self._actor, job_id=self.job_id)
         spec = TrainSpec.model_validate(job.spec)
         return {"config": run_files.to_yaml(spec), "command": job_checks.command_of(spec)}
 

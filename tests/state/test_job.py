@@ -1,10 +1,17 @@
-"""The page of one job as a tab calls it: its log, by attempt, level and text."""
+"""The page of one job as a tab calls it: what is new of it, and its log by attempt, level and text."""
+
+import asyncio
+import threading
+from types import SimpleNamespace
 
 import pytest
 
+from qlora_studio.contracts.enums import JobStatus
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Job
+from qlora_studio.jobs import stamps
 from qlora_studio.services import jobs
+from qlora_studio.state import job as job_state
 from qlora_studio.state import job_look
 from qlora_studio.state.job import JobState
 from qlora_studio.state.job_look import JobLook
@@ -60,6 +67,49 @@ def test_the_place_in_the_queue_moves_with_other_peoples_jobs(job_id, session, u
         jobs.stop(writing, actor=user, job_id=job_id)
     look.everything()
     assert not look.has_news(), "a job that has ended stands still"
+
+
+def advance(job_id, step, status=JobStatus.RUNNING):
+    with db.write() as writing:
+        job = writing.get_one(Job, job_id)
+        job.step, job.total_steps, job.status = step, 10, status
+
+
+def test_progress_is_counted_after_a_while_and_a_turn_is_shown_at_once(job_id, user, monkeypatch):
+    monkeypatch.setattr(job_look, "ROW_EVERY_S", 1000.0)
+    advance(job_id, 1)
+    look = JobLook(user, job_id, tab="overview")
+    assert look.everything()["job"].progress == "1 of 10"
+    advance(job_id, 2)
+    stamps.touch_progress(job_id)
+    assert (look.has_news(), "job" in look.news(), look.has_news()) == (True, False, False)
+    stamps.touch(job_id)
+    assert look.has_news()
+    assert look.news()["job"].progress == "2 of 10"
+    assert not look.has_news()
+
+
+async def test_a_page_is_woken_by_what_its_server_does_to_the_job(opened, job_id, monkeypatch):
+    async def enter(self):
+        return self
+
+    async def leave(self, *_):
+        return None
+
+    monkeypatch.setattr(JobState, "__aenter__", enter)
+    monkeypatch.setattr(JobState, "__aexit__", leave)
+    monkeypatch.setattr(job_state, "POLL_S", 1000.0)
+    advance(job_id, 1)
+    state = opened(JobState, job_id=job_id)
+    state.router.url = SimpleNamespace(path=f"/training/{job_id}", query_parameters={})
+    watching = asyncio.create_task(call(state, "watch"))
+    async with asyncio.timeout(10):
+        while job_id not in stamps._ears:
+            await asyncio.sleep(0.01)
+        advance(job_id, 10, JobStatus.SUCCEEDED)
+        threading.Thread(target=stamps.touch, args=(job_id,)).start()
+        await watching
+    assert (state.job.status, job_id in stamps._ears) == ("succeeded", False)
 
 
 async def test_the_address_names_level_text_and_attempt(opened, job_id):
