@@ -11,6 +11,7 @@ from qlora_studio.commands import (
     dataset_content,
     datasets,
     doctor,
+    generations,
     inference,
     job_records,
     jobs,
@@ -50,6 +51,7 @@ app.command("transcribe")(inference.transcribe)
 app.command("classify")(inference.classify)
 app.command("diarize")(inference.diarize)
 app.command("generate")(inference.generate)
+app.add_typer(generations.app, name="generations")
 app.command("train")(training.train)
 app.command("sweep")(sweeps.sweep)
 app.command("export")(jobs.export)

@@ -29,13 +29,14 @@ from qlora_studio.client_answers import (
 )
 from qlora_studio.client_base import ApiError, sleep_until
 from qlora_studio.client_jobs import JobCalls
+from qlora_studio.client_takes import TakeCalls
 from qlora_studio.contracts.enums import DatasetStatus, ModelStatus, Task
 from qlora_studio.modelfiles.names import is_wanted
 
 __all__ = ["ApiError", "Studio"]
 
 
-class Studio(JobCalls):
+class Studio(JobCalls, TakeCalls):
     """A connection to a server; see `Connection` for its arguments."""
 
     def log_in(self, login: str, password: str) -> str:

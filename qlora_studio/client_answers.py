@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, Task
+from qlora_studio.contracts.enums import DatasetStatus, GenerationStatus, JobStatus, ModelStatus, Task
 
 
 class Answer(BaseModel):
@@ -208,3 +208,32 @@ class JobEvent(Answer):
     id: str
     type: str
     data: dict[str, Any]
+
+
+class Take(Answer):
+    """One sound of a generation; `index` counts from 0."""
+
+    id: str
+    generation_id: str
+    index: int
+    seed: int
+    duration_s: float
+    sample_rate: int
+    n_ratings: int
+    mean_stars: float | None = None
+
+
+class Generation(Answer):
+    """Takes asked for, and those that are there."""
+
+    id: str
+    prompt: str
+    model_id: str
+    adapter_id: str | None = None
+    status: GenerationStatus
+    seed: int
+    n_takes: int
+    n_done: int
+    percent: int
+    error: str
+    takes: list[Take]

@@ -7,21 +7,25 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from qlora_studio.api import build_api
 from qlora_studio.client import ApiError, Studio
-from qlora_studio.contracts.enums import JobStatus, Task
+from qlora_studio.contracts.enums import GenerationStatus, JobStatus, Task
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
 from qlora_studio.ingest import launching, pipeline
 from qlora_studio.jobs import supervisor
+from qlora_studio.services import inference
+from qlora_studio.services.engine_host import EngineHost
 from tests.commands.conftest import recordings  # noqa: F401 - a fixture
 from tests.ingest import sounds
 from tests.jobs.workbench import make_dataset, make_model, spec_data
 from tests.modelfiles.build import whisper_folder
+from tests.services.test_engine_host import COMMAND
+from tests.services.test_generations import sound_model
 
 PASSWORD = "blue-harbour-42-rain"
 
@@ -194,3 +198,23 @@ def test_jobs_are_swept_moved_cloned_and_deleted(studio: Studio) -> None:
     assert studio.get_sweep(sweep.id).n_jobs == 4
     with pytest.raises(ApiError, match="nothing to put right"):
         studio.take_next_action(sweep.rows[0].job_id)
+
+
+def test_takes_are_made_and_fetched(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = EngineHost(COMMAND, idle_s=60.0)
+    monkeypatch.setattr(inference, "host", host)
+    with Session(db.get_engine(), expire_on_commit=False) as session:
+        model = sound_model(session, session.exec(select(User)).one())
+    try:
+        asked = studio.start_generation("rain", model.id, n_takes=2, duration_s=0.1, idempotency_key="one")
+        assert studio.start_generation(
+            "rain", model.id, n_takes=2, duration_s=0.1, idempotency_key="one"
+        ).id == (asked.id)
+        done = studio.wait_for_generation(asked.id, timeout_s=30)
+        assert (done.status, done.n_done) == (GenerationStatus.SUCCEEDED, 2)
+        assert [found.id for found in studio.list_generations(query="rain")] == [asked.id]
+        assert studio.download_take(done.takes[0].id, tmp_path / "a.wav").read_bytes()[:4] == b"RIFF"
+        studio.delete_generation(asked.id)
+        assert list(studio.list_generations()) == []
+    finally:
+        host._end_child()

@@ -36,6 +36,7 @@ RESOURCES = (
     "merging",
     "pushes",
     "inference",
+    "generations",
     "notifications",
     "system",
 )

@@ -95,6 +95,13 @@ class StopMode(StrEnum):
     KILL = "kill"
 
 
+class GenerationStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
 class AdapterStage(StrEnum):
     DRAFT = "draft"
     CANDIDATE = "candidate"

@@ -33,11 +33,19 @@ MAX_PROMPT = 1000  # characters
 MAX_SOUND_S = 30.0
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
 SoundSeconds = Annotated[float, Field(gt=0, le=MAX_SOUND_S, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+MAX_SEED = 2**31 - 1
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Guidance = Annotated[float, Field(ge=1, le=20, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(ge=0.1, le=2, allow_inf_nan=False)]
 
 
 class SoundWish(BaseModel):
-    """A sound to be made of a text, written to `path`; of later variants with `-1`, `-2` before `.wav`."""
+    """A sound to be made of a text, written to `path`; of later variants with `-1`, `-2` before `.wav`.
+
+    Attributes:
+        guidance: how much more to follow the text than to do without; 1 is not at all.
+        temperature: how varied; lower is less. Models that speak have no use for either.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,6 +53,8 @@ class SoundWish(BaseModel):
     seconds: SoundSeconds
     seed: Seed
     path: Path
+    guidance: Guidance | None = None
+    temperature: Temperature | None = None
 
 
 class EngineRequest(BaseModel):

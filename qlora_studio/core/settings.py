@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     engine_idle_s: float = Field(default=300.0, gt=0)
     max_trial_bytes: int = 25 * 2**20
     max_trial_s: float = 600.0
+    max_takes_per_user: int = Field(default=200_000, ge=1)
     mlflow_url: str = Field(default="", pattern=r"^$|^https?://\S+$")
     mlflow_token: SecretStr = SecretStr("")
     mlflow_experiment: str = Field(default="QLoRA Studio", min_length=1, max_length=200)

@@ -9,6 +9,7 @@ from qlora_studio.contracts.enums import Task
 from qlora_studio.contracts.events import ClassProbability
 from qlora_studio.contracts.inference import SoundWish, SpeakerSegment
 from qlora_studio.engine.pieces import cut
+from qlora_studio.engine.refusals import Refused
 from qlora_studio.training.clips import MIN_CLIP_S
 from qlora_studio.training.tasks.base import AudioTask
 from qlora_studio.training.tasks.classification import ClassificationTask
@@ -63,7 +64,11 @@ def diarize(
 
 
 def generate(task: AudioTask, model: Any, wish: SoundWish, report: Report, should_stop: ShouldStop) -> Said:
-    """Make a sound of a text: `sound`, float32 (n,)."""
+    """Make a sound of a text: `sound`, float32 (n,).
+
+    Raises:
+        Refused: the model made numbers that are no sound.
+    """
     assert isinstance(task, SoundTask)
     report(0.0)
     made = task.generate(
@@ -72,7 +77,10 @@ def generate(task: AudioTask, model: Any, wish: SoundWish, report: Report, shoul
         seconds=min(wish.seconds, task.max_clip_s),
         seed=wish.seed,
         on_step=lambda done, total: report(done / total),
+        **wish.model_dump(include={"guidance", "temperature"}, exclude_none=True),
     )
+    if not np.isfinite(made[0]).all():
+        raise Refused("The model's numbers overflowed, so it made no sound. Lower the adapter's strength.")
     return {"sound": made[0]}
 
 

@@ -188,12 +188,17 @@ def prepare_sound(
     adapter_id: str | None = None,
     strength: float = 1.0,
     with_base: bool = False,
+    guidance: float | None = None,
+    temperature: float | None = None,
+    path: Path | None = None,
 ) -> Ticket:
     """Return the request that has a model make a sound of a text; see `prepare`.
 
     Args:
         seconds: how long it becomes, at most 30.
         seed: the same text and seed give the same sound.
+        guidance, temperature: see `SoundWish`, which bounds them.
+        path: the WAV file to write; by default one that is kept for an hour.
 
     Raises:
         NotFound: the model or the adapter isn't there, or isn't the actor's.
@@ -209,8 +214,9 @@ def prepare_sound(
         _refuse("seconds", f"A sound is at most {MAX_SOUND_S:g} s long.")
     if not 0 <= seed < 2**31:
         _refuse("seed", "The seed is a whole number from 0 to 2,147,483,647.")
-    path = trial_clips.new_sound_path(actor=actor)
-    wish = {"prompt": prompt.strip(), "seconds": seconds, "seed": seed, "path": str(path)}
+    wish: dict[str, object] = {"prompt": prompt.strip(), "seconds": seconds, "seed": seed}
+    wish |= {"guidance": guidance, "temperature": temperature}
+    wish["path"] = str(path or trial_clips.new_sound_path(actor=actor))
     return _ticket(
         session, actor, model, {"sound": wish}, _Variants(adapter_id, strength, with_base=with_base)
     )

@@ -5,13 +5,10 @@ is sent once however often it is begun; the kernel lets go of it when the proces
 of the row, which the sender sees within half a second.
 """
 
-import fcntl
 import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,7 +30,7 @@ from qlora_studio.db.models import Adapter, BaseAudioModel, HubPush, User
 from qlora_studio.db.models.dataset import Credential
 from qlora_studio.services import adapters, audit, cards, credentials, hub_upload
 from qlora_studio.services.hub_upload import Progress, Upload, UploadStopped
-from qlora_studio.storage import layout
+from qlora_studio.storage import holding, layout
 
 ACTIVE = ("waiting", "running")
 MAX_ACTIVE = 5  # of one account
@@ -231,7 +228,7 @@ def recover() -> None:
 
 def run(push_id: str) -> None:
     """Send a push to its end, here; does nothing if somebody else is about it, or it has ended."""
-    with _held(push_id) as is_ours:
+    with holding.held(layout.data_path() / "pushes" / f"{push_id}.lock") as is_ours:
         if not is_ours or not _change(push_id, status="running"):
             return
         try:
@@ -354,23 +351,6 @@ def _end(push_id: str, **values: Any) -> None:
         except StudioError as error:
             _log.warning("push %s: its end could not be written: %s", push_id, error.message)
         time.sleep(seconds)
-
-
-@contextmanager
-def _held(push_id: str) -> Iterator[bool]:
-    """Whether this process may send the push; no other may while the block runs."""
-    path = layout.data_path() / "pushes" / f"{push_id}.lock"
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            path.unlink(missing_ok=True)
 
 
 def _audit(session: Session, actor: User, action: str, adapter: Adapter, push: HubPush) -> None:

@@ -1,8 +1,13 @@
-"""One server at a time on a data folder. The kernel lets go of it when the process ends, however it ends."""
+"""One server at a time on a data folder, one process at a time on a piece of work.
+
+The kernel lets go of either when the process ends, however it ends.
+"""
 
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _held: dict[Path, int] = {}
@@ -47,3 +52,22 @@ def let_go(data_path: Path) -> None:
     descriptor = _held.pop(data_path, None)
     if descriptor is not None:
         os.close(descriptor)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Whether this thread holds a file that names a piece of work; no other does while the block runs.
+
+    Its folder is made; the file is gone afterwards.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            path.unlink(missing_ok=True)

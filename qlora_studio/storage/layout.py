@@ -11,6 +11,7 @@ trials/<user id>/             clips somebody tries a model on, for an hour
 runs/<job id>/                one training run: clips.jsonl, config.yaml, checkpoints/, adapter/, metrics/,
                               tensorboard/, mlflow.json, held-out/ (what the result made of held-out clips)
                               start/ (a copy of the adapter that it starts from, if any)
+generations/<generation id>/   takes that a model made of a text: <take id>.wav; .lock while they are made
 merged/<adapter id>/          an adapter merged into its base model, with merge.json
 adapters/<adapter id>/        an adapter that was made elsewhere
 pushes/<push id>.lock         held by whoever sends an adapter to the Hub
@@ -56,6 +57,14 @@ def model_path(model_id: str) -> Path:
 
 def trials_path(user_id: str) -> Path:
     return data_path() / "trials" / user_id
+
+
+def generation_path(generation_id: str) -> Path:
+    return data_path() / "generations" / generation_id
+
+
+def take_path(generation_id: str, take_id: str) -> Path:
+    return generation_path(generation_id) / f"{take_id}.wav"
 
 
 def merged_path(adapter_id: str) -> Path:

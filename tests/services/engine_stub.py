@@ -35,7 +35,9 @@ def answer(request: dict) -> None:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(16_000)
-            file.writeframes(b"\0\1" * round(16_000 * request["sound"]["seconds"]))
+            file.writeframes(
+                bytes([request["sound"]["seed"] % 256, 1]) * round(16_000 * request["sound"]["seconds"])
+            )
         said = {"sound_path": path}
     heard = [{**said, "run_s": 0.1} for _ in request["variants"]]
     say({"id": number, "answer": {"heard": heard, "device": what, "heard_s": 1.0}})

@@ -11,11 +11,13 @@ from qlora_studio.db.models.dataset import (
     DatasetVersion,
     Exclusion,
 )
+from qlora_studio.db.models.generation import Generation, Take
 from qlora_studio.db.models.hub_push import HubPush
 from qlora_studio.db.models.job import Job, JobSample, WizardDraft
 from qlora_studio.db.models.model import BaseAudioModel
 from qlora_studio.db.models.notification import Delivery, MailSent, Notification, NotificationChannel
 from qlora_studio.db.models.queue import JobGroup, QueueState
+from qlora_studio.db.models.rating import PromptTally, Rating, RatingTally
 from qlora_studio.db.models.user import AuthSession, LoginFailure, User
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "DatasetVersion",
     "Delivery",
     "Exclusion",
+    "Generation",
     "HubPush",
     "IdempotencyKey",
     "Job",
@@ -40,7 +43,11 @@ __all__ = [
     "MailSent",
     "Notification",
     "NotificationChannel",
+    "PromptTally",
     "QueueState",
+    "Rating",
+    "RatingTally",
+    "Take",
     "User",
     "WizardDraft",
 ]

@@ -1,0 +1,95 @@
+"""Takes of a text: ask for them, follow, listen, remove."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import Field
+from sqlmodel import Session
+
+from qlora_studio.api.idempotency import IdempotencyHeader, create_once
+from qlora_studio.api.lists import Filter, Page
+from qlora_studio.api.security import CurrentTrainer, CurrentUser
+from qlora_studio.contracts.enums import GenerationStatus
+from qlora_studio.db import engine as db
+from qlora_studio.services import generations
+from qlora_studio.services.generation_schemas import GenerationCreate, GenerationPublic, TakePublic
+
+router = APIRouter(tags=["Generations"])
+
+_GUARDED = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
+
+
+class GenerationFilter(Filter):
+    """Which generations, in which order, which page."""
+
+    status: GenerationStatus | None = None
+    model_id: Annotated[str, Field(max_length=32)] | None = None
+    adapter_id: Annotated[str, Field(max_length=32)] | None = None
+
+
+class GenerationPage(Page[GenerationPublic]):
+    """One page of generations."""
+
+
+@router.post("/generations", status_code=202, response_model=GenerationPublic)
+def create_generation(
+    body: GenerationCreate, user: CurrentTrainer, request: Request, key: IdempotencyHeader = None
+) -> JSONResponse:
+    """Have a model make takes of a text, one by one, in the background.
+
+    409: the model isn't ready, or its files have changed; 413: you keep as many takes as you may; 429: too
+    many of yours are under way.
+    """
+
+    def create(session: Session) -> GenerationPublic:
+        return GenerationPublic.of(generations.start(session, actor=user, form=body), [])
+
+    return create_once(user=user, key=key, request=request, body=body, create=create, status_code=202)
+
+
+@router.get("/generations")
+def list_generations(user: CurrentUser, wanted: Annotated[GenerationFilter, Query()]) -> GenerationPage:
+    """Return one page of your generations with their takes."""
+    with db.read() as session:
+        found, total = generations.list_generations(session, actor=user, **wanted.model_dump())
+        takes = generations.takes_of(session, found)
+    return GenerationPage.of([GenerationPublic.of(g, takes[g.id]) for g in found], total, wanted)
+
+
+@router.get("/generations/{generation_id}")
+def get_generation(generation_id: str, user: CurrentUser) -> GenerationPublic:
+    """Return a generation: how far it is, its takes, or why it failed."""
+    with db.read() as session:
+        found = generations.get_generation(session, actor=user, generation_id=generation_id)
+        return GenerationPublic.of(found, generations.takes_of(session, [found])[found.id])
+
+
+@router.delete("/generations/{generation_id}", status_code=204)
+def delete_generation(generation_id: str, user: CurrentTrainer) -> Response:
+    """Call a generation off, or delete one that has ended; its takes and their ratings go with it."""
+    with db.write() as session:
+        generations.remove(session, actor=user, generation_id=generation_id)
+    return Response(status_code=204)
+
+
+@router.get("/takes/{take_id}")
+def get_take(take_id: str, user: CurrentUser) -> TakePublic:
+    """Return a take."""
+    with db.read() as session:
+        return TakePublic.of(generations.get_take(session, actor=user, take_id=take_id))
+
+
+@router.head("/takes/{take_id}/audio", include_in_schema=False)
+@router.get("/takes/{take_id}/audio", response_class=FileResponse)
+def get_take_audio(take_id: str, user: CurrentUser) -> FileResponse:
+    """Return a take's sound as WAV; `Range` works."""
+    with db.read() as session:
+        path = generations.get_audio(session, actor=user, take_id=take_id)
+    return FileResponse(
+        path,
+        media_type="audio/wav",
+        filename=path.name,
+        content_disposition_type="attachment",
+        headers=_GUARDED | {"Cache-Control": "private, max-age=600"},
+    )

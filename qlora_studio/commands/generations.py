@@ -1,0 +1,176 @@
+"""`qlora-studio generations …`: takes of a text, made by this process, kept beside those of the pages."""
+
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qlora_studio.commands.console import (
+    FAILED,
+    JsonFlag,
+    UserName,
+    acting,
+    command,
+    end,
+    find_actor,
+    print_json,
+    print_line,
+    print_table,
+    say,
+)
+from qlora_studio.commands.inference import AdapterId, ModelId, Strength
+from qlora_studio.contracts.enums import GenerationStatus
+from qlora_studio.core.errors import Conflict, InvalidInput
+from qlora_studio.db import engine as db
+from qlora_studio.db.models import User
+from qlora_studio.services import generations, making
+from qlora_studio.services.generation_schemas import GenerationCreate, GenerationPublic
+
+app = typer.Typer(help="Takes of a text: make, list, show, save, delete.", no_args_is_help=True)
+_LOOK_EVERY_S = 0.2
+
+
+@app.command("make")
+@command
+def make(
+    prompt: Annotated[str, typer.Argument(help="What the sound should be.")],
+    *,
+    model: ModelId,
+    takes: Annotated[int, typer.Option(help="How many, 16 at most.")] = 1,
+    seconds: Annotated[float, typer.Option(help="How long each becomes, 30 at most.")] = 8.0,
+    seed: Annotated[int | None, typer.Option(help="Of the first take; drawn if none is given.")] = None,
+    guidance: Annotated[float, typer.Option(help="How much to follow the text, 1 to 20.")] = 3.0,
+    temperature: Annotated[float, typer.Option(help="How varied, 0.1 to 2.")] = 1.0,
+    adapter: AdapterId = "",
+    strength: Strength = 1.0,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Make takes of a text, one by one; Ctrl-C calls them off and leaves nothing behind."""
+    actor = find_actor(user)
+    form = GenerationCreate(
+        prompt=prompt,
+        model_id=model,
+        adapter_id=adapter or None,
+        strength=strength,
+        duration_s=seconds,
+        seed=seed,
+        n_takes=takes,
+        guidance=guidance,
+        temperature=temperature,
+    )
+    with db.write() as session:
+        asked = generations.start(session, actor=actor, form=form, in_background=False)
+    found = _follow(actor, asked.id)
+    _print(found, as_json=as_json)
+    if found.status is GenerationStatus.FAILED:
+        say(f"error: {found.error}")
+        end(FAILED)
+
+
+@app.command("list")
+@command
+def list_(
+    status: Annotated[GenerationStatus | None, typer.Option(help="Only those with this status.")] = None,
+    query: Annotated[str, typer.Option(help="Part of the text.")] = "",
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """List generations, newest first."""
+    with acting(user) as (session, actor):
+        rows, _ = generations.list_generations(
+            session, actor=actor, query=query, status=status, page_size=100
+        )
+        takes = generations.takes_of(session, rows)
+    found = [GenerationPublic.of(row, takes[row.id]) for row in rows]
+    if as_json:
+        print_json(found)
+        return
+    cells = [(g.id, g.prompt[:60], g.model_name, g.adapter_name, g.status.value, _count(g)) for g in found]
+    print_table(("ID", "Text", "Model", "Adapter", "Status", "Takes"), cells, empty="No generations yet.")
+
+
+@app.command("show")
+@command
+def show(generation_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+    """Show what was asked for, and each take with its seed."""
+    with acting(user) as (_, actor):
+        found = _read(actor, generation_id)
+    _print(found, as_json=as_json)
+
+
+@app.command("save")
+@command
+def save(
+    generation_id: str,
+    to: Annotated[Path, typer.Option(help="The folder to write into.")] = Path(),
+    user: UserName = "",
+) -> None:
+    """Write a generation's takes as WAV files."""
+    with acting(user) as (session, actor):
+        found = _read(actor, generation_id)
+        paths = [generations.get_audio(session, actor=actor, take_id=take.id) for take in found.takes]
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            target = to / path.name
+            with target.open("xb") as file:
+                file.write(path.read_bytes())
+            print_line(str(target))
+    except FileExistsError as error:
+        raise Conflict(f"{error.filename} is there already. Name another folder with --to.") from error
+    except OSError as error:
+        raise InvalidInput(f"{to} can't be written ({error.strerror}).") from error
+
+
+@app.command("delete")
+@command
+def delete(generation_id: str, user: UserName = "") -> None:
+    """Call a generation off, or delete it with its takes and their ratings."""
+    with acting(user, writes=True) as (session, actor):
+        generations.remove(session, actor=actor, generation_id=generation_id)
+    print_line(f"{generation_id} is gone.")
+
+
+def _read(actor: User, generation_id: str) -> GenerationPublic:
+    with db.read() as session:
+        found = generations.get_generation(session, actor=actor, generation_id=generation_id)
+        return GenerationPublic.of(found, generations.takes_of(session, [found])[found.id])
+
+
+def _follow(actor: User, generation_id: str) -> GenerationPublic:
+    """Make it here and tell how far it is; Ctrl-C calls it off."""
+    maker = threading.Thread(target=making.run, args=(generation_id,), daemon=True)
+    maker.start()
+    told = ""
+    try:
+        while maker.is_alive():
+            maker.join(_LOOK_EVERY_S)
+            found = _read(actor, generation_id)
+            now = f"Take {min(found.n_done + 1, found.n_takes)} of {found.n_takes}: {found.label} …"
+            if found.label and now != told:
+                told = now
+                say(now)
+    except KeyboardInterrupt:
+        with db.write() as session:
+            generations.remove(session, actor=actor, generation_id=generation_id)
+        maker.join()
+        raise
+    return _read(actor, generation_id)
+
+
+def _count(found: GenerationPublic) -> str:
+    return f"{found.n_done} of {found.n_takes}"
+
+
+def _print(found: GenerationPublic, *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    model = found.model_name + (f" + {found.adapter_name} × {found.strength:g}" if found.adapter_id else "")
+    print_line(f"{found.id}: “{found.prompt}”, {model}, {found.status.value}")
+    if found.error:
+        print_line(found.error)
+    rows = [(t.index, t.id, t.seed, f"{t.duration_s:.1f} s", t.n_ratings or "") for t in found.takes]
+    print_table(("", "Take", "Seed", "Length", "Ratings"), rows, empty="No takes yet.")

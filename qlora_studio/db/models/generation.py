@@ -1,0 +1,78 @@
+"""Sounds made of a text, to be listened to and rated: a request, and each take of it."""
+# pyright: reportAssignmentType=false
+
+from datetime import datetime
+
+from sqlmodel import Field, Index, SQLModel, UniqueConstraint
+
+from qlora_studio.contracts.enums import GenerationStatus
+from qlora_studio.core.clock import utc_now
+from qlora_studio.core.ids import new_id
+from qlora_studio.db.columns import UtcDateTime, enum_type
+
+
+class Generation(SQLModel, table=True):
+    """One request for takes. Model and adapter are copied with their names: takes outlive both.
+
+    `label` and `percent` say what is being done for the next take, and how far that is.
+    """
+
+    __tablename__ = "generation"
+    __table_args__ = (
+        Index("ix_generation_by_created_at", "owner_id", "created_at", "id"),
+        Index("ix_generation_by_status", "owner_id", "status", "id"),
+        Index("ix_generation_by_model", "owner_id", "model_id", "created_at", "id"),
+    )
+
+    id: str = Field(default_factory=lambda: new_id("gen"), primary_key=True, max_length=32)
+    owner_id: str = Field(foreign_key="user.id", max_length=32)
+    prompt: str = Field(max_length=1000)
+    model_id: str = Field(max_length=32)
+    model_name: str = Field(max_length=120)
+    adapter_id: str | None = Field(default=None, index=True, max_length=32)
+    adapter_name: str = Field(default="", max_length=120)
+    strength: float = Field(default=1.0)
+    duration_s: float
+    seed: int
+    n_takes: int
+    guidance: float
+    temperature: float
+    status: GenerationStatus = Field(
+        default=GenerationStatus.QUEUED,
+        index=True,
+        sa_type=enum_type(GenerationStatus),  # type: ignore[arg-type]
+    )
+    n_done: int = Field(default=0)
+    label: str = Field(default="", max_length=120)
+    percent: int = Field(default=0)
+    error: str = Field(default="", max_length=1000)
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Take(SQLModel, table=True):
+    """One sound, whose file is there. `position` counts from 0; its seed is the request's and the position.
+
+    `n_ratings`, `stars_sum` and `mean_stars` sum up its ratings, so that no list has to.
+    """
+
+    __tablename__ = "take"
+    __table_args__ = (
+        UniqueConstraint("generation_id", "position"),
+        Index("ix_take_by_stars", "owner_id", "mean_stars"),
+        Index("ix_take_by_model", "owner_id", "model_id", "mean_stars"),
+    )
+
+    id: str = Field(default_factory=lambda: new_id("take"), primary_key=True, max_length=32)
+    generation_id: str = Field(foreign_key="generation.id", ondelete="CASCADE", max_length=32)
+    owner_id: str = Field(foreign_key="user.id", max_length=32)
+    model_id: str = Field(max_length=32)
+    position: int
+    seed: int
+    duration_s: float
+    sample_rate: int
+    size_bytes: int
+    n_ratings: int = Field(default=0)
+    stars_sum: int = Field(default=0)
+    mean_stars: float | None = Field(default=None)
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)

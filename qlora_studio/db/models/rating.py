@@ -1,0 +1,57 @@
+"""What people say of takes, and running counts of it."""
+# pyright: reportAssignmentType=false
+
+from datetime import datetime
+
+from sqlmodel import Field, Index, SQLModel
+
+from qlora_studio.core.clock import utc_now
+from qlora_studio.db.columns import JsonType, UtcDateTime
+
+
+class Rating(SQLModel, table=True):
+    """What one person says of one take by one criterion; another one takes its place."""
+
+    __tablename__ = "rating"
+    __table_args__ = (Index("ix_rating_by_rater", "rater_id", "updated_at"),)
+
+    take_id: str = Field(foreign_key="take.id", ondelete="CASCADE", primary_key=True, max_length=32)
+    rater_id: str = Field(foreign_key="user.id", primary_key=True, max_length=32)
+    criterion: str = Field(primary_key=True, max_length=32)
+    stars: int
+    tags: list[str] = Field(default_factory=list, sa_type=JsonType)  # type: ignore[arg-type]
+    note: str = Field(default="", max_length=2000)
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+
+
+class RatingTally(SQLModel, table=True):
+    """How often the takes of one model were given so many stars by one criterion."""
+
+    __tablename__ = "rating_tally"
+
+    owner_id: str = Field(foreign_key="user.id", primary_key=True, max_length=32)
+    model_id: str = Field(primary_key=True, max_length=32)
+    criterion: str = Field(primary_key=True, max_length=32)
+    stars: int = Field(primary_key=True)
+    n: int = Field(default=0)
+
+
+class PromptTally(SQLModel, table=True):
+    """How many takes of one text one model has made, and how many of them were rated.
+
+    `prompt_key` is the text's SHA-256: an index can't hold a long text everywhere.
+    """
+
+    __tablename__ = "prompt_tally"
+    __table_args__ = (
+        Index("ix_prompt_tally_by_rated", "owner_id", "n_rated", "prompt_key"),
+        Index("ix_prompt_tally_by_model", "owner_id", "model_id", "n_rated", "prompt_key"),
+    )
+
+    owner_id: str = Field(foreign_key="user.id", primary_key=True, max_length=32)
+    model_id: str = Field(primary_key=True, max_length=32)
+    prompt_key: str = Field(primary_key=True, max_length=64)
+    prompt: str = Field(max_length=1000)
+    n_takes: int = Field(default=0)
+    n_rated: int = Field(default=0)

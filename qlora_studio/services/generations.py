@@ -1,0 +1,186 @@
+"""Generations: takes asked for, listed, listened to and removed. `making` makes them."""
+
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, func
+from sqlmodel import Session, col, select
+
+from qlora_studio.contracts.enums import GenerationStatus, Role
+from qlora_studio.contracts.inference import MAX_SEED
+from qlora_studio.core.errors import Forbidden, NotFound, TooLarge, TooManyTries
+from qlora_studio.core.settings import get_settings
+from qlora_studio.db.models import Generation, Take, User
+from qlora_studio.services import adapters, audit, making, models, tallies
+from qlora_studio.services.datasets import order_by
+from qlora_studio.services.generation_schemas import GenerationCreate
+from qlora_studio.storage import layout
+
+MAX_ACTIVE = 10  # of one account
+_SORTS: dict[str, Any] = {"created_at": col(Generation.created_at), "status": col(Generation.status)}
+
+
+def start(session: Session, *, actor: User, form: GenerationCreate, in_background: bool = True) -> Generation:
+    """Ask for takes; they are made one by one.
+
+    Args:
+        in_background: begin in a thread of this process as soon as the row is on disk.
+
+    Raises:
+        Forbidden: the actor's role may only listen.
+        NotFound: the model or the adapter isn't there, or isn't the actor's.
+        InvalidInput: they don't go together, or make no sound.
+        Conflict: the model isn't ready, or files have changed or gone.
+        TooManyTries: too many of the actor's are under way.
+        TooLarge: the account keeps as many takes as it may.
+    """
+    _require_trainer(actor)
+    _check_room(session, actor, form.n_takes)
+    model = models.get_model(session, actor=actor, model_id=form.model_id)
+    generation = Generation(
+        owner_id=actor.id,
+        model_name=model.name,
+        **form.model_dump(exclude={"prompt", "seed", "adapter_id"}),
+        prompt=" ".join(form.prompt.split()),
+        seed=secrets.randbelow(MAX_SEED + 1) if form.seed is None else form.seed,
+        adapter_id=form.adapter_id or None,
+    )
+    if generation.adapter_id:
+        view = adapters.get_view(session, actor=actor, adapter_id=generation.adapter_id)
+        generation.adapter_name = view.adapter.name
+    path = layout.generation_path(generation.id) / "take.wav"
+    making.prepare_take(session, actor=actor, generation=generation, position=0, path=path)
+    session.add(generation)
+    session.flush()
+    _audit(session, actor, "generation.start", generation)
+    if in_background:
+        waiting = (generation.id, generation.owner_id)
+        event.listen(session, "after_commit", lambda _: making.launch(*waiting), once=True)
+    return generation
+
+
+def get_generation(session: Session, *, actor: User, generation_id: str) -> Generation:
+    """Return one of the actor's generations.
+
+    Raises:
+        NotFound: it isn't there, or isn't the actor's.
+    """
+    generation = session.get(Generation, generation_id)
+    if generation is None or generation.owner_id != actor.id:
+        raise NotFound("There is no such generation.")
+    return generation
+
+
+def list_generations(
+    session: Session,
+    *,
+    actor: User,
+    query: str = "",
+    status: GenerationStatus | None = None,
+    model_id: str | None = None,
+    adapter_id: str | None = None,
+    sort: str = "-created_at",
+    page: int = 1,
+    page_size: int = 25,
+) -> tuple[list[Generation], int]:
+    """Return one page of the actor's generations and how many there are in all.
+
+    Raises:
+        InvalidInput: `sort` isn't a column that can be sorted by.
+    """
+    where = [col(Generation.owner_id) == actor.id]
+    if status is not None:
+        where.append(col(Generation.status) == status)
+    if model_id is not None:
+        where.append(col(Generation.model_id) == model_id)
+    if adapter_id is not None:
+        where.append(col(Generation.adapter_id) == adapter_id)
+    if text := query.strip():
+        where.append(col(Generation.prompt).icontains(text, autoescape=True))
+    total = session.exec(select(func.count()).select_from(Generation).where(*where)).one()
+    rows = select(Generation).where(*where).order_by(*order_by(sort, _SORTS, tie=col(Generation.id)))
+    return list(session.exec(rows.offset((page - 1) * page_size).limit(page_size))), total
+
+
+def takes_of(session: Session, generations: Sequence[Generation]) -> dict[str, list[Take]]:
+    """Return the takes of generations that the caller may see, by generation, in order."""
+    found: dict[str, list[Take]] = {generation.id: [] for generation in generations}
+    takes = select(Take).where(col(Take.generation_id).in_(list(found))).order_by(col(Take.position))
+    for take in session.exec(takes):
+        found[take.generation_id].append(take)
+    return found
+
+
+def get_take(session: Session, *, actor: User, take_id: str) -> Take:
+    """Return one of the actor's takes.
+
+    Raises:
+        NotFound: it isn't there, or isn't the actor's.
+    """
+    take = session.get(Take, take_id)
+    if take is None or take.owner_id != actor.id:
+        raise NotFound("There is no such take.")
+    return take
+
+
+def get_audio(session: Session, *, actor: User, take_id: str) -> Path:
+    """Return the WAV file of one of the actor's takes.
+
+    Raises:
+        NotFound: it isn't there, isn't the actor's, or its file is gone.
+    """
+    take = get_take(session, actor=actor, take_id=take_id)
+    path = layout.take_path(take.generation_id, take.id)
+    if not path.is_file():
+        raise NotFound("The sound is no longer on the disk.")
+    return path
+
+
+def remove(session: Session, *, actor: User, generation_id: str) -> None:
+    """Call a generation off, or delete one that has ended: takes, ratings and files go with it.
+
+    Raises:
+        NotFound: it isn't the actor's.
+    """
+    _require_trainer(actor)
+    generation = get_generation(session, actor=actor, generation_id=generation_id)
+    _audit(session, actor, "generation.delete", generation)
+    tallies.forget_takes(session, generation)
+    session.delete(generation)
+    folder = layout.generation_path(generation.id)
+    event.listen(session, "after_commit", lambda _: shutil.rmtree(folder, ignore_errors=True), once=True)
+
+
+def _check_room(session: Session, actor: User, n_takes: int) -> None:
+    active = select(Generation).where(
+        col(Generation.owner_id) == actor.id, col(Generation.status).in_(making.ACTIVE)
+    )
+    under_way = session.exec(active).all()
+    if len(under_way) >= MAX_ACTIVE:
+        sentence = f"{MAX_ACTIVE} of your generations are under way, the most at once. Wait for one."
+        raise TooManyTries(sentence, retry_after_s=10)
+    there = session.exec(select(func.count()).select_from(Take).where(col(Take.owner_id) == actor.id)).one()
+    asked = sum(generation.n_takes - generation.n_done for generation in under_way)
+    most = get_settings().max_takes_per_user
+    if there + asked + n_takes > most:
+        raise TooLarge(f"You can keep {most:,} takes. Delete generations that you don't need any more.")
+
+
+def _require_trainer(actor: User) -> None:
+    if actor.role not in (Role.ADMIN, Role.TRAINER):
+        raise Forbidden("Your role can listen and rate, but not generate.")
+
+
+def _audit(session: Session, actor: User, action: str, generation: Generation) -> None:
+    audit.record(
+        session,
+        actor=actor,
+        action=action,
+        object_type="generation",
+        object_id=generation.id,
+        object_name=generation.prompt[:120],
+        details={"model": generation.model_name, "adapter": generation.adapter_name},
+    )

@@ -1,0 +1,96 @@
+"""Running counts of takes and their ratings, kept in the transaction that changes either.
+
+With them what is told of all feedback costs the same after a million ratings as after ten.
+"""
+
+import hashlib
+from typing import Any
+
+from sqlalchemy import CursorResult
+from sqlmodel import Session, col, delete, func, select, update
+
+from qlora_studio.db.models import Generation, PromptTally, Rating, RatingTally, Take
+
+
+def prompt_key(prompt: str) -> str:
+    """What a text is counted under."""
+    return hashlib.sha256(prompt.encode()).hexdigest()
+
+
+def count_take(session: Session, generation: Generation) -> None:
+    """Count one more take of a text."""
+    _add_to_prompt(session, generation, n_takes=1, n_rated=0)
+
+
+def forget_takes(session: Session, generation: Generation) -> None:
+    """Count a generation's takes and their ratings no more; they are about to be deleted."""
+    takes = session.exec(select(Take.id, Take.n_ratings).where(Take.generation_id == generation.id)).all()
+    if not takes:
+        return
+    n_rated = sum(n_ratings > 0 for _, n_ratings in takes)
+    _add_to_prompt(session, generation, n_takes=-len(takes), n_rated=-n_rated)
+    grouped = (
+        select(Rating.criterion, Rating.stars, func.count())
+        .where(col(Rating.take_id).in_([take_id for take_id, _ in takes]))
+        .group_by(col(Rating.criterion), col(Rating.stars))
+    )
+    for criterion, stars, n in session.exec(grouped).all():
+        _add_stars(session, generation, criterion, stars, -n)
+
+
+def count_rating(session: Session, take: Take, rating: Rating, *, before: int | None) -> None:
+    """Count a rating that is new, or whose stars were `before`."""
+    generation = session.get_one(Generation, take.generation_id)
+    if before is not None:
+        _add_stars(session, generation, rating.criterion, before, -1)
+    _add_stars(session, generation, rating.criterion, rating.stars, 1)
+    take.n_ratings += before is None
+    take.stars_sum += rating.stars - (before or 0)
+    take.mean_stars = take.stars_sum / take.n_ratings
+    session.add(take)
+    if before is None and take.n_ratings == 1:
+        _add_to_prompt(session, generation, n_takes=0, n_rated=1)
+
+
+def _add_to_prompt(session: Session, generation: Generation, *, n_takes: int, n_rated: int) -> None:
+    key = {
+        "owner_id": generation.owner_id,
+        "model_id": generation.model_id,
+        "prompt_key": prompt_key(generation.prompt),
+    }
+    _add(
+        session,
+        PromptTally,
+        key,
+        {"n_takes": n_takes, "n_rated": n_rated},
+        prompt=generation.prompt,
+    )
+
+
+def _add_stars(session: Session, generation: Generation, criterion: str, stars: int, n: int) -> None:
+    key = {
+        "owner_id": generation.owner_id,
+        "model_id": generation.model_id,
+        "criterion": criterion,
+        "stars": stars,
+    }
+    _add(session, RatingTally, key, {"n": n})
+
+
+def _add(
+    session: Session,
+    table: type[PromptTally | RatingTally],
+    key: dict[str, Any],
+    counts: dict[str, int],
+    **besides: Any,
+) -> None:
+    """Add to the counts of a row, which is made, or removed once its first count is 0."""
+    where = [getattr(table, name) == value for name, value in key.items()]
+    first = next(iter(counts))
+    more = {name: getattr(table, name) + n for name, n in counts.items()}
+    result = session.execute(update(table).where(*where).values(more))
+    if isinstance(result, CursorResult) and result.rowcount == 0:
+        session.add(table(**key, **counts, **besides))
+        session.flush()
+    elif counts[first] < 0:
+        session.execute(delete(table).where(*where, getattr(table, first) == 0))
