@@ -11,6 +11,7 @@ from qlora_studio.commands import (
     dataset_content,
     datasets,
     doctor,
+    feedback,
     generations,
     inference,
     job_records,
@@ -52,6 +53,7 @@ app.command("classify")(inference.classify)
 app.command("diarize")(inference.diarize)
 app.command("generate")(inference.generate)
 app.add_typer(generations.app, name="generations")
+app.add_typer(feedback.app, name="feedback")
 app.command("train")(training.train)
 app.command("sweep")(sweeps.sweep)
 app.command("export")(jobs.export)

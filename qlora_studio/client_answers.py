@@ -237,3 +237,35 @@ class Generation(Answer):
     percent: int
     error: str
     takes: list[Take]
+
+
+class Rating(Answer):
+    """What one person says of one take by one criterion."""
+
+    take_id: str
+    rater_id: str
+    criterion: str
+    stars: int
+    tags: list[str]
+    note: str
+
+
+class FeedbackStats(Answer):
+    """What all ratings say; `criteria` and `prompts` as the server tells them."""
+
+    n_takes: int
+    n_rated: int
+    n_ratings: int
+    mean_stars: float | None
+    criteria: list[dict[str, Any]]
+    prompts: list[dict[str, Any]]
+
+
+class Readiness(Answer):
+    """Whether there is enough to train on."""
+
+    is_ready: bool
+    n_good: int
+    n_needed: int
+    min_stars: float
+    message: str

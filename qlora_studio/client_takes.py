@@ -1,11 +1,11 @@
-"""The client's calls about takes: made of a text, followed, fetched."""
+"""The client's calls about takes: made of a text, followed, fetched, rated."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from qlora_studio.client_answers import Generation
+from qlora_studio.client_answers import FeedbackStats, Generation, Rating, Readiness
 from qlora_studio.client_base import Connection, sleep_until
 from qlora_studio.contracts.enums import GenerationStatus
 
@@ -52,3 +52,34 @@ class TakeCalls(Connection):
     def download_take(self, take_id: str, to: Path) -> Path:
         """Write a take as a WAV file."""
         return self._download(f"/takes/{take_id}/audio", to)
+
+    def rate_take(
+        self,
+        take_id: str,
+        stars: int,
+        *,
+        criterion: str = "overall",
+        tags: Sequence[str] = (),
+        note: str = "",
+    ) -> Rating:
+        """Rate a take, 1 to 5; your own rating by the same criterion is replaced."""
+        body = {"criterion": criterion, "stars": stars, "tags": list(tags), "note": note}
+        return Rating.model_validate(self._send("PUT", f"/takes/{take_id}/rating", json=body))
+
+    def list_ratings(self, take_id: str) -> list[Rating]:
+        """What was said of a take, the newest first."""
+        return [
+            Rating.model_validate(item) for item in self._send("GET", f"/takes/{take_id}/ratings")["items"]
+        ]
+
+    def remove_rating(self, take_id: str, *, criterion: str = "overall") -> None:
+        """Take your own rating back."""
+        self._send("DELETE", f"/takes/{take_id}/rating", params={"criterion": criterion})
+
+    def get_feedback_stats(self, **filters: Any) -> FeedbackStats:
+        """What all ratings say, of one `model_id` or all."""
+        return FeedbackStats.model_validate(self._send("GET", "/feedback/stats", params=filters))
+
+    def get_readiness(self, **rule: Any) -> Readiness:
+        """Whether there is enough to train on; `model_id`, `min_stars`, `n_needed`."""
+        return Readiness.model_validate(self._send("GET", "/feedback/readiness", params=rule))

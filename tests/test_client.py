@@ -214,6 +214,13 @@ def test_takes_are_made_and_fetched(studio: Studio, tmp_path: Path, monkeypatch:
         assert (done.status, done.n_done) == (GenerationStatus.SUCCEEDED, 2)
         assert [found.id for found in studio.list_generations(query="rain")] == [asked.id]
         assert studio.download_take(done.takes[0].id, tmp_path / "a.wav").read_bytes()[:4] == b"RIFF"
+        take = done.takes[0].id
+        assert studio.rate_take(take, 5, tags=["warm"]).tags == ["warm"]
+        assert [rating.stars for rating in studio.list_ratings(take)] == [5]
+        assert studio.get_feedback_stats(model_id=model.id).n_ratings == 1
+        assert studio.get_readiness(n_needed=1).is_ready
+        studio.remove_rating(take)
+        assert studio.list_ratings(take) == []
         studio.delete_generation(asked.id)
         assert list(studio.list_generations()) == []
     finally:

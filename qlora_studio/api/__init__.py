@@ -37,6 +37,7 @@ RESOURCES = (
     "pushes",
     "inference",
     "generations",
+    "feedback",
     "notifications",
     "system",
 )

@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     max_trial_bytes: int = 25 * 2**20
     max_trial_s: float = 600.0
     max_takes_per_user: int = Field(default=200_000, ge=1)
+    ready_takes: int = Field(default=50, ge=1)
+    ready_stars: float = Field(default=4.0, ge=1, le=5)
     mlflow_url: str = Field(default="", pattern=r"^$|^https?://\S+$")
     mlflow_token: SecretStr = SecretStr("")
     mlflow_experiment: str = Field(default="QLoRA Studio", min_length=1, max_length=200)

@@ -38,18 +38,21 @@ def forget_takes(session: Session, generation: Generation) -> None:
         _add_stars(session, generation, criterion, stars, -n)
 
 
-def count_rating(session: Session, take: Take, rating: Rating, *, before: int | None) -> None:
-    """Count a rating that is new, or whose stars were `before`."""
+def count_rating(
+    session: Session, take: Take, criterion: str, *, before: int | None, after: int | None
+) -> None:
+    """Count a rating's stars: `before` none if it is new, `after` none if it is taken back."""
     generation = session.get_one(Generation, take.generation_id)
-    if before is not None:
-        _add_stars(session, generation, rating.criterion, before, -1)
-    _add_stars(session, generation, rating.criterion, rating.stars, 1)
-    take.n_ratings += before is None
-    take.stars_sum += rating.stars - (before or 0)
-    take.mean_stars = take.stars_sum / take.n_ratings
+    for stars, n in ((before, -1), (after, 1)):
+        if stars is not None and before != after:
+            _add_stars(session, generation, criterion, stars, n)
+    was_rated = take.n_ratings > 0
+    take.n_ratings += (after is not None) - (before is not None)
+    take.stars_sum += (after or 0) - (before or 0)
+    take.mean_stars = take.stars_sum / take.n_ratings if take.n_ratings else None
     session.add(take)
-    if before is None and take.n_ratings == 1:
-        _add_to_prompt(session, generation, n_takes=0, n_rated=1)
+    if was_rated != (take.n_ratings > 0):
+        _add_to_prompt(session, generation, n_takes=0, n_rated=-1 if was_rated else 1)
 
 
 def _add_to_prompt(session: Session, generation: Generation, *, n_takes: int, n_rated: int) -> None:

@@ -1,0 +1,180 @@
+"""Ratings of takes: given, changed, taken back; what they say in all, and whether that is enough."""
+
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from qlora_studio.contracts.enums import Role
+from qlora_studio.core.clock import utc_now
+from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound
+from qlora_studio.core.settings import get_settings
+from qlora_studio.db.models import PromptTally, Rating, RatingTally, Take, User
+from qlora_studio.services import audit, generations, tallies
+from qlora_studio.services.rating_schemas import (
+    CriterionStats,
+    FeedbackStats,
+    PromptCoverage,
+    RatingPut,
+    Readiness,
+)
+
+MOST_CRITERIA = 20  # that an account's takes are rated by
+MOST_PROMPTS = 50
+_STARS = range(1, 6)
+
+
+def put(session: Session, *, actor: User, take_id: str, form: RatingPut) -> Rating:
+    """Rate a take. The actor's own rating by the same criterion is replaced.
+
+    Raises:
+        Forbidden: the actor's role may only look.
+        NotFound: the take isn't there, or isn't the actor's.
+        InvalidInput: it would be one criterion too many.
+    """
+    take = _take_to_rate(session, actor, take_id)
+    rating = session.get(Rating, (take.id, actor.id, form.criterion))
+    before = rating.stars if rating is not None else None
+    if rating is None:
+        _check_criterion(session, take.owner_id, form.criterion)
+        rating = Rating(take_id=take.id, rater_id=actor.id, criterion=form.criterion, stars=form.stars)
+    rating.stars, rating.note, rating.tags = form.stars, form.note, list(dict.fromkeys(form.tags))
+    rating.updated_at = utc_now()
+    session.add(rating)
+    tallies.count_rating(session, take, form.criterion, before=before, after=form.stars)
+    _audit(session, actor, "take.rate", take, criterion=form.criterion, stars=form.stars)
+    return rating
+
+
+def take_back(session: Session, *, actor: User, take_id: str, criterion: str) -> None:
+    """Forget the actor's own rating of a take by a criterion.
+
+    Raises:
+        Forbidden: the actor's role may only look.
+        NotFound: the take isn't the actor's, or there is no such rating.
+    """
+    take = _take_to_rate(session, actor, take_id)
+    rating = session.get(Rating, (take.id, actor.id, criterion.strip().lower()))
+    if rating is None:
+        raise NotFound("There is no such rating.")
+    session.delete(rating)
+    tallies.count_rating(session, take, rating.criterion, before=rating.stars, after=None)
+    _audit(session, actor, "take.unrate", take, criterion=rating.criterion)
+
+
+def list_of_take(session: Session, *, actor: User, take_id: str) -> list[Rating]:
+    """Return what was said of one of the actor's takes, the newest first.
+
+    Raises:
+        NotFound: the take isn't there, or isn't the actor's.
+    """
+    generations.get_take(session, actor=actor, take_id=take_id)
+    found = select(Rating).where(Rating.take_id == take_id)
+    return list(session.exec(found.order_by(col(Rating.updated_at).desc(), col(Rating.criterion))))
+
+
+def get_stats(session: Session, *, actor: User, model_id: str | None = None) -> FeedbackStats:
+    """Return what all ratings of the actor's takes say, of one model or of all."""
+    criteria = _criteria(session, actor, model_id)
+    n_ratings = sum(found.n for found in criteria)
+    stars = sum(found.mean_stars * found.n for found in criteria)
+    of_prompts = _mine(PromptTally, actor, model_id)
+    counted = select(func.count(), func.count().filter(col(PromptTally.n_rated) > 0)).where(*of_prompts)
+    n_prompts, n_prompts_rated = session.exec(counted).one()
+    least = select(PromptTally).where(*of_prompts)
+    least = least.order_by(col(PromptTally.n_rated), col(PromptTally.prompt_key)).limit(MOST_PROMPTS)
+    return FeedbackStats(
+        n_takes=_count_takes(session, actor, model_id),
+        n_rated=_count_takes(session, actor, model_id, col(Take.mean_stars) >= 1),
+        n_ratings=n_ratings,
+        mean_stars=stars / n_ratings if n_ratings else None,
+        criteria=criteria,
+        n_prompts=n_prompts,
+        n_prompts_rated=n_prompts_rated,
+        prompts=[
+            PromptCoverage(prompt=t.prompt, model_id=t.model_id, n_takes=t.n_takes, n_rated=t.n_rated)
+            for t in session.exec(least)
+        ],
+    )
+
+
+def get_readiness(
+    session: Session,
+    *,
+    actor: User,
+    model_id: str | None = None,
+    min_stars: float | None = None,
+    n_needed: int | None = None,
+) -> Readiness:
+    """Return whether enough of the actor's takes are rated well enough to train on them.
+
+    Args:
+        min_stars: a take counts if the mean of its ratings is at least this; by default as the settings say.
+        n_needed: so many takes are enough; by default as the settings say.
+    """
+    settings = get_settings()
+    stars = settings.ready_stars if min_stars is None else min_stars
+    needed = settings.ready_takes if n_needed is None else n_needed
+    n_good = _count_takes(session, actor, model_id, col(Take.mean_stars) >= stars)
+    missing = max(0, needed - n_good)
+    rule = f"{n_good:,} of {needed:,} takes are rated {stars:g} or more"
+    return Readiness(
+        is_ready=not missing,
+        n_good=n_good,
+        n_needed=needed,
+        n_missing=missing,
+        min_stars=stars,
+        message=f"{rule}: rate {missing:,} more." if missing else f"{rule}: enough to train on.",
+    )
+
+
+def _take_to_rate(session: Session, actor: User, take_id: str) -> Take:
+    if actor.role is Role.VIEWER:
+        raise Forbidden("Your role can listen, but not rate.")
+    generations.get_take(session, actor=actor, take_id=take_id)
+    # two who rate it at once count one after the other
+    return session.get_one(Take, take_id, with_for_update=True, populate_existing=True)
+
+
+def _check_criterion(session: Session, owner_id: str, criterion: str) -> None:
+    known = set(
+        session.exec(select(RatingTally.criterion).where(RatingTally.owner_id == owner_id).distinct())
+    )
+    if criterion not in known and len(known) >= MOST_CRITERIA:
+        sentence = f"Takes are rated by {MOST_CRITERIA} criteria at most. Use one of those."
+        raise InvalidInput(sentence, fields={"criterion": sentence})
+
+
+def _criteria(session: Session, actor: User, model_id: str | None) -> list[CriterionStats]:
+    counts: dict[str, dict[int, int]] = defaultdict(dict)
+    rows = select(RatingTally.criterion, RatingTally.stars, func.sum(RatingTally.n))
+    rows = rows.where(*_mine(RatingTally, actor, model_id))
+    rows = rows.group_by(col(RatingTally.criterion), col(RatingTally.stars)).order_by(
+        col(RatingTally.criterion)
+    )
+    for criterion, stars, n in session.exec(rows):
+        counts[criterion][stars] = int(n)
+    return [
+        CriterionStats(
+            criterion=criterion,
+            n=sum(found.values()),
+            mean_stars=sum(stars * n for stars, n in found.items()) / sum(found.values()),
+            counts=[found.get(stars, 0) for stars in _STARS],
+        )
+        for criterion, found in counts.items()
+    ]
+
+
+def _count_takes(session: Session, actor: User, model_id: str | None, *besides: Any) -> int:
+    counted = select(func.count()).select_from(Take).where(*_mine(Take, actor, model_id), *besides)
+    return session.exec(counted).one()
+
+
+def _mine(table: Any, actor: User, model_id: str | None) -> list[Any]:
+    where = [col(table.owner_id) == actor.id]
+    return where if model_id is None else [*where, col(table.model_id) == model_id]
+
+
+def _audit(session: Session, actor: User, action: str, take: Take, **details: Any) -> None:
+    audit.record(session, actor=actor, action=action, object_type="take", object_id=take.id, details=details)
