@@ -108,6 +108,17 @@ def test_systems_that_no_vote_links_are_never_told_apart():
     assert linked.compare("a", "d").is_told_apart
 
 
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)).filter(lambda e: e[0] != e[1]), max_size=7))
+@settings(max_examples=40, deadline=None)
+def test_systems_are_linked_exactly_if_a_path_of_votes_leads_from_one_to_the_other(edges):
+    groups = rank(count_rows([(f"s{a}", f"s{b}", TIE, 1) for a, b in edges], systems=names(7))).groups
+    reached = np.eye(7, dtype=int)
+    for a, b in edges:
+        reached[a, b] = reached[b, a] = 1
+    reached = np.linalg.matrix_power(reached, 7) > 0
+    assert ((groups[:, None] == groups[None, :]) == reached).all()
+
+
 def test_places_say_who_may_stand_where():
     tally = draw(np.random.default_rng(1), [2.0, 0.0, 0.02, -2.0], n_each=30)
     places = {s.system: (s.first_place, s.last_place) for s in rank(tally).standings()}
