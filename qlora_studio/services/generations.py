@@ -13,7 +13,7 @@ from qlora_studio.contracts.enums import GenerationStatus, Role
 from qlora_studio.contracts.inference import MAX_SEED
 from qlora_studio.core.errors import Forbidden, NotFound, TooLarge, TooManyTries
 from qlora_studio.core.settings import get_settings
-from qlora_studio.db.models import Generation, Take, User
+from qlora_studio.db.models import Generation, GenerationTally, Take, TakeTally, User
 from qlora_studio.services import adapters, audit, making, models, tallies
 from qlora_studio.services.datasets import order_by
 from qlora_studio.services.generation_schemas import GenerationCreate
@@ -55,6 +55,7 @@ def start(session: Session, *, actor: User, form: GenerationCreate, in_backgroun
     making.prepare_take(session, actor=actor, generation=generation, position=0, path=path)
     session.add(generation)
     session.flush()
+    tallies.count_generation(session, generation)
     _audit(session, actor, "generation.start", generation)
     if in_background:
         waiting = (generation.id, generation.owner_id)
@@ -91,18 +92,21 @@ def list_generations(
     Raises:
         InvalidInput: `sort` isn't a column that can be sorted by.
     """
-    where = [col(Generation.owner_id) == actor.id]
-    if status is not None:
-        where.append(col(Generation.status) == status)
-    if model_id is not None:
-        where.append(col(Generation.model_id) == model_id)
-    if adapter_id is not None:
-        where.append(col(Generation.adapter_id) == adapter_id)
-    if text := query.strip():
-        where.append(col(Generation.prompt).icontains(text, autoescape=True))
-    total = session.exec(select(func.count()).select_from(Generation).where(*where)).one()
-    rows = select(Generation).where(*where).order_by(*order_by(sort, _SORTS, tie=col(Generation.id)))
-    return list(session.exec(rows.offset((page - 1) * page_size).limit(page_size))), total
+    given = {"owner_id": actor.id, "status": status, "model_id": model_id}
+    same = {name: value for name, value in given.items() if value is not None}
+    where = [getattr(Generation, name) == value for name, value in same.items()]
+    text = query.strip()
+    if adapter_id is not None or text:
+        if adapter_id is not None:
+            where.append(col(Generation.adapter_id) == adapter_id)
+        if text:
+            where.append(col(Generation.prompt).icontains(text, autoescape=True))
+        total = session.exec(select(func.count()).select_from(Generation).where(*where)).one()
+    else:
+        tallied = [getattr(GenerationTally, name) == value for name, value in same.items()]
+        total = session.exec(select(func.coalesce(func.sum(GenerationTally.n), 0)).where(*tallied)).one()
+    rows = select(Generation).where(*where).order_by(*_order(sort))
+    return list(session.exec(rows.offset((page - 1) * page_size).limit(page_size))), int(total)
 
 
 def takes_of(session: Session, generations: Sequence[Generation]) -> dict[str, list[Take]]:
@@ -148,10 +152,17 @@ def remove(session: Session, *, actor: User, generation_id: str) -> None:
     _require_trainer(actor)
     generation = get_generation(session, actor=actor, generation_id=generation_id)
     _audit(session, actor, "generation.delete", generation)
-    tallies.forget_takes(session, generation)
+    tallies.forget_generation(session, generation)
     session.delete(generation)
     folder = layout.generation_path(generation.id)
     event.listen(session, "after_commit", lambda _: shutil.rmtree(folder, ignore_errors=True), once=True)
+
+
+def _order(sort: str) -> list[Any]:
+    """What SQL sorts by, all in one direction, as the indices have it."""
+    first, _ = order_by(sort, _SORTS, tie=col(Generation.id))
+    rest = [col(Generation.id)] if "created_at" in sort else [col(Generation.created_at), col(Generation.id)]
+    return [first, *(column.desc() if sort.startswith("-") else column for column in rest)]
 
 
 def _check_room(session: Session, actor: User, n_takes: int) -> None:
@@ -162,7 +173,7 @@ def _check_room(session: Session, actor: User, n_takes: int) -> None:
     if len(under_way) >= MAX_ACTIVE:
         sentence = f"{MAX_ACTIVE} of your generations are under way, the most at once. Wait for one."
         raise TooManyTries(sentence, retry_after_s=10)
-    there = session.exec(select(func.count()).select_from(Take).where(col(Take.owner_id) == actor.id)).one()
+    there = session.exec(select(func.sum(TakeTally.n)).where(TakeTally.owner_id == actor.id)).one() or 0
     asked = sum(generation.n_takes - generation.n_done for generation in under_way)
     most = get_settings().max_takes_per_user
     if there + asked + n_takes > most:

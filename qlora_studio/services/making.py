@@ -278,8 +278,12 @@ def _change(generation_id: str, **values: Any) -> bool:
 
 
 def _change_in(session: Session, generation_id: str, **values: Any) -> bool:
-    active = update(Generation).where(col(Generation.id) == generation_id, col(Generation.status).in_(ACTIVE))
-    result = session.execute(active.values(**values))
+    under_way = (col(Generation.id) == generation_id, col(Generation.status).in_(ACTIVE))
+    if "status" in values:
+        generation = session.exec(select(Generation).where(*under_way).with_for_update()).first()
+        if generation is not None:
+            tallies.count_status(session, generation, after=values["status"])
+    result = session.execute(update(Generation).where(*under_way).values(**values))
     return isinstance(result, CursorResult) and result.rowcount == 1
 
 

@@ -10,7 +10,7 @@ from qlora_studio.contracts.enums import Role
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound
 from qlora_studio.core.settings import get_settings
-from qlora_studio.db.models import PromptTally, Rating, RatingTally, Take, User
+from qlora_studio.db.models import PromptTally, Rating, RatingTally, Take, TakeTally, User
 from qlora_studio.services import audit, generations, tallies
 from qlora_studio.services.rating_schemas import (
     CriterionStats,
@@ -86,7 +86,7 @@ def get_stats(session: Session, *, actor: User, model_id: str | None = None) -> 
     least = least.order_by(col(PromptTally.n_rated), col(PromptTally.prompt_key)).limit(MOST_PROMPTS)
     return FeedbackStats(
         n_takes=_count_takes(session, actor, model_id),
-        n_rated=_count_takes(session, actor, model_id, col(Take.mean_stars) >= 1),
+        n_rated=_count_takes(session, actor, model_id, min_stars=1),
         n_ratings=n_ratings,
         mean_stars=stars / n_ratings if n_ratings else None,
         criteria=criteria,
@@ -116,7 +116,7 @@ def get_readiness(
     settings = get_settings()
     stars = settings.ready_stars if min_stars is None else min_stars
     needed = settings.ready_takes if n_needed is None else n_needed
-    n_good = _count_takes(session, actor, model_id, col(Take.mean_stars) >= stars)
+    n_good = _count_takes(session, actor, model_id, min_stars=stars)
     missing = max(0, needed - n_good)
     rule = f"{n_good:,} of {needed:,} takes are rated {stars:g} or more"
     return Readiness(
@@ -166,9 +166,9 @@ def _criteria(session: Session, actor: User, model_id: str | None) -> list[Crite
     ]
 
 
-def _count_takes(session: Session, actor: User, model_id: str | None, *besides: Any) -> int:
-    counted = select(func.count()).select_from(Take).where(*_mine(Take, actor, model_id), *besides)
-    return session.exec(counted).one()
+def _count_takes(session: Session, actor: User, model_id: str | None, *, min_stars: float = 0) -> int:
+    counted = select(func.sum(TakeTally.n)).where(*_mine(TakeTally, actor, model_id))
+    return session.exec(counted.where(col(TakeTally.mean_stars) >= min_stars)).one() or 0
 
 
 def _mine(table: Any, actor: User, model_id: str | None) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Running counts of takes and their ratings, kept in the transaction that changes either.
+"""Running counts of generations, takes and their ratings, kept in the transaction that changes either.
 
 With them what is told of all feedback costs the same after a million ratings as after ten.
 """
@@ -9,7 +9,16 @@ from typing import Any
 from sqlalchemy import CursorResult
 from sqlmodel import Session, col, delete, func, select, update
 
-from qlora_studio.db.models import Generation, PromptTally, Rating, RatingTally, Take
+from qlora_studio.contracts.enums import GenerationStatus
+from qlora_studio.db.models import (
+    Generation,
+    GenerationTally,
+    PromptTally,
+    Rating,
+    RatingTally,
+    Take,
+    TakeTally,
+)
 
 
 def prompt_key(prompt: str) -> str:
@@ -17,18 +26,35 @@ def prompt_key(prompt: str) -> str:
     return hashlib.sha256(prompt.encode()).hexdigest()
 
 
+def count_generation(session: Session, generation: Generation) -> None:
+    """Count one more generation, as it is now."""
+    _add_status(session, generation, generation.status, 1)
+
+
+def count_status(session: Session, generation: Generation, *, after: GenerationStatus) -> None:
+    """Count a generation as what it becomes."""
+    if after != generation.status:
+        _add_status(session, generation, generation.status, -1)
+        _add_status(session, generation, after, 1)
+
+
 def count_take(session: Session, generation: Generation) -> None:
-    """Count one more take of a text."""
+    """Count one more take of a text, which nobody has rated."""
     _add_to_prompt(session, generation, n_takes=1, n_rated=0)
+    _add_mean(session, generation, None, 1)
 
 
-def forget_takes(session: Session, generation: Generation) -> None:
-    """Count a generation's takes and their ratings no more; they are about to be deleted."""
-    takes = session.exec(select(Take.id, Take.n_ratings).where(Take.generation_id == generation.id)).all()
+def forget_generation(session: Session, generation: Generation) -> None:
+    """Count a generation, its takes and their ratings no more; they are about to be deleted."""
+    _add_status(session, generation, generation.status, -1)
+    found = select(Take.id, Take.mean_stars).where(Take.generation_id == generation.id)
+    takes = session.exec(found).all()
     if not takes:
         return
-    n_rated = sum(n_ratings > 0 for _, n_ratings in takes)
+    n_rated = sum(mean is not None for _, mean in takes)
     _add_to_prompt(session, generation, n_takes=-len(takes), n_rated=-n_rated)
+    for _, mean in takes:
+        _add_mean(session, generation, mean, -1)
     grouped = (
         select(Rating.criterion, Rating.stars, func.count())
         .where(col(Rating.take_id).in_([take_id for take_id, _ in takes]))
@@ -46,48 +72,46 @@ def count_rating(
     for stars, n in ((before, -1), (after, 1)):
         if stars is not None and before != after:
             _add_stars(session, generation, criterion, stars, n)
-    was_rated = take.n_ratings > 0
+    was_rated, mean_before = take.n_ratings > 0, take.mean_stars
     take.n_ratings += (after is not None) - (before is not None)
     take.stars_sum += (after or 0) - (before or 0)
     take.mean_stars = take.stars_sum / take.n_ratings if take.n_ratings else None
     session.add(take)
+    if take.mean_stars != mean_before:
+        _add_mean(session, generation, mean_before, -1)
+        _add_mean(session, generation, take.mean_stars, 1)
     if was_rated != (take.n_ratings > 0):
         _add_to_prompt(session, generation, n_takes=0, n_rated=-1 if was_rated else 1)
 
 
 def _add_to_prompt(session: Session, generation: Generation, *, n_takes: int, n_rated: int) -> None:
-    key = {
-        "owner_id": generation.owner_id,
-        "model_id": generation.model_id,
-        "prompt_key": prompt_key(generation.prompt),
-    }
-    _add(
-        session,
-        PromptTally,
-        key,
-        {"n_takes": n_takes, "n_rated": n_rated},
-        prompt=generation.prompt,
-    )
+    key = {"prompt_key": prompt_key(generation.prompt)}
+    counts = {"n_takes": n_takes, "n_rated": n_rated}
+    _add(session, PromptTally, generation, key, counts, prompt=generation.prompt)
 
 
 def _add_stars(session: Session, generation: Generation, criterion: str, stars: int, n: int) -> None:
-    key = {
-        "owner_id": generation.owner_id,
-        "model_id": generation.model_id,
-        "criterion": criterion,
-        "stars": stars,
-    }
-    _add(session, RatingTally, key, {"n": n})
+    _add(session, RatingTally, generation, {"criterion": criterion, "stars": stars}, {"n": n})
+
+
+def _add_mean(session: Session, generation: Generation, mean_stars: float | None, n: int) -> None:
+    _add(session, TakeTally, generation, {"mean_stars": mean_stars or 0.0}, {"n": n})
+
+
+def _add_status(session: Session, generation: Generation, status: GenerationStatus, n: int) -> None:
+    _add(session, GenerationTally, generation, {"status": status}, {"n": n})
 
 
 def _add(
     session: Session,
-    table: type[PromptTally | RatingTally],
+    table: type[PromptTally | RatingTally | TakeTally | GenerationTally],
+    generation: Generation,
     key: dict[str, Any],
     counts: dict[str, int],
     **besides: Any,
 ) -> None:
     """Add to the counts of a row, which is made, or removed once its first count is 0."""
+    key = {"owner_id": generation.owner_id, "model_id": generation.model_id, **key}
     where = [getattr(table, name) == value for name, value in key.items()]
     first = next(iter(counts))
     more = {name: getattr(table, name) + n for name, n in counts.items()}

@@ -94,6 +94,23 @@ def test_jobs_keep_their_order_and_samples_when_the_queue_gets_ranks(data_folder
     command.upgrade(config, "head")
 
 
+def test_takes_that_are_there_are_counted(data_folder):
+    config = migrations.make_config()
+    command.downgrade(config, "0006")
+    with get_engine().connect().execution_options(studio_write=True) as connection, connection.begin():
+        connection.execute(text("PRAGMA defer_foreign_keys=ON"))
+        _insert(connection, "user", id="")
+        _insert(connection, "generation", id="", status="failed")
+        for number, mean in enumerate((None, 4.0, 4.0)):
+            _insert(connection, "take", id=f"take_{number}", position=number, mean_stars=mean)
+    command.upgrade(config, "head")
+    with get_engine().connect() as connection:
+        takes = connection.execute(text("SELECT mean_stars, n FROM take_tally ORDER BY mean_stars")).all()
+        made = connection.execute(text("SELECT status, n FROM generation_tally")).all()
+    assert [tuple(row) for row in takes] == [(0.0, 1), (4.0, 2)]
+    assert [tuple(row) for row in made] == [("failed", 1)]
+
+
 def _insert(connection, table, **values):
     """Add a row whose other columns hold nothing much, whatever columns there are."""
     for column in inspect(connection).get_columns(table):

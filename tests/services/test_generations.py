@@ -14,7 +14,16 @@ from qlora_studio.contracts.enums import GenerationStatus, ModelStatus, Role, Ta
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge, TooManyTries
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import Adapter, BaseAudioModel, Generation, PromptTally, Take, User
+from qlora_studio.db.models import (
+    Adapter,
+    BaseAudioModel,
+    Generation,
+    GenerationTally,
+    PromptTally,
+    Take,
+    TakeTally,
+    User,
+)
 from qlora_studio.db.models.audit import AuditEvent
 from qlora_studio.modelfiles.prepare import content_hash
 from qlora_studio.services import adapters, engine_host, generations, inference, making, models
@@ -158,6 +167,25 @@ def test_called_off_it_leaves_nothing_behind(host, session, user, model) -> None
     assert host._child._process.pid == pid, "the warm model stays"  # type: ignore[union-attr]
 
 
+def test_lists_count_by_status_and_model(host, session, user, model) -> None:
+    broken = sound_model(session, user, "refuse")
+    make(user, model, n_takes=1)
+    failed, _ = make(user, broken)
+    waits = ask(user, model)
+
+    def listed(**wanted) -> tuple[list[str], int]:
+        with db.read() as reading:
+            found, total = generations.list_generations(reading, actor=user, **wanted)
+        return [generation.id for generation in found], total
+
+    assert listed(page_size=2) == ([waits, failed.id], 3)
+    assert listed(status=GenerationStatus.FAILED) == ([failed.id], 1)
+    assert listed(status=GenerationStatus.QUEUED, model_id=model.id) == ([waits], 1)
+    assert listed(model_id=broken.id, status=GenerationStatus.RUNNING) == ([], 0)
+    assert listed(query="ROOF", sort="created_at", page_size=1)[1] == 3
+    assert listed(sort="status")[0] == listed(sort="-status")[0][::-1]
+
+
 def test_one_that_waits_is_called_off_before_its_turn(host, user, model) -> None:
     waiting = ask(user, model)
     with db.write() as session:
@@ -173,7 +201,8 @@ def test_removing_takes_the_counts_along(host, session, user, model) -> None:
     with db.write() as writing:
         generations.remove(writing, actor=user, generation_id=done.id)
     assert not layout.generation_path(done.id).exists()
-    assert session.exec(select(PromptTally)).all() == []
+    for table in (PromptTally, TakeTally, GenerationTally):
+        assert session.exec(select(table)).all() == []
 
 
 def test_a_model_that_moved_is_said(host, session, user, model) -> None:

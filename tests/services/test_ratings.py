@@ -12,7 +12,16 @@ from qlora_studio.contracts.enums import GenerationStatus, Role
 from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import Generation, PromptTally, Rating, RatingTally, Take, User
+from qlora_studio.db.models import (
+    Generation,
+    GenerationTally,
+    PromptTally,
+    Rating,
+    RatingTally,
+    Take,
+    TakeTally,
+    User,
+)
 from qlora_studio.services import generations, ratings, tallies
 from qlora_studio.services.rating_schemas import RatingPut
 
@@ -26,6 +35,7 @@ def add_takes(user: User, n_takes: int = 2, *, prompt: str = "rain", model_id: s
     with db.write() as session:
         session.add(generation)
         session.flush()
+        tallies.count_generation(session, generation)
         made = [
             Take(
                 generation_id=generation.id, owner_id=user.id, model_id=model_id, position=i, seed=i,
@@ -185,6 +195,9 @@ def test_running_counts_are_what_counting_says(user: User, session: Session, see
     rated = {take_id for take_id, _ in left}
     assert sum(t.n_rated for t in session.exec(select(PromptTally))) == len(rated)
     assert sum(t.n_takes for t in session.exec(select(PromptTally))) == len(kept)
+    assert sum(t.n for t in session.exec(select(GenerationTally))) == 3
+    by_mean = {(t.model_id, t.mean_stars): t.n for t in session.exec(select(TakeTally))}
+    assert by_mean == Counter((t.model_id, t.mean_stars or 0.0) for t in session.exec(select(Take)))
     for take in session.exec(select(Take)):
         stars = [s for (take_id, _), s in left.items() if take_id == take.id]
         assert take.mean_stars == (sum(stars) / len(stars) if stars else None)

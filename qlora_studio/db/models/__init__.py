@@ -17,7 +17,7 @@ from qlora_studio.db.models.job import Job, JobSample, WizardDraft
 from qlora_studio.db.models.model import BaseAudioModel
 from qlora_studio.db.models.notification import Delivery, MailSent, Notification, NotificationChannel
 from qlora_studio.db.models.queue import JobGroup, QueueState
-from qlora_studio.db.models.rating import PromptTally, Rating, RatingTally
+from qlora_studio.db.models.rating import GenerationTally, PromptTally, Rating, RatingTally, TakeTally
 from qlora_studio.db.models.user import AuthSession, LoginFailure, User
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Delivery",
     "Exclusion",
     "Generation",
+    "GenerationTally",
     "HubPush",
     "IdempotencyKey",
     "Job",
@@ -48,6 +49,7 @@ __all__ = [
     "Rating",
     "RatingTally",
     "Take",
+    "TakeTally",
     "User",
     "WizardDraft",
 ]

@@ -20,7 +20,7 @@ class Generation(SQLModel, table=True):
     __tablename__ = "generation"
     __table_args__ = (
         Index("ix_generation_by_created_at", "owner_id", "created_at", "id"),
-        Index("ix_generation_by_status", "owner_id", "status", "id"),
+        Index("ix_generation_by_status", "owner_id", "status", "created_at", "id"),
         Index("ix_generation_by_model", "owner_id", "model_id", "created_at", "id"),
     )
 

@@ -5,8 +5,9 @@ from datetime import datetime
 
 from sqlmodel import Field, Index, SQLModel
 
+from qlora_studio.contracts.enums import GenerationStatus
 from qlora_studio.core.clock import utc_now
-from qlora_studio.db.columns import JsonType, UtcDateTime
+from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type
 
 
 class Rating(SQLModel, table=True):
@@ -55,3 +56,25 @@ class PromptTally(SQLModel, table=True):
     prompt: str = Field(max_length=1000)
     n_takes: int = Field(default=0)
     n_rated: int = Field(default=0)
+
+
+class TakeTally(SQLModel, table=True):
+    """How many takes of one model have one mean of stars, 0 for those that nobody has rated."""
+
+    __tablename__ = "take_tally"
+
+    owner_id: str = Field(foreign_key="user.id", primary_key=True, max_length=32)
+    model_id: str = Field(primary_key=True, max_length=32)
+    mean_stars: float = Field(primary_key=True)
+    n: int = Field(default=0)
+
+
+class GenerationTally(SQLModel, table=True):
+    """How many generations of one model have one status."""
+
+    __tablename__ = "generation_tally"
+
+    owner_id: str = Field(foreign_key="user.id", primary_key=True, max_length=32)
+    model_id: str = Field(primary_key=True, max_length=32)
+    status: GenerationStatus = Field(primary_key=True, sa_type=enum_type(GenerationStatus))  # type: ignore[arg-type]
+    n: int = Field(default=0)
