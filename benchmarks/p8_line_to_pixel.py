@@ -60,7 +60,6 @@ def main() -> int:
 def _measure(folder: Path) -> tuple[list[list[float]], float]:
     os.environ |= {"QLORA_STUDIO_WORKER": "toy", "QLORA_STUDIO_TOY_STEP_S": str(STEP_S)}
     os.environ["QLORA_STUDIO_DATA"] = str(folder)
-    import psutil
 
     from scripts.running import chromium, sign_in, sign_up, start_server
 
@@ -71,7 +70,7 @@ def _measure(folder: Path) -> tuple[list[list[float]], float]:
             context = browser.new_context(viewport={"width": 1280, "height": 860})
             sign_in(context, server, token)
             page = context.new_page()
-            process = psutil.Process(server.process.pid)
+            process = server.serving
             rounds: list[list[float]] = []
             cpu: list[float] = []
             for _ in range(ROUNDS):

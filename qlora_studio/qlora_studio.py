@@ -11,7 +11,7 @@ import reflex as rx
 from starlette.types import ASGIApp
 
 from qlora_studio import pages
-from qlora_studio.api import Dispatch, RestApi
+from qlora_studio.api import Dispatch, build_api
 from qlora_studio.api.security import Gate
 from qlora_studio.components.connection import overlay
 from qlora_studio.components.shell import first_paint
@@ -21,8 +21,6 @@ from qlora_studio.jobs import supervisor
 from qlora_studio.services import deliveries, mlflow, taking_up, trial_clips
 from qlora_studio.state.auth import Guard
 
-_API_AFTER_S = 1.0  # once pages that were waiting for the server are live again
-_api = RestApi()
 set_up_logging(get_settings().log_level)
 for module in pkgutil.iter_modules(pages.__path__):
     importlib.import_module(f"{pages.__name__}.{module.name}")
@@ -30,7 +28,7 @@ for module in pkgutil.iter_modules(pages.__path__):
 
 def _assembled(framework: ASGIApp) -> ASGIApp:
     is_dev = os.environ.get("REFLEX_ENV_MODE", "dev") != "prod"
-    return Gate(Dispatch(framework, _api), is_dev=is_dev)
+    return Gate(Dispatch(framework, build_api()), is_dev=is_dev)
 
 
 @asynccontextmanager
@@ -43,18 +41,13 @@ async def _work_beside() -> AsyncIterator[None]:
                 await asyncio.to_thread(trial_clips.sweep)
             await asyncio.sleep(trial_clips.SWEEP_EVERY_S)
 
-    async def build_api() -> None:
-        await asyncio.sleep(_API_AFTER_S)
-        await _api.build()
-
     sender = deliveries.Sender()
     await asyncio.to_thread(taking_up.begin)
     sender.start()
     mlflow.start()
-    beside = [asyncio.create_task(sweep()), asyncio.create_task(build_api())]
+    sweeping = asyncio.create_task(sweep())
     yield
-    for task in beside:
-        task.cancel()
+    sweeping.cancel()
     await asyncio.to_thread(sender.stop)
     await asyncio.to_thread(supervisor.stop)
     await asyncio.to_thread(mlflow.stop)

@@ -1,10 +1,12 @@
 """`make run` and `qlora-studio serve`: build the pages if they changed, migrate, and serve on one port.
 
-The server is one process. `kill -9` leaves nothing behind, and a second start skips the build.
+The server is one process, kept by a parent (`keeper`). `kill -9` of the parent leaves nothing behind, and a
+second start skips the build.
 """
 
 import asyncio
 import fcntl
+import gc
 import hashlib
 import logging
 import os
@@ -15,6 +17,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qlora_studio import keeper
 from qlora_studio.core.settings import Settings, get_settings
 from qlora_studio.storage import holding
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 _STOP_WITHIN_S = 4.0
+_WAIT_S = 1.0  # for a server that was killed and is not quite gone
 ROOT = Path(__file__).resolve().parents[1]
 _SOURCES = (
     "rxconfig.py", "assets", "reflex.lock", "qlora_studio/qlora_studio.py", "qlora_studio/components",
@@ -86,41 +90,55 @@ def _build_environment() -> dict[str, str]:
     return env
 
 
-def serve(settings: Settings | None = None) -> None:
-    """Migrate the database and serve pages, API and websocket until interrupted.
+def serve(settings: Settings | None = None) -> int:
+    """Serve pages, API and websocket until interrupted; returns the exit status.
 
     Raises:
         SystemExit: another server holds the data folder; its process and port are named.
     """
     settings = settings or get_settings()
     try:
-        holding.hold(settings.data_path, port=settings.port)
+        holding.hold(settings.data_path, port=settings.port, wait_s=_WAIT_S)
     except holding.HeldByAnother as error:
         raise SystemExit(str(error)) from None
     os.chdir(ROOT)
+    app = _load()
+
+    def be_the_server() -> None:
+        from qlora_studio.db.migrations import upgrade
+
+        upgrade()
+        asyncio.run(_serve(app, settings))
+
+    if keeper.can_keep():
+        return keeper.keep(be_the_server)
+    be_the_server()
+    return 0
+
+
+def _load() -> "ASGIApp":
+    """Import and build the app, with the garbage collector at rest: it would look at all that stays."""
     os.environ["REFLEX_ENV_MODE"] = "prod"
+    gc.disable()
     from reflex.environment import environment
 
     environment.REFLEX_SKIP_COMPILE.set(True)
     environment.REFLEX_MOUNT_FRONTEND_COMPILED_APP.set(True)
-    from qlora_studio.db.migrations import upgrade
+    from qlora_studio.qlora_studio import app
 
-    upgrade()
-    asyncio.run(_serve(settings))
+    built = app()
+    gc.freeze()
+    gc.enable()
+    return built
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(app: "ASGIApp", settings: Settings) -> None:
     from granian.constants import Interfaces
     from granian.log import LogLevels
     from granian.server.embed import Server
-    from reflex.utils.exec import get_frontend_mount
 
-    from qlora_studio.api.security import Gate
-    from qlora_studio.doorstep import Doorstep
-
-    doorstep = Doorstep(Gate(get_frontend_mount()), _load, lambda: server.stop())  # noqa: PLW0108  made below
     server = Server(
-        doorstep,
+        app,
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGI,
@@ -143,20 +161,12 @@ async def _serve(settings: Settings) -> None:
     host = "localhost" if settings.host in {"127.0.0.1", "0.0.0.0", "::"} else settings.host
     print(f"QLoRA Studio is at http://{host}:{settings.port}  (Ctrl-C stops it; jobs go on)", flush=True)
     await server.serve()
-    if doorstep.error is not None:
-        raise doorstep.error
-
-
-def _load() -> "ASGIApp":
-    from qlora_studio.qlora_studio import app
-
-    return app()
 
 
 def main() -> None:
     """Build if needed, then serve."""
     build()
-    serve()
+    sys.exit(serve())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,7 +22,7 @@ _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 @dataclass
 class Server:
-    """A server process of its own data folder."""
+    """A server of its own data folder: `process` is the parent that keeps it."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -31,8 +32,14 @@ class Server:
     def base(self) -> str:
         return f"http://localhost:{self.port}"
 
+    @property
+    def serving(self) -> psutil.Process:
+        """The process that serves."""
+        parent = psutil.Process(self.process.pid)
+        return next(iter(parent.children()), parent)
+
     def kill(self) -> None:
-        """As `kill -9` does."""
+        """As `kill -9` of all of it does."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
 

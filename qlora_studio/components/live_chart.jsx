@@ -99,9 +99,16 @@ function layoutFor(figure, made, { base, scale, axis, range, jobKey }) {
     layout.xaxis.range = [range.from, range.follows ? Math.max(last, range.from) : range.to].map(made.draw);
     layout.xaxis.autorange = false;
   } else layout.xaxis.autorange = true;
+  if (axis.name === "step" && stepsShown(made, range) < 6) layout.xaxis.dtick = 1; // else 132, 133, 133, 134
   const isLog = scale.log && Boolean(figure.layout.meta.log);
   layout.yaxis = { ...figure.layout.yaxis, type: isLog ? "log" : "linear" };
   return typeof base === "number" && base > 0 ? { ...layout, ...baseLine(base, isLog) } : layout;
+}
+
+function stepsShown(made, range) {
+  const ends = made.sources.flatMap(({ at }) => [at[0], at.at(-1)]);
+  const from = range?.from ?? Math.min(...ends);
+  return (range && !range.follows ? range.to : Math.max(...ends)) - from;
 }
 
 function baseLine(base, isLog) {

@@ -88,6 +88,17 @@ def search_a_busy_log(page: Page) -> None:
     page.get_by_label("Search the log").fill("")
 
 
+def test_a_chart_of_few_steps_names_each_of_them_once(desk: Desk, context: BrowserContext):
+    job_id = desk.launch("short", 12)  # looked at after 10 and 12
+    page = context.new_page()
+    page.goto(f"{desk.server.base}/training/{job_id}")
+    expect(page.locator("#content h1")).to_contain_text("Succeeded", timeout=60_000)
+    expect(page.get_by_text("Characters")).to_be_visible()
+    named = page.locator(".live-chart").nth(1).locator(".xtick text").all_text_contents()
+    assert len(named) >= 2
+    assert len(set(named)) == len(named)
+
+
 @pytest.mark.fault("F2", "kill -9 the server, in an open page", "the page finds its job again, whole")
 def test_a_job_outlives_its_server_and_is_shown_whole_again(
     desk: Desk, context: BrowserContext, own_server: Callable[..., Server]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from scripts.running import Server, sign_up, start_server
@@ -78,7 +77,7 @@ def test_a_foreign_origin_is_refused(api: httpx.Client) -> None:
 
 def test_an_endless_body_stops_at_the_cap_and_memory_stays_flat(server: Server, api: httpx.Client) -> None:
     dataset_id = create(api)
-    process = psutil.Process(server.process.pid)
+    process = server.serving
     before, peak = process.memory_info().rss, 0
 
     def endless() -> Iterator[bytes]:
