@@ -41,16 +41,17 @@ def _axis(axis: rx.Var[list[str]], index: rx.Var[int]) -> rx.Component:
     state = WizardState
     number = (index + 1).to_string()
     error = state.field_errors.get(rx.Var.create("axes.") + axis[0], "")
-    name = rx.Var.create("axis-values-") + number
+    parameter, name = rx.Var.create("axis-") + number, rx.Var.create("axis-values-") + number
+    shown = rx.Var(f"document.getElementById({parameter!s}).value").to(str)  # the page may be ahead of us
     return rx.el.div(
         rx.el.div(
             rx.el.div(
                 select_input(
-                    name="axis-" + number,
+                    name=parameter,
                     options=[(option, label) for option, label in OPTIONS],
-                    value=axis[0],
+                    default_value=axis[0],
                     aria_label=rx.Var.create("Parameter ") + number,
-                    on_change=lambda value: state.set_axis(index, value),
+                    on_change=lambda value: [_begin_values(name, value), state.set_axis(index, value)],
                 ),
                 class_name="sm:w-56 shrink-0",
             ),
@@ -62,8 +63,10 @@ def _axis(axis: rx.Var[list[str]], index: rx.Var[int]) -> rx.Component:
                     aria_label=rx.Var.create("Values of parameter ") + number,
                     placeholder="Values, separated by commas",
                     auto_complete="off",
-                    on_change=lambda text: state.set_axis_values.debounce(_TYPED_PAUSE_MS)(index, text),
-                    on_blur=lambda text: state.set_axis_values(index, text),
+                    on_change=lambda text: state.set_axis_values.debounce(_TYPED_PAUSE_MS)(
+                        index, shown, text
+                    ),
+                    on_blur=lambda text: state.set_axis_values(index, shown, text),
                 ),
                 icon_button(
                     "x", rx.Var.create("Remove parameter ") + number, on_click=state.remove_axis(index)
@@ -73,5 +76,14 @@ def _axis(axis: rx.Var[list[str]], index: rx.Var[int]) -> rx.Component:
             class_name="flex flex-col sm:flex-row sm:items-center gap-2",
         ),
         rx.el.div(error_text(name, error), class_name="mt-1.5"),
-        key=axis[0],
+        key=axis[2],
     )
+
+
+def _begin_values(name: rx.Var[str], parameter: rx.Var[str]) -> rx.event.EventSpec:
+    """Have the field begin with the value that the chosen parameter has.
+
+    In the browser: the answer may come when other values have been typed already.
+    """
+    now = WizardState.values[parameter]
+    return rx.call_function(rx.Var(f"() => {{ document.getElementById({name!s}).value = {now!s} ?? ''; }}"))

@@ -19,17 +19,27 @@ OPTIONS = [[p.name, p.label] for p in (*BASIC, *ADAPTER, *OPTIMIZATION, *PREFERE
 
 
 class SweepFields(rx.State, mixin=True):
-    """Pairs of a parameter and what was typed as its values; `sweep_note` counts the jobs that they make."""
+    """What is tried; `sweep_note` counts the jobs that it makes.
+
+    Each of the `axes` is a parameter, what was typed as its values, and the key of its line. While the key
+    stays the same the browser keeps what is typed in the line, however late an answer comes.
+    """
 
     axes: list[list[str]] = []
     sweep_note: str = ""
 
     def _sweep(self) -> dict[str, str]:
-        return {axis: text for axis, text in self.axes if axis}
+        return {axis: text for axis, text, _ in self.axes if axis}
 
     def _show_sweep(self, draft: Draft) -> None:
-        self.axes = [[axis, text] for axis, text in draft.sweep.items()]
+        first = self._new_key()
+        self.axes = [
+            [axis, text, str(first + place)] for place, (axis, text) in enumerate(draft.sweep.items())
+        ]
         self.sweep_note = sweep_note(draft)
+
+    def _new_key(self) -> int:
+        return 1 + max((int(key) for _, _, key in self.axes), default=0)
 
     async def _sweep_changed(self, actor: User) -> None:
         state: Any = self
@@ -43,11 +53,11 @@ class SweepFields(rx.State, mixin=True):
     @authorized(Role.TRAINER)
     async def add_axis(self, actor: User):
         """Begin to try values of one more parameter: the first that isn't tried yet."""
-        taken = {axis for axis, _ in self.axes}
+        taken = {axis for axis, _, _ in self.axes}
         free = next((name for name, _ in _by_use() if name not in taken), "")
         if len(self.axes) < sweeps.MAX_AXES and free:
             now = str(getattr(self, "values", {}).get(free, ""))
-            self.axes = [*self.axes, [free, now]]
+            self.axes = [*self.axes, [free, now, str(self._new_key())]]
             await self._sweep_changed(actor)
 
     @rx.event
@@ -60,19 +70,27 @@ class SweepFields(rx.State, mixin=True):
     @rx.event
     @authorized(Role.TRAINER)
     async def set_axis(self, actor: User, index: int, name: str):
-        """Choose the parameter that is varied; its values begin with the one it has."""
-        if 0 <= index < len(self.axes) and name in SWEEPABLE and name not in {a for a, _ in self.axes}:
-            now = str(getattr(self, "values", {}).get(name, ""))
-            self.axes = [[name, now] if place == index else axis for place, axis in enumerate(self.axes)]
-            await self._sweep_changed(actor)
+        """Choose the parameter that is varied; its values begin with the one it has. Each is varied once."""
+        if not 0 <= index < len(self.axes):
+            return
+        before, text, key = self.axes[index]
+        if name in SWEEPABLE and name not in {axis for axis, _, _ in self.axes}:
+            changed = [name, str(getattr(self, "values", {}).get(name, "")), key]
+        else:  # a line made anew shows what holds
+            changed = [before, text, str(self._new_key())]
+        self.axes = [changed if place == index else axis for place, axis in enumerate(self.axes)]
+        await self._sweep_changed(actor)
 
     @rx.event
     @authorized(Role.TRAINER)
-    async def set_axis_values(self, actor: User, index: int, text: str):
-        """Keep what was typed as the values to try, and count the jobs."""
-        if 0 <= index < len(self.axes):
-            text = text[:MAX_TYPED]
-            self.axes = [[a, text] if place == index else [a, t] for place, (a, t) in enumerate(self.axes)]
+    async def set_axis_values(self, actor: User, index: int, name: str, text: str):
+        """Keep what was typed as the values to try of a parameter, and count the jobs.
+
+        What was typed for another parameter, before the line was given this one, is too late.
+        """
+        if 0 <= index < len(self.axes) and self.axes[index][0] == name:
+            changed = [name, text[:MAX_TYPED], self.axes[index][2]]
+            self.axes = [changed if place == index else axis for place, axis in enumerate(self.axes)]
             await self._sweep_changed(actor)
 
 

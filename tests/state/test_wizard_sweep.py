@@ -31,11 +31,11 @@ def kept(user: User) -> Draft:
 async def test_parameters_are_added_typed_changed_and_removed(state: Any, user: User) -> None:
     await call(state, "add_axis")
     await call(state, "add_axis")
-    assert [axis for axis, _ in state.axes] == ["optimization.learning_rate", "qlora.rank"]
-    await call(state, "set_axis_values", index=0, text="0.001, 0.002")
-    await call(state, "set_axis_values", index=1, text="4, 8, x")
+    assert [axis for axis, _, _ in state.axes] == ["optimization.learning_rate", "qlora.rank"]
+    await call(state, "set_axis_values", index=0, name="optimization.learning_rate", text="0.001, 0.002")
+    await call(state, "set_axis_values", index=1, name="qlora.rank", text="4, 8, x")
     assert state.field_errors["axes.qlora.rank"] == "Give a whole number."
-    await call(state, "set_axis_values", index=1, text="4, 8")
+    await call(state, "set_axis_values", index=1, name="qlora.rank", text="4, 8")
     assert (state.sweep_note, "axes.qlora.rank" in state.field_errors) == (
         "2 × 2 values: 4 jobs, as one group.",
         False,
@@ -44,7 +44,7 @@ async def test_parameters_are_added_typed_changed_and_removed(state: Any, user: 
     await call(state, "set_axis", index=1, name="optimization.learning_rate")
     assert state.axes[1][0] == "qlora.rank", "each parameter once"
     await call(state, "set_axis", index=1, name="optimization.seed")
-    assert state.axes[1] == ["optimization.seed", "0"]
+    assert state.axes[1][:2] == ["optimization.seed", "0"]
     await call(state, "remove_axis", index=0)
     assert kept(user).sweep == {"optimization.seed": "0"}
 
@@ -55,9 +55,27 @@ async def test_three_parameters_are_the_most_and_odd_ones_are_not_taken(state: A
     assert len(state.axes) == 3
     await call(state, "set_axis", index=0, name="dataset_id")
     await call(state, "set_axis", index=9, name="optimization.seed")
-    await call(state, "set_axis_values", index=-1, text="1")
-    assert "dataset_id" not in {axis for axis, _ in state.axes}
-    assert len({axis for axis, _ in state.axes}) == 3
+    await call(state, "set_axis_values", index=-1, name=state.axes[-1][0], text="1")
+    assert "dataset_id" not in {axis for axis, _, _ in state.axes}
+    assert len({axis for axis, _, _ in state.axes}) == 3
+
+
+async def test_a_line_is_the_same_while_it_is_typed_in_and_new_when_the_page_is_wrong(state: Any) -> None:
+    await call(state, "add_axis")
+    await call(state, "add_axis")
+    keys = [key for _, _, key in state.axes]
+    assert len(set(keys)) == 2
+    await call(state, "set_axis", index=1, name="optimization.seed")
+    await call(state, "set_axis_values", index=1, name="qlora.rank", text="4, 8")  # sent late
+    assert state.axes[1] == ["optimization.seed", "0", keys[1]]
+    await call(state, "set_axis_values", index=1, name="optimization.seed", text="0, 1")
+    assert state.axes[1] == ["optimization.seed", "0, 1", keys[1]]
+    await call(state, "set_axis", index=1, name="optimization.learning_rate")
+    assert state.axes[1][:2] == ["optimization.seed", "0, 1"]
+    assert state.axes[1][2] not in keys, "the page shows a parameter that was refused"
+    await call(state, "remove_axis", index=0)
+    state._show_sweep(state._draft())
+    assert state.axes[0][:2] == ["optimization.seed", "0, 1"]
 
 
 async def test_what_a_job_waits_for_is_no_parameter(state: Any, user: User) -> None:
@@ -69,7 +87,7 @@ async def test_what_a_job_waits_for_is_no_parameter(state: Any, user: User) -> N
 
 async def test_next_says_what_has_to_be_put_right(state: Any) -> None:
     state.name, state.dataset, state.model = "n", ChoiceRow("ds_1"), ChoiceRow("mod_1")
-    state.values["qlora.rank"], state.axes = "0", [["qlora.alpha", "8, x"]]
+    state.values["qlora.rank"], state.axes = "0", [["qlora.alpha", "8, x", "1"]]
     await call(state, "next_step")
     assert (
         state.problem
