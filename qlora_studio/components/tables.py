@@ -22,7 +22,8 @@ class Column:
         sort: the name that `sort_by` gets; None if it cannot be sorted.
         align: text left, numbers right.
         shown_if: a bool Var; without it the column is always there.
-        is_extra: left out where the window is too narrow for all, though not where rows are cards.
+        gives_way: its text is cut before the table scrolls; `width` says its share and the least it needs.
+        extra_below: left out in windows narrower than this (Tailwind's name), though not where rows are cards.
     """
 
     label: str
@@ -31,7 +32,8 @@ class Column:
     align: Literal["left", "right"] = "left"
     width: str = ""
     shown_if: Any = None
-    is_extra: bool = False
+    gives_way: bool = False
+    extra_below: Literal["", "lg", "xl"] = ""
 
 
 Options = Sequence[tuple[str, str]] | rx.Var[list[list[str]]]
@@ -157,7 +159,7 @@ def _if_shown(column: Column, cell: rx.Component) -> rx.Component:
 
 
 def _extra(column: Column) -> str:
-    return "max-lg:hidden" if column.is_extra else ""
+    return {"": "", "lg": "max-lg:hidden", "xl": "max-xl:hidden"}[column.extra_below]
 
 
 def _menu_heading() -> rx.Component:
@@ -217,7 +219,8 @@ def _row(
             rx.el.td(
                 column.cell(row),
                 data_label=column.label,
-                class_name=f"px-4 h-12 align-middle max-w-[340px] {_extra(column)} "
+                class_name=f"px-4 h-12 align-middle {_extra(column)} "
+                + ("max-w-0 " if column.gives_way else "max-w-[340px] ")
                 + ("text-right tabular whitespace-nowrap" if column.align == "right" else "truncate"),
             ),
         )

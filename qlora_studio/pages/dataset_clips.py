@@ -30,7 +30,7 @@ def clips_tab() -> rx.Component:
             Column("Clip", _clip, sort="filename", width="min-w-[250px]"),
             Column("Words", _words, sort="text", shown_if=~DatasetState.dataset.is_classes),
             Column("Label", lambda r: _value(r, "label"), sort="label", shown_if=has_labels),
-            Column("Speaker", lambda r: _value(r, "speaker"), is_extra=True),
+            Column("Speaker", lambda r: _value(r, "speaker"), extra_below="lg"),
             Column("Length", lambda r: r.duration, align="right", sort="duration_s"),
             Column("Split", _split, sort="split", width="min-w-[7.5rem]"),
         ],

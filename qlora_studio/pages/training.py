@@ -1,5 +1,6 @@
 """The list of jobs."""
 
+from collections.abc import Callable
 from typing import Any
 
 import reflex as rx
@@ -44,12 +45,18 @@ def training() -> rx.Component:
             rows=TrainingState.rows,
             label="Jobs",
             columns=[
-                Column("Name", lambda r: name_cell(r.name, href=r.href, detail=r.detail), sort="name"),
+                Column(
+                    "Name",
+                    lambda r: name_cell(r.name, href=r.href, detail=r.detail),
+                    sort="name",
+                    width="w-[22%] min-w-[110px]",
+                    gives_way=True,
+                ),
                 Column("Status", lambda r: status_badge(r.status), sort="status"),
-                Column("Progress", _progress),
+                Column("Progress", _progress, width="w-[20%] min-w-[118px]", gives_way=True),
                 Column("Result", _result),
-                Column("Model", lambda r: r.model, sort="model"),
-                Column("Dataset", lambda r: r.dataset, sort="dataset"),
+                _used("Model", lambda r: r.model),
+                _used("Dataset", lambda r: r.dataset),
                 Column(
                     "Started",
                     lambda r: time_text(r.created, r.created_exact),
@@ -88,16 +95,27 @@ def _compare_button() -> rx.Component:
     return rx.cond(chosen.length() > 1, compare, one_more)
 
 
+def _used(label: str, name: Callable[[Any], Any]) -> Column:
+    return Column(
+        label,
+        lambda r: rx.el.span(name(r), title=name(r), class_name="truncate"),
+        sort=label.lower(),
+        width="w-[15%] min-w-[100px]",
+        gives_way=True,
+        extra_below="xl",
+    )
+
+
 def _progress(row: Any) -> rx.Component:
     bar = progress_bar(row.percent, label=rx.Var.create("Progress of ") + row.name, active=True)
     return rx.el.div(
         rx.cond(row.is_active, bar, rx.fragment()),
         rx.el.div(
-            rx.el.span(row.progress, class_name="truncate"),
+            rx.el.span(row.progress, title=row.progress, class_name="truncate"),
             rx.el.span(row.eta, class_name="text-muted-foreground whitespace-nowrap"),
-            class_name="flex justify-between gap-3 text-xs tabular",
+            class_name="flex flex-wrap justify-between gap-x-3 text-xs tabular",
         ),
-        class_name="flex flex-col gap-1.5 min-w-[150px] max-w-[230px] max-sm:max-w-none",
+        class_name="flex flex-col gap-1.5 sm:py-1.5 max-w-[230px] max-sm:max-w-none",
     )
 
 
@@ -106,7 +124,16 @@ def _result(row: Any) -> rx.Component:
         rx.el.span(row.metric, class_name="tabular whitespace-nowrap"),
         rx.cond(
             row.spark != "",
-            sparkline(row.spark, label=rx.Var.create("Loss of ") + row.name, width=72, height=20),
+            rx.el.div(
+                sparkline(
+                    row.spark,
+                    label=rx.Var.create("Loss of ") + row.name,
+                    width=48,
+                    height=20,
+                    class_name="max-w-none",
+                ),
+                class_name="shrink-0 sm:max-[1399px]:hidden",
+            ),
             rx.fragment(),
         ),
         class_name="flex items-center gap-3",

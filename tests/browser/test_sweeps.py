@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 
 from scripts.running import Server, axe_violations, watch_console
 from tests.browser.desk import Desk, opened
@@ -15,6 +15,56 @@ pytestmark = pytest.mark.browser
 def desk(own_server: Callable[..., Server], context: BrowserContext) -> Iterator[Desk]:
     with opened(own_server, context, step_s=0.02) as desk:
         yield desk
+
+
+class LateServer:
+    """What the server says to a page, held back while `is_late`."""
+
+    def __init__(self, page: Page) -> None:
+        self.is_late = False
+        self._held: list[tuple[WebSocketRoute, str | bytes]] = []
+        page.route_web_socket("**/_event/**", self._join)
+
+    def answer(self) -> None:
+        """Let all of it through, in order."""
+        self.is_late = False
+        for page, message in self._held:
+            page.send(message)
+
+    def _join(self, page: WebSocketRoute) -> None:
+        server = page.connect_to_server()
+        page.on_message(server.send)
+        server.on_message(lambda message: self._take(page, message))
+
+    def _take(self, page: WebSocketRoute, message: str | bytes) -> None:
+        if self.is_late:
+            self._held.append((page, message))
+        else:
+            page.send(message)
+
+
+def test_what_is_typed_before_the_server_answers_is_kept(desk: Desk, context: BrowserContext):
+    before = desk.launch("before", 10)
+    page = context.new_page()
+    server = LateServer(page)
+    page.goto(f"{desk.server.base}/training/new?clone={before}")
+    page.get_by_role("button", name="Try several values").click()
+    page.get_by_role("button", name="Another parameter").click()
+    expect(page.get_by_label("Parameter 2", exact=True)).to_have_value("qlora.rank")
+    server.is_late = True
+    page.get_by_label("Parameter 1", exact=True).select_option("Seed")
+    values = page.get_by_label("Values of parameter 1")
+    expect(values).to_have_value("0")  # where it begins
+    values.press("End")
+    values.press_sequentially(", 1, 2")
+    page.wait_for_timeout(600)  # longer than the page waits for more to be typed
+    server.answer()
+    expect(page.get_by_text("3 × 1 values: 3 jobs, as one group.")).to_be_visible()
+    expect(values).to_have_value("0, 1, 2")
+    expect(values).to_be_focused()
+    page.get_by_role("button", name="Remove parameter 1").click()
+    expect(page.get_by_label("Values of parameter 2")).to_have_count(0)
+    expect(page.get_by_label("Values of parameter 1")).to_have_value("16")
 
 
 def test_a_sweep_is_launched_watched_sorted_and_stopped(desk: Desk, context: BrowserContext):
@@ -46,6 +96,9 @@ def test_a_sweep_is_launched_watched_sorted_and_stopped(desk: Desk, context: Bro
     page.goto(f"{desk.server.base}/training")
     page.get_by_label("Filter by sweeps").select_option("which rank")
     expect(page).to_have_url(f"{desk.server.base}/training?group={sweep}")
+    expect(page.get_by_role("link", name="which rank: rank 16")).to_be_visible()
+    jobs = page.get_by_role("table", name="Jobs").locator("xpath=..")
+    assert jobs.evaluate("card => card.scrollWidth <= card.clientWidth"), "nothing is cut off at the side"
     page.get_by_role("link", name="which rank: rank 16").click()
     page.get_by_role("link", name="which rank", exact=True).click()
     expect(page).to_have_url(f"{desk.server.base}/training/sweeps/{sweep}")
