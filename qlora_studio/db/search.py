@@ -1,8 +1,8 @@
 """Find text in long lists, and count them, without looking at every row.
 
-SQLite keeps the trigrams of names, texts, labels and speakers in two FTS5 tables, and how many datasets each
-person has, by triggers (migration 0003). Other databases, and texts of one or two letters, are searched with
-ILIKE; counts are counted then.
+SQLite keeps the trigrams of names, texts, labels and speakers in three FTS5 tables, and how many datasets
+each person has, by triggers (migrations 0003 and 0008). Other databases, and texts of one or two letters, are
+searched with ILIKE; counts are counted then.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,14 @@ from sqlalchemy import BigInteger, ColumnElement, column, func, null, text
 from sqlmodel import Session, col, or_, select
 
 from qlora_studio.contracts.enums import DatasetStatus, Task
-from qlora_studio.db.models import Clip, Dataset
+from qlora_studio.db.models import Clip, Dataset, Generation, GenerationTally
 
 MIN_CHARACTERS = 3
 FEW = 1_000  # so many hits are looked up one by one; with more, a page is soon full in whatever order
 _PLACES = 1 << 24  # for the clips of a dataset, in the index
-_DATASETS_OF_ONE = 1 << 32
+_ROWS_OF_ONE = 1 << 32  # for what one person has, in the index
 
 _CLIPS = "clip_search MATCH :words AND rowid BETWEEN :first AND :last"
-_DATASETS = "dataset_search MATCH :words AND rowid BETWEEN :first AND :last"
 
 
 @dataclass(frozen=True)
@@ -57,19 +56,46 @@ def find_clips(session: Session, *, dataset_id: str, words: str) -> Hits:
 
 def find_datasets(session: Session, *, owner_id: str, words: str) -> Hits:
     """Return which of a person's datasets hold `words` in their name or description."""
+    columns = (Dataset.name, Dataset.description)
+    return _find_owned(session, "dataset", Dataset.id, columns, owner_id=owner_id, words=words)
+
+
+def find_generations(session: Session, *, owner_id: str, words: str) -> Hits:
+    """Return which of a person's generations hold `words` in their text."""
+    columns = (Generation.prompt,)
+    return _find_owned(session, "generation", Generation.id, columns, owner_id=owner_id, words=words)
+
+
+def _find_owned(
+    session: Session, name: str, key: Any, columns: tuple[Any, ...], *, owner_id: str, words: str
+) -> Hits:
+    """Find rows of one person in the table `name`, which has an index `…_search` and numbers in `…_place`."""
     words = _whole(words)
-    plain = or_(*(col(c).icontains(words, autoescape=True) for c in (Dataset.name, Dataset.description)))
+    plain = or_(*(col(c).icontains(words, autoescape=True) for c in columns))
     place = _owner_place(session, owner_id) if _is_indexed(session, words) else None
     if place is None:
         return Hits(plain, plain)
-    first = place[0] * _DATASETS_OF_ONE
-    values = {"words": _phrase(words), "first": first, "last": first + _DATASETS_OF_ONE - 1}
+    first = place[0] * _ROWS_OF_ONE
+    values = {"words": _phrase(words), "first": first, "last": first + _ROWS_OF_ONE - 1}
+    found = f"{name}_search WHERE {name}_search MATCH :words AND rowid BETWEEN :first AND :last"
     rows = text(
-        "SELECT dataset_id AS place FROM dataset_place WHERE number IN "
-        f"(SELECT rowid - :first FROM dataset_search WHERE {_DATASETS})"
+        f"SELECT {name}_id AS place FROM {name}_place WHERE number IN (SELECT rowid - :first FROM {found})"
     ).bindparams(**values)
-    exact = col(Dataset.id).in_(rows.columns(column("place")))
-    return _hits(session, plain, exact, f"SELECT 1 FROM dataset_search WHERE {_DATASETS}", values)
+    exact = col(key).in_(rows.columns(column("place")))
+    return _hits(session, plain, exact, f"SELECT 1 FROM {found}", values)
+
+
+def state_of_generations(session: Session, *, owner_id: str) -> tuple[int, int] | None:
+    """Other whenever a person's generations are others; None where nobody keeps count.
+
+    With the same number of them, and the same newest number of all, none has come or gone: numbers never
+    come again. Only for reading sessions.
+    """
+    if not _is_sqlite(session):
+        return None
+    n = select(func.coalesce(func.sum(GenerationTally.n), 0)).where(GenerationTally.owner_id == owner_id)
+    newest = text("SELECT coalesce(max(number), 0) FROM generation_place")
+    return session.exec(n).one(), session.connection().execute(newest).scalar_one()
 
 
 def _whole(words: str) -> str:

@@ -12,14 +12,18 @@ from sqlmodel import Session, col, select
 from qlora_studio.contracts.enums import GenerationStatus, Role
 from qlora_studio.contracts.inference import MAX_SEED
 from qlora_studio.core.errors import Forbidden, NotFound, TooLarge, TooManyTries
+from qlora_studio.core.known import Known
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db import search
 from qlora_studio.db.models import Generation, GenerationTally, Take, TakeTally, User
+from qlora_studio.db.search import Hits
 from qlora_studio.services import adapters, audit, making, models, tallies
 from qlora_studio.services.datasets import order_by
 from qlora_studio.services.generation_schemas import GenerationCreate
 from qlora_studio.storage import layout
 
 MAX_ACTIVE = 10  # of one account
+_counts = Known[int](10_000)
 _SORTS: dict[str, Any] = {"created_at": col(Generation.created_at), "status": col(Generation.status)}
 
 
@@ -92,21 +96,37 @@ def list_generations(
     Raises:
         InvalidInput: `sort` isn't a column that can be sorted by.
     """
-    given = {"owner_id": actor.id, "status": status, "model_id": model_id}
-    same = {name: value for name, value in given.items() if value is not None}
-    where = [getattr(Generation, name) == value for name, value in same.items()]
-    text = query.strip()
-    if adapter_id is not None or text:
-        if adapter_id is not None:
-            where.append(col(Generation.adapter_id) == adapter_id)
-        if text:
-            where.append(col(Generation.prompt).icontains(text, autoescape=True))
-        total = session.exec(select(func.count()).select_from(Generation).where(*where)).one()
-    else:
+    words = query.strip()
+    hits = search.find_generations(session, owner_id=actor.id, words=words) if words else None
+    are_few = hits is not None and hits.are_few
+    filters = {"status": status, "model_id": model_id, "adapter_id": adapter_id}
+    same = {name: value for name, value in filters.items() if value is not None}
+    owner = search.unindexed(Generation.owner_id) if are_few else col(Generation.owner_id)
+    where = [owner == actor.id, *(getattr(Generation, name) == value for name, value in same.items())]
+    total = _count(session, actor, same, words, hits)
+    if hits is not None:
+        where.append(hits.condition)
+    rows = select(Generation).where(*where).order_by(*_order(sort, are_few=are_few))
+    return list(session.exec(rows.offset((page - 1) * page_size).limit(page_size))), total
+
+
+def _count(session: Session, actor: User, same: dict[str, Any], words: str, hits: Hits | None) -> int:
+    """How many there are: known, or counted once for each state of them."""
+    if hits is None and "adapter_id" not in same:
         tallied = [getattr(GenerationTally, name) == value for name, value in same.items()]
-        total = session.exec(select(func.coalesce(func.sum(GenerationTally.n), 0)).where(*tallied)).one()
-    rows = select(Generation).where(*where).order_by(*_order(sort))
-    return list(session.exec(rows.offset((page - 1) * page_size).limit(page_size))), int(total)
+        n = select(func.coalesce(func.sum(GenerationTally.n), 0))
+        return int(session.exec(n.where(GenerationTally.owner_id == actor.id, *tallied)).one())
+    if hits is not None and hits.n is not None and not same:
+        return hits.n
+    where = [col(Generation.owner_id) == actor.id]
+    where += [getattr(Generation, name) == value for name, value in same.items()]
+    counted = select(func.count()).select_from(Generation)
+    counted = counted.where(*where, *([hits.exact] if hits is not None else []))
+    if "status" in same:  # which changes while nothing comes or goes
+        return session.exec(counted).one()
+    state = search.state_of_generations(session, owner_id=actor.id)
+    key = (actor.id, state, words, *sorted(same.items())) if state is not None else None
+    return _counts.get(key, lambda: session.exec(counted).one())
 
 
 def takes_of(session: Session, generations: Sequence[Generation]) -> dict[str, list[Take]]:
@@ -158,9 +178,10 @@ def remove(session: Session, *, actor: User, generation_id: str) -> None:
     event.listen(session, "after_commit", lambda _: shutil.rmtree(folder, ignore_errors=True), once=True)
 
 
-def _order(sort: str) -> list[Any]:
+def _order(sort: str, *, are_few: bool) -> list[Any]:
     """What SQL sorts by, all in one direction, as the indices have it."""
-    first, _ = order_by(sort, _SORTS, tie=col(Generation.id))
+    sorts = {name: search.unindexed(column) for name, column in _SORTS.items()} if are_few else _SORTS
+    first, _ = order_by(sort, sorts, tie=col(Generation.id))
     rest = [col(Generation.id)] if "created_at" in sort else [col(Generation.created_at), col(Generation.id)]
     return [first, *(column.desc() if sort.startswith("-") else column for column in rest)]
 

@@ -16,7 +16,7 @@ from qlora_studio.db import migrations
 from qlora_studio.db.engine import get_engine, make_engine
 
 SEARCH = re.compile(
-    r"(dataset|clip)_search(_\w+)?|(dataset|owner)_place|dataset_count"
+    r"(dataset|clip|generation)_search(_\w+)?|(dataset|generation|owner)_place|dataset_count"
 )  # SQLite's own, see `db.search`
 
 
@@ -45,7 +45,7 @@ def test_no_migration_has_lost_the_triggers_that_keep_search_right(data_folder):
         found = set(
             connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars()
         )
-    tables = ("dataset_search", "clip_search", "dataset_count")
+    tables = ("dataset_search", "clip_search", "dataset_count", "generation_search")
     assert found == {f"{table}_{event}" for table in tables for event in ("insert", "update", "delete")}
 
 

@@ -9,7 +9,7 @@ from sqlmodel import Session, select
 from qlora_studio.contracts.enums import DatasetStatus, Task
 from qlora_studio.db import engine as db_engine
 from qlora_studio.db import search
-from qlora_studio.db.models import Clip, Dataset
+from qlora_studio.db.models import Clip, Dataset, Generation
 from tests.conftest import make_user
 
 WORDS = st.sampled_from(["alpha", "alphabet", "BETA 100%", 'say "hi" AND', "x_y*", "", "ca", "café"])
@@ -153,3 +153,35 @@ def test_the_words_are_never_a_query_language(user, words):
         session.flush()
         for answer in found(session, dataset.id, words):
             assert answer == by_looking(clips, words)
+
+
+@pytest.mark.parametrize("few", [0, 1_000])
+def test_texts_of_generations_are_found_until_they_are_gone(data_folder, few, monkeypatch):
+    monkeypatch.setattr(search, "FEW", few)
+    with Session(db_engine.get_engine()) as session:
+        mine, other = make_user_once(session), make_user(session, "bob")
+        made = [
+            Generation(
+                owner_id=owner.id, prompt=prompt, model_id="mod_a", model_name="m", duration_s=1, seed=0,
+                n_takes=1, guidance=3, temperature=1,
+            )
+            for owner in (other, mine)
+            for prompt in ("rain 100%", "Rain on a roof", "snow")
+        ]  # fmt: skip
+        session.add_all(made)
+        session.flush()
+
+        def found(words: str) -> list[set[str]]:
+            hits = search.find_generations(session, owner_id=mine.id, words=words)
+            rows = select(Generation.prompt).where(Generation.owner_id == mine.id)
+            return [set(session.exec(rows.where(way))) for way in (hits.condition, hits.exact)]
+
+        assert found("RAIN") == [{"rain 100%", "Rain on a roof"}] * 2
+        assert found("n 100%") == [{"rain 100%"}] * 2
+        assert found("o") == [{"Rain on a roof", "snow"}] * 2
+        made[5].prompt = "rain again"
+        session.delete(made[3])
+        session.flush()
+        assert found("rain") == [{"Rain on a roof", "rain again"}] * 2
+        assert found("snow") == [set()] * 2
+        session.rollback()
