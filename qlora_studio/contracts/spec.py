@@ -24,7 +24,10 @@ class Strict(BaseModel):
 
 
 class QLoraSpec(Strict):
-    """Where the adapter sits and how the frozen base is stored (Dettmers et al. 2023, arXiv:2305.14314)."""
+    """Where the adapter sits and how the frozen base is stored (Dettmers et al. 2023, arXiv:2305.14314).
+
+    With `whole_encoder` only the decoder of a Whisper that writes is packed; other models pay no heed to it.
+    """
 
     rank: Annotated[int, Field(ge=1, le=512)] = 16
     alpha: Annotated[float, Field(gt=0, le=2048)] = 32
@@ -33,6 +36,7 @@ class QLoraSpec(Strict):
     bits: Literal[4, 16, 32] = 4
     quant_type: Literal["nf4"] = "nf4"
     double_quant: bool = True
+    whole_encoder: bool = False
     compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
 

@@ -16,6 +16,7 @@ class BaseNeeds:
 
     bits: int = 4
     double_quant: bool = True
+    whole_encoder: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def read(path: Path) -> AdapterFiles:
 def _needs(about: dict[str, Any]) -> BaseNeeds:
     quantization = about.get("quantization")
     if quantization:
-        return BaseNeeds(4, bool(quantization.get("bnb_4bit_use_double_quant", True)))
+        double = bool(quantization.get("bnb_4bit_use_double_quant", True))
+        return BaseNeeds(4, double, bool(quantization.get("whole_encoder", False)))
     if not about:
         return BaseNeeds()
     return BaseNeeds(int(about.get("bits", 32)))

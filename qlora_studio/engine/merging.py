@@ -170,7 +170,11 @@ def _as_spec(request: MergeRequest, adapter: AdapterFiles) -> WorkerSpec:
             dataset_id="-",
             model_id="-",
             training_type=TrainingType.QLORA if is_packed else TrainingType.LORA,
-            qlora=QLoraSpec(bits=4 if is_packed else 32, double_quant=adapter.needs.double_quant),
+            qlora=QLoraSpec(
+                bits=4 if is_packed else 32,
+                double_quant=adapter.needs.double_quant,
+                whole_encoder=adapter.needs.whole_encoder,
+            ),
         ),
         model_path=request.model_path,
         clips_path=nowhere,

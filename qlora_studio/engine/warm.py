@@ -4,7 +4,7 @@ import contextlib
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ class WarmModel:
 def _as_spec(key: BaseKey) -> WorkerSpec:
     """The job that would load the same base: what it trains and where it writes has no part in that."""
     training_type = TrainingType.QLORA if key.needs.bits == 4 else TrainingType.LORA
-    qlora = QLoraSpec.model_validate({"bits": key.needs.bits, "double_quant": key.needs.double_quant})
+    qlora = QLoraSpec.model_validate(asdict(key.needs))
     nowhere = Path("/nonexistent")
     return WorkerSpec(
         job_id="",

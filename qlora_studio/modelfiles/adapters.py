@@ -212,8 +212,11 @@ def _precision(about: dict[str, Any]) -> dict[str, Any]:
     quantization = about.get("quantization")
     if not isinstance(quantization, dict):
         return {"quantization": None, "bits": 32}
-    double = quantization.get("bnb_4bit_use_double_quant", True)
-    return {"quantization": {"load_in_4bit": True, "bnb_4bit_use_double_quant": bool(double)}}
+    double = bool(quantization.get("bnb_4bit_use_double_quant", True))
+    whole = bool(quantization.get("whole_encoder", False))
+    return {
+        "quantization": {"load_in_4bit": True, "bnb_4bit_use_double_quant": double, "whole_encoder": whole}
+    }
 
 
 _Sides = dict[str, TensorInfo]

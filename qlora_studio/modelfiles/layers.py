@@ -108,6 +108,16 @@ def count_packed(layers: Mapping[str, Any]) -> int:
     return int(layers.get("n_linear_parameters") or 0) - odd
 
 
+def count_encoder(layers: Mapping[str, Any]) -> int:
+    """Count a Whisper's linear parameters that are its encoder's, from a card's `as_details()`.
+
+    Encoder and decoder have as many layers; one of the decoder's attends twice.
+    """
+    kinds = layers.get("linear") or []
+    sizes = ((k["name"], k["n_in"] * k["n_out"] * k["n_layers"]) for k in kinds)
+    return sum(size // (2 if name in ("fc1", "fc2") else 3) for name, size in sizes)
+
+
 def _presets(family: Family, names: list[str], attention: list[str], task: Task) -> dict[str, list[str]]:
     auto = _auto(family, names, task)
     presets = {"auto": auto, "attention": attention, "all-linear": names}

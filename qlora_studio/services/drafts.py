@@ -40,7 +40,7 @@ _OPTIONAL = frozenset(
     "optimization.epochs optimization.max_steps evaluation.every_steps evaluation.early_stopping_patience "
     "evaluation.save_every_steps after_job_id start_adapter_id".split()
 )
-_SWITCHES = frozenset({"qlora.double_quant", "optimization.gradient_checkpointing"})
+_SWITCHES = frozenset({"qlora.double_quant", "qlora.whole_encoder", "optimization.gradient_checkpointing"})
 _TARGETS = "qlora.target_modules"
 _RATE = "optimization.learning_rate"
 _TEST_KEY = "/rate-"  # between a draft's launch key and what tells its range tests apart

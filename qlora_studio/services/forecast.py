@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 from qlora_studio.contracts.enums import ClipStatus, JobStatus, Split, Task, TrainingType
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job
-from qlora_studio.modelfiles.layers import count_packed
+from qlora_studio.modelfiles.layers import count_encoder, count_packed
 from qlora_studio.services.forecast_machine import Machine, look_at_machine
 from qlora_studio.services.forecast_schemas import (
     ClipStats,
@@ -251,6 +251,8 @@ def weight_bytes(spec: TrainSpec, model: BaseAudioModel) -> float:
         is_half = bits == 16
         return model.n_parameters * (2 if is_half else 4)
     n_packed = count_packed(_layers(model))
+    if spec.qlora.whole_encoder and _is_whisper(model):
+        n_packed -= count_encoder(_layers(model))
     per_weight = _NF4_DOUBLE_BYTES if spec.qlora.double_quant else _NF4_BYTES
     return n_packed * per_weight + (model.n_parameters - n_packed) * 4
 

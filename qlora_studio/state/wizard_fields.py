@@ -149,6 +149,12 @@ ADAPTER = (
         "Quantises the scales of the 4-bit weights too: a little less memory.",
         kind="switch",
     ),
+    Parameter(
+        "qlora.whole_encoder",
+        "Whole encoder",
+        "Packs only the decoder of a Whisper: fewer errors with a small one, for a little more memory.",
+        kind="switch",
+    ),
 )
 OPTIMIZATION = (
     Parameter("optimization.max_steps", "Steps", "Optimiser steps in all; leave epochs empty then."),

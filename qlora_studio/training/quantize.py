@@ -60,7 +60,8 @@ def quantization_config(
         return None
     from transformers import BitsAndBytesConfig
 
-    barred = (*family.heads, *family.untouchable)
+    keeps_encoder = spec.whole_encoder and family.decoder is not None
+    barred = (*family.heads, *family.untouchable, *(("encoder",) if keeps_encoder else ()))
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=spec.quant_type,

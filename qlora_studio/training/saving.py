@@ -53,7 +53,8 @@ def save_adapter(
             "v": 1,
             "inference": task.metadata(),
             "bits": bits_of(spec),
-            "quantization": quantisation,
+            "quantization": quantisation
+            and {**quantisation, "whole_encoder": spec.train.qlora.whole_encoder},
             **facts,
         }
         (folder / "qlora_studio.json").write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")

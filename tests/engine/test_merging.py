@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 
-def _made(root: Path, family: str) -> Any:
+def _made(root: Path, family: str, **qlora: Any) -> Any:
     """The spec of a run whose adapter changes every output."""
     if family == "musicgen":
         clips = melodies.write_melodies(root / "clips")
@@ -41,7 +41,8 @@ def _made(root: Path, family: str) -> Any:
         spec = tones.make_spec(root, tones.MAKERS[family](root / "model"), clips)
     else:
         make = tiny.make_whisper if family == "whisper-text" else tiny.make_wav2vec2_bert
-        spec = tiny.make_spec(root, make(root / "model"), tiny.write_clips(root / "clips"))
+        clips = tiny.write_clips(root / "clips")
+        spec = tiny.make_spec(root, make(root / "model"), clips, qlora=qlora)
     adapters.make_adapter(spec, root / "adapter")
     return spec
 
@@ -86,6 +87,14 @@ def test_merged_weights_say_the_same_as_base_and_adapter(family: str, tmp_path: 
     model = getattr(transformers, checked.architecture).from_pretrained(tmp_path / "merged")
     assert not hasattr(model.config, "quantization_config")
     assert not any("lora" in name for name in stored)
+
+
+@pytest.mark.slow
+def test_a_whole_encoder_is_merged_whole(tmp_path: Path) -> None:
+    merging.merge(_request(_made(tmp_path, "whisper-text", whole_encoder=True), bits=32))
+    name = "model.encoder.layers.0.self_attn.out_proj.weight"  # without an adapter: as it was published
+    files = [load_file(tmp_path / part / "model.safetensors")[name] for part in ("model", "merged")]
+    assert torch.equal(*files)
 
 
 def test_an_adapter_of_preference_tuning_is_compared_on_the_preferred_sounds(tmp_path: Path) -> None:

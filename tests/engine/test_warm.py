@@ -71,6 +71,20 @@ def test_swapping_gives_what_plain_peft_gives(ctc: tuple[Path, Path], trained: l
         assert torch.equal(_logits(warm, None), alone)
 
 
+def test_an_adapter_meets_the_whole_encoder_that_it_was_trained_on(
+    ctc: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model_path = tiny.make_whisper(tmp_path / "model")
+    path = tmp_path / "adapter"
+    spec = tiny.make_spec(tmp_path, model_path, ctc[1], qlora={"whole_encoder": True})
+    task, model = adapters.make_adapter(spec, path)
+    warm = WarmModel(BaseKey(spec.task, model_path, "", "cpu", adapter_files.read(path).needs))
+    with torch.no_grad():
+        assert torch.equal(_logits(warm, path), _heard_by(task, model))
+    packed = _warm(model_path)
+    assert not torch.equal(_logits(packed, path), _logits(warm, path))
+
+
 def test_strength_goes_from_the_base_to_the_adapter(ctc: tuple[Path, Path], trained: list[Any]) -> None:
     warm, path = _warm(ctc[0]), trained[0][0]
     alone, whole = _logits(warm, None), _logits(warm, path)

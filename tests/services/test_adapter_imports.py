@@ -120,7 +120,9 @@ def test_a_plain_lora_is_taken_in_and_rewritten(
 def test_our_own_adapters_know_their_base(user: User, model: BaseAudioModel, folder: Path) -> None:
     about = {
         "v": 1, "model_hash": model.content_hash, "inference": {"kind": "CtcTask", "sampling_rate": 16000},
-        "quantization": {"load_in_4bit": True, "bnb_4bit_use_double_quant": False},
+        "quantization": {
+            "load_in_4bit": True, "bnb_4bit_use_double_quant": False, "whole_encoder": True,
+        },
         "metrics": {"wer": 0.0}, "certificate": {"verdict": "improved"},
     }  # fmt: skip
     (folder / "qlora_studio.json").write_text(json.dumps(about))
@@ -128,7 +130,7 @@ def test_our_own_adapters_know_their_base(user: User, model: BaseAudioModel, fol
     assert adapter.origin["is_base_known"]
     assert adapter.base_model_hash == model.content_hash
     assert (adapter.certificate, adapter.metrics) == ({}, {})  # claims, not measurements
-    assert adapter_files.read(Path(adapter.path)).needs == adapter_files.BaseNeeds(4, False)
+    assert adapter_files.read(Path(adapter.path)).needs == adapter_files.BaseNeeds(4, False, True)
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {

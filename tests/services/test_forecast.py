@@ -195,6 +195,14 @@ def test_layers_of_odd_shapes_are_counted_in_32_bits() -> None:
     assert weight_bytes(spec(), odd) == pytest.approx(as_if_packed + n_odd * (4 - 0.516), rel=1e-3)
 
 
+def test_an_encoder_that_stays_whole_is_counted_in_32_bits() -> None:
+    n_encoder = 4 * (4 * 384 * 384 + 2 * 384 * 1536)
+    more = weight_bytes(spec(qlora={"whole_encoder": True}), whisper_tiny()) - weight_bytes(
+        spec(), whisper_tiny()
+    )
+    assert more == pytest.approx(n_encoder * (4 - 0.516), rel=1e-3)
+
+
 class _Driver:
     """An NVIDIA driver with three cards; gigabytes free: 8, 2 and 4."""
 

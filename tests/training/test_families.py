@@ -120,6 +120,29 @@ def test_rows_of_whole_blocks_go_into_4_bits_and_others_do_not() -> None:
     assert packed(96, 160) == set()
 
 
+def test_an_encoder_stays_whole_where_asked_and_is_adapted_all_the_same(
+    tmp_path: Path, clips_path: Path, whisper_path: Path
+) -> None:
+    _, _, model = _adapted(
+        tmp_path, whisper_path, clips_path, target_modules="all-linear", whole_encoder=True
+    )
+    packed = quantize.quantised_layers(model)
+    assert len(packed) == 10  # the decoder attends twice, and its feed-forward layers are two
+    assert all(".decoder." in name for name in packed)
+    adapted = [name for name, _ in model.named_modules() if name.endswith("lora_A")]
+    assert len([name for name in adapted if ".encoder." in name]) == 6
+
+
+def test_a_model_without_a_decoder_is_packed_whatever_its_encoder_is_to_be(
+    tmp_path: Path, clips_path: Path, ctc_path: Path
+) -> None:
+    packed = [
+        quantize.quantised_layers(_adapted(tmp_path, ctc_path, clips_path, whole_encoder=whole)[2]).keys()
+        for whole in (False, True)
+    ]
+    assert packed[0] == packed[1]
+
+
 def test_what_is_not_4_bit_is_float32_and_checkpointing_is_off(
     tmp_path: Path, clips_path: Path, ctc_path: Path
 ) -> None:
