@@ -91,11 +91,8 @@ def recover() -> None:
     with db.read() as session:
         rows = select(Generation.id, Generation.owner_id).where(col(Generation.status).in_(ACTIVE))
         unfinished = session.exec(rows.order_by(col(Generation.created_at))).all()
-
-        def is_known(generation_id: str) -> bool:
-            return session.get(Generation, generation_id) is not None
-
-        orphans.sweep(layout.data_path() / "generations", is_known)
+        known = set(session.exec(select(Generation.id)))
+    orphans.sweep(layout.data_path() / "generations", known.__contains__)
     for generation_id, owner_id in unfinished:
         launch(generation_id, owner_id)
 

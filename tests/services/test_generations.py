@@ -260,6 +260,19 @@ def test_after_a_restart_only_what_is_missing_is_made(host, user, model) -> None
     assert {path.name for path in folder.iterdir()} == {f"{take.id}.wav" for take in takes}
 
 
+def test_a_start_removes_what_belongs_to_nothing(host, user, model) -> None:
+    done, takes = make(user, model, n_takes=1)
+    old, new = (layout.generation_path(f"gen_00000000000{i}") for i in (1, 2))
+    for folder in (old, new):
+        folder.mkdir()
+    for folder in (old, layout.generation_path(done.id)):
+        os.utime(folder, (0, 0))
+    making.recover()
+    assert not old.exists()
+    assert new.exists(), "its row may be about to be written"
+    assert len(sounds_of(takes)) == 1
+
+
 def test_what_another_process_makes_is_not_made_twice(host, user, model) -> None:
     one = ask(user, model)
     with holding.held(layout.generation_path(one) / ".lock") as is_ours:
