@@ -152,7 +152,7 @@ ADAPTER = (
     Parameter(
         "qlora.whole_encoder",
         "Whole encoder",
-        "Packs only the decoder of a Whisper: fewer errors with a small one, for a little more memory.",
+        "Packs only the decoder of a Whisper: a small one hears better from the start, for a little memory.",
         kind="switch",
     ),
 )

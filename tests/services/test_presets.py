@@ -25,6 +25,26 @@ def test_the_starters_recipe_is_not_for_a_large_model_of_its_family() -> None:
     assert rate("wav2vec2-bert", 580e6) == 3e-4
 
 
+def test_a_tiny_whisper_that_writes_gets_a_wide_adapter_and_the_reason() -> None:
+    tiny = preset_for(family="whisper", task=SPEECH, n_parameters=38_000_000)
+    assert (tiny.values["qlora.rank"], tiny.values["qlora.target_modules"]) == ("32", "all-linear")
+    assert sum("Rank 32" in reason for reason in tiny.reasons) == 1
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "n_parameters"),
+    [
+        ("whisper", SPEECH, 0),  # not known
+        ("whisper", SPEECH, 74_000_000),
+        ("whisper", Task.AUDIO_CLASSIFICATION, 38_000_000),
+        ("moonshine", SPEECH, 27_000_000),
+    ],
+)
+def test_what_was_not_measured_keeps_the_usual_adapter(family: str, task: Task, n_parameters: int) -> None:
+    values = preset_for(family=family, task=task, n_parameters=n_parameters).values
+    assert not [name for name in values if name.startswith("qlora.")]
+
+
 def test_few_clips_are_heard_more_often_and_very_many_once() -> None:
     epochs = [
         int(preset_for(family="whisper", task=SPEECH, n_clips=n).values["optimization.epochs"])
