@@ -15,10 +15,11 @@ from qlora_studio.api import Dispatch, build_api
 from qlora_studio.api.security import Gate
 from qlora_studio.components.connection import overlay
 from qlora_studio.components.shell import first_paint
+from qlora_studio.core.errors import StudioError
 from qlora_studio.core.logging import set_up_logging
 from qlora_studio.core.settings import get_settings
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import deliveries, mlflow, taking_up, trial_clips
+from qlora_studio.services import deliveries, making, mlflow, taking_up, trial_clips
 from qlora_studio.state.auth import Guard
 
 set_up_logging(get_settings().log_level)
@@ -40,6 +41,8 @@ async def _work_beside() -> AsyncIterator[None]:
             with suppress(OSError):
                 await asyncio.to_thread(trial_clips.sweep)
             await asyncio.sleep(trial_clips.SWEEP_EVERY_S)
+            with suppress(StudioError):  # the database is busy: the next time will do
+                await asyncio.to_thread(making.take_up, after_s=trial_clips.SWEEP_EVERY_S)
 
     sender = deliveries.Sender()
     await asyncio.to_thread(taking_up.begin)

@@ -2,6 +2,7 @@
 
 import gc
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -42,6 +43,9 @@ def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_databa
     monkeypatch.delenv("QLORA_STUDIO_DATABASE_URL", raising=False)
     _forget()
     yield folder
+    for thread in threading.enumerate():  # what a test began and leaves would open the next one's database
+        if thread.name.startswith(("delivery", "takes ")):
+            thread.join(10)
     _forget()
 
 

@@ -10,8 +10,11 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import soundfile
 from sqlalchemy import CursorResult
@@ -24,6 +27,7 @@ from qlora_studio.core.errors import StorageFull, StudioError, TooManyTries, Una
 from qlora_studio.core.ids import new_id
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
+from qlora_studio.db.engine import DatabaseBusy
 from qlora_studio.db.models import Generation, Take, User
 from qlora_studio.ingest import staging
 from qlora_studio.services import inference, tallies
@@ -35,7 +39,9 @@ AT_ONCE = 4  # of as many accounts: half of what may wait for the inference proc
 _LOOK_EVERY_S = 0.5
 _HEED_WITHIN_S = 30.0
 _LOCK = ".lock"
+_WAITS_S = (1, 5, 20, 60)
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class _CalledOff(Exception):
@@ -52,7 +58,8 @@ class _Line:
 
     def add(self, generation_id: str, owner_id: str) -> None:
         with self._lock:
-            self._waiting.append((generation_id, owner_id))
+            if (generation_id, owner_id) not in self._waiting:
+                self._waiting.append((generation_id, owner_id))
             self._start_what_may()
 
     def _start_what_may(self) -> None:
@@ -89,10 +96,24 @@ def launch(generation_id: str, owner_id: str) -> None:
 def recover() -> None:
     """Go on with what an earlier server was making, and remove what killed ones have left."""
     with db.read() as session:
+
+        def is_known(generation_id: str) -> bool:
+            return session.get(Generation, generation_id) is not None
+
+        orphans.sweep(layout.data_path() / "generations", is_known)
+    take_up()
+
+
+def take_up(*, after_s: float = 0.0) -> None:
+    """Make what was asked for at least so many seconds ago and is not made: its maker may have been killed.
+
+    Where somebody is about it that does nothing.
+    """
+    asked = utc_now() - timedelta(seconds=after_s)
+    with db.read() as session:
         rows = select(Generation.id, Generation.owner_id).where(col(Generation.status).in_(ACTIVE))
-        unfinished = session.exec(rows.order_by(col(Generation.created_at))).all()
-        known = set(session.exec(select(Generation.id)))
-    orphans.sweep(layout.data_path() / "generations", known.__contains__)
+        rows = rows.where(col(Generation.created_at) <= asked).order_by(col(Generation.created_at))
+        unfinished = session.exec(rows).all()
     for generation_id, owner_id in unfinished:
         launch(generation_id, owner_id)
 
@@ -129,7 +150,7 @@ def run(generation_id: str) -> None:
         if not is_ours:
             return
         try:
-            if not _change(generation_id, status=GenerationStatus.RUNNING):
+            if not _patiently(lambda: _change(generation_id, status=GenerationStatus.RUNNING)):
                 raise _CalledOff
             _make_missing(generation_id, folder)
         except _CalledOff:
@@ -186,14 +207,15 @@ def _wait_for(ticket: Ticket, generation_id: str) -> None:
     Raises:
         StudioError: it could not.
     """
+    told = ("", 0)
     while True:
         try:
             inference.host.submit(ticket)
             break
         except TooManyTries:  # people who try models are before it
             time.sleep(_LOOK_EVERY_S)
-            _tell(generation_id, "Waiting", 0)
-    told = ("", 0)
+            _tell(generation_id, "Waiting", 0, is_new=told != ("Waiting", 0))
+            told = ("Waiting", 0)
     try:
         while not ticket.ended.wait(_LOOK_EVERY_S):
             now = (ticket.label, ticket.percent)
@@ -247,11 +269,26 @@ def _keep(generation: Generation, position: int, partial: Path, path: Path) -> N
         sample_rate=facts.samplerate,
         size_bytes=path.stat().st_size,
     )
-    with db.write() as session:
-        if not _change_in(session, generation.id, n_done=col(Generation.n_done) + 1, percent=0):
-            raise _CalledOff
-        session.add(take)
-        tallies.count_take(session, generation)
+
+    def write() -> None:
+        with db.write() as session:
+            if not _change_in(session, generation.id, n_done=col(Generation.n_done) + 1, percent=0):
+                raise _CalledOff
+            session.add(take)
+            tallies.count_take(session, generation)
+
+    _patiently(write)
+
+
+def _patiently(write: Callable[[], T]) -> T:
+    """Write to the database, for which a take that took minutes to make can wait while it is busy or full."""
+    for seconds in _WAITS_S:
+        try:
+            return write()
+        except (DatabaseBusy, StorageFull) as error:
+            _log.warning("takes: what was made can't be written yet: %s", error.message)
+        time.sleep(seconds)
+    return write()
 
 
 def _seed_of(generation: Generation, position: int) -> int:
@@ -285,13 +322,8 @@ def _change_in(session: Session, generation_id: str, **values: Any) -> bool:
 
 
 def _end(generation_id: str, status: GenerationStatus, error: str = "") -> None:
-    """Write down how it ended; while the database is busy or full, try again for a while."""
+    """Write down how it ended."""
     values = {"status": status, "error": error[:1000], "finished_at": utc_now(), "label": "", "percent": 0}
-    for seconds in (1, 5, 20, 60, 0):
-        try:
-            _change(generation_id, **values)
-            break
-        except StudioError as busy:
-            _log.warning("generation %s: its end could not be written: %s", generation_id, busy.message)
-        time.sleep(seconds)
+    with suppress(StudioError):  # it is taken up again, and ends then
+        _patiently(lambda: _change(generation_id, **values))
     _remove_unless_known(generation_id)

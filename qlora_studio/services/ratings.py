@@ -55,7 +55,7 @@ def take_back(session: Session, *, actor: User, take_id: str, criterion: str) ->
         NotFound: the take isn't the actor's, or there is no such rating.
     """
     take = _take_to_rate(session, actor, take_id)
-    rating = session.get(Rating, (take.id, actor.id, criterion.strip().lower()))
+    rating = session.get(Rating, (take.id, actor.id, " ".join(criterion.split()).lower()))
     if rating is None:
         raise NotFound("There is no such rating.")
     session.delete(rating)

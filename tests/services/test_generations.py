@@ -308,6 +308,31 @@ def test_a_full_disk_is_said(host, user, model, monkeypatch) -> None:
     assert "disk is full" in failed.error
 
 
+def test_a_busy_database_keeps_a_finished_take_waiting_and_not_more(host, user, model, monkeypatch) -> None:
+    busy = iter([True, True])
+    count = making.tallies.count_take
+
+    def count_in_the_end(*given) -> None:
+        if next(busy, False):
+            raise db.DatabaseBusy("busy")
+        count(*given)
+
+    monkeypatch.setattr(making, "_WAITS_S", (0.01, 0.01))
+    monkeypatch.setattr(making.tallies, "count_take", count_in_the_end)
+    done, takes = make(user, model)
+    assert done.status is GenerationStatus.SUCCEEDED
+    assert [take.position for take in takes] == [0, 1, 2]
+    assert len(sounds_of(takes)) == 3
+
+
+def test_what_a_killed_maker_left_is_taken_up_without_a_restart(host, user, model) -> None:
+    left = ask(user, model)
+    making.take_up(after_s=3600)
+    assert look(left)[0].status is GenerationStatus.QUEUED  # type: ignore[union-attr]
+    making.take_up()
+    wait_for(lambda: look(left)[0].status is GenerationStatus.SUCCEEDED)  # type: ignore[union-attr]
+
+
 def test_who_tries_models_keeps_a_generation_waiting_only(host, user, model, monkeypatch) -> None:
     tries = iter([True, True])
 
