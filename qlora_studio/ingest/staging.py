@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -121,6 +122,14 @@ def refuse(dataset_id: str, name: str, reason: str) -> None:
 def discard(dataset_id: str) -> None:
     """Remove everything in staging for a dataset; nothing there is not an error."""
     shutil.rmtree(layout.staging_path(dataset_id), ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove the notes that killed processes were in the middle of writing."""
+    for partial in (layout.data_path() / "staging").glob("*/files/.*.partial"):
+        if not atomic.is_being_written(partial):
+            with suppress(OSError):
+                partial.unlink()
 
 
 class Receiver:

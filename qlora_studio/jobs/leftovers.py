@@ -1,15 +1,11 @@
 """Puts a run folder in order when its attempt has ended and nothing of it is alive."""
 
 import contextlib
-import os
-import re
 import shutil
 from pathlib import Path
 
 from qlora_studio.storage import atomic
 
-# What `storage.atomic` is writing: somebody may be asking a job to stop that has just ended.
-_WRITER = re.compile(r"\.(\d+)\.partial$")
 _SWAPPED = ("adapter", "model", "held-out")
 
 
@@ -21,10 +17,11 @@ def clear(run_path: Path, attempt_path: Path) -> None:
     for name in _SWAPPED:
         with contextlib.suppress(OSError):
             atomic.put_back_folder(run_path / name)
+    # somebody may be asking a job to stop that has just ended
     half_done = [
         *(run_path / "checkpoints").glob(".partial-*"),
         *run_path.glob(".*.partial"),
-        *(path for path in attempt_path.glob(".*.partial") if not _is_being_written(path)),
+        *(path for path in attempt_path.glob(".*.partial") if not atomic.is_being_written(path)),
         attempt_path / ".reserve",
     ]
     for path in half_done:
@@ -33,16 +30,3 @@ def clear(run_path: Path, attempt_path: Path) -> None:
         else:
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def _is_being_written(path: Path) -> bool:
-    """Whether the process that a half-written file is named after lives."""
-    writer = _WRITER.search(path.name)
-    try:
-        if writer is not None:
-            os.kill(int(writer[1]), 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return writer is not None

@@ -285,6 +285,7 @@ def recover(session: Session) -> list[str]:
 
     A process that still runs from before keeps its work; the new one waits for it and takes over if it dies.
     """
+    staging.sweep()
     query = select(Dataset.id).where(col(Dataset.status) == DatasetStatus.PROCESSING)
     unfinished = list(session.exec(query).all())
     for dataset_id in unfinished:

@@ -3,10 +3,13 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+
+_WRITER = re.compile(r"\.(\d+)\.partial$")
 
 
 def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -29,6 +32,19 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def is_being_written(partial: Path) -> bool:
+    """Whether the process that a half-written file of `write_bytes` is named after lives."""
+    writer = _WRITER.search(partial.name)
+    try:
+        if writer is not None:
+            os.kill(int(writer[1]), 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return writer is not None
 
 
 def is_full(error: OSError) -> bool:

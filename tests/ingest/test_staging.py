@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 
 import pytest
 
@@ -94,3 +95,15 @@ def test_a_disk_that_fills_up_keeps_what_came(data_folder, monkeypatch, call):
     assert held()["before"] == (4, True)
     assert held()["a"][1] is False
     assert receive("a", b"56789", start=4, size=9) == 9
+
+
+def test_what_a_killed_process_was_writing_is_swept_and_nothing_else(data_folder):
+    receive("a", b"0123", size=4)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left, busy = (staging.files_path(DATASET) / f".b.json.7.{pid}.partial" for pid in (gone.pid, os.getpid()))
+    for partial in (left, busy):
+        partial.write_text("{")
+    staging.sweep()
+    assert (left.exists(), busy.exists()) == (False, True)
+    assert held() == {"a": (4, True)}
