@@ -7,7 +7,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 TRAININGS := tests/training tests/ingest
 FAULTS := tests/faults
 INJECT := QLORA_STUDIO_LONG_FAULTS=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -p tests.faults.table --faults-into docs/faults.md
-PAGELESS := tests/training tests/engine tests/protocol tests/ingest tests/modelfiles tests/audio tests/db tests/core tests/storage tests/listening
+PAGELESS := tests/training tests/engine tests/protocol tests/ingest tests/modelfiles tests/audio tests/db tests/core tests/storage tests/listening tests/api
 # The fast tests: what imports torch (and some that import little) in one run, what imports the pages in
 # another, half the cores for each; so nobody imports both worlds. Their folders are in memory where the machine has two gigabytes for it.
 HALF := $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN) + 1) / 2 )))
@@ -29,7 +29,7 @@ build: $(STAMP) ## Build the pages only
 	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
 
 check: $(DEV_STAMP) ## Lint, types, layers and the fast tests
-	@$(MAKE) --no-print-directory -j2 fast-pages fast-pageless lint
+	@$(MAKE) --no-print-directory -j3 fast-pages fast-pageless lint
 
 lint:
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""P10: lists of generations, feedback and a rating, at a million ratings of 100,000 takes and at a hundredth.
+"""P10: generations, feedback, ratings and pairs, at a million ratings of 100,000 takes and at a hundredth.
 
     python -m benchmarks.p10_feedback
 
@@ -21,7 +21,7 @@ from sqlalchemy import Engine, insert
 from sqlmodel import Session
 
 from qlora_studio.api.generations import GenerationFilter, GenerationPage
-from qlora_studio.contracts.enums import GenerationStatus
+from qlora_studio.contracts.enums import GenerationStatus, Preference
 from qlora_studio.db import migrations
 from qlora_studio.db.engine import make_engine
 from qlora_studio.db.models import (
@@ -34,9 +34,10 @@ from qlora_studio.db.models import (
     TakeTally,
     User,
 )
-from qlora_studio.services import generations, ratings, tallies
+from qlora_studio.services import generations, ratings, tallies, votes
 from qlora_studio.services.generation_schemas import GenerationPublic
 from qlora_studio.services.rating_schemas import RatingPublic, RatingPut
+from qlora_studio.services.vote_schemas import VotePublic, VotePut
 
 FLOOR = 2.0
 AIM = 1.1
@@ -52,6 +53,7 @@ REQUESTS: dict[str, list[dict[str, Any]]] = {
     "search": [{"query": text} for text in ("text 7", "text 99", "nothing like it", "TEXT")],
     "feedback": [{}, {"model_id": "mod_1"}],
     "rate": [{"number": n} for n in (0, 100, 200, 201)],
+    "pair": [{}, {}],
 }
 
 
@@ -134,6 +136,8 @@ class Shelf:
         """One request; returns the bytes of the answer."""
         if kind == "feedback":
             return self._feedback(**wanted)
+        if kind == "pair":
+            return self._compare()
         return self._rate(**wanted) if kind == "rate" else self._list(**wanted)
 
     def _list(self, **wanted: Any) -> int:
@@ -157,10 +161,23 @@ class Shelf:
             session.commit()
             return len(RatingPublic.of(rating).model_dump_json())
 
+    def _compare(self) -> int:
+        """A pair asked for and answered."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            pair = votes.get_next(session, actor=self.people[0]).pair
+        if pair is None:
+            raise RuntimeError("There is always a pair left here.")
+        form = VotePut(first_take_id=pair.first.id, second_take_id=pair.second.id, verdict=Preference.LEFT)
+        with Session(self.engine.execution_options(studio_write=True)) as session:
+            vote = votes.put(session, actor=self.people[0], form=form)
+            session.commit()
+            return len(VotePublic.of(vote).model_dump_json())
+
 
 def _generation(owner_id: str, number: int) -> Generation:
+    prompt = f"text {number % 2000} of rain"
     return Generation(
-        owner_id=owner_id, prompt=f"text {number % 2000} of rain", model_id=f"mod_{number % 3}",
+        owner_id=owner_id, prompt=prompt, prompt_key=tallies.prompt_key(prompt), model_id=f"mod_{number % 3}",
         model_name="Rain", duration_s=5.0, seed=0, n_takes=TAKES, n_done=TAKES, guidance=3.0, temperature=1.0,
         status=GenerationStatus.FAILED if number % 50 == 0 else GenerationStatus.SUCCEEDED,
         created_at=_START + timedelta(minutes=number),

@@ -10,14 +10,17 @@ from qlora_studio.commands import (
     credentials,
     dataset_content,
     datasets,
+    dictations,
     doctor,
     feedback,
     generations,
     inference,
     job_records,
     jobs,
+    listening,
     models,
     notifications,
+    preferences,
     queue,
     sweeps,
     training,
@@ -52,8 +55,11 @@ app.command("transcribe")(inference.transcribe)
 app.command("classify")(inference.classify)
 app.command("diarize")(inference.diarize)
 app.command("generate")(inference.generate)
+app.add_typer(dictations.app, name="dictations")
 app.add_typer(generations.app, name="generations")
 app.add_typer(feedback.app, name="feedback")
+app.add_typer(preferences.app, name="preferences")
+app.add_typer(listening.app, name="listening")
 app.command("train")(training.train)
 app.command("sweep")(sweeps.sweep)
 app.command("export")(jobs.export)

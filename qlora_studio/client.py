@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qlora_studio.client_adapters import AdapterCalls
 from qlora_studio.client_answers import (
-    Adapter,
     Credential,
     Dataset,
     Exclusion,
@@ -28,7 +28,9 @@ from qlora_studio.client_answers import (
     Version,
 )
 from qlora_studio.client_base import ApiError, sleep_until
+from qlora_studio.client_dictations import DictationCalls
 from qlora_studio.client_jobs import JobCalls
+from qlora_studio.client_listening import ListeningCalls
 from qlora_studio.client_takes import TakeCalls
 from qlora_studio.contracts.enums import DatasetStatus, ModelStatus, Task
 from qlora_studio.modelfiles.names import is_wanted
@@ -36,7 +38,7 @@ from qlora_studio.modelfiles.names import is_wanted
 __all__ = ["ApiError", "Studio"]
 
 
-class Studio(JobCalls, TakeCalls):
+class Studio(AdapterCalls, JobCalls, TakeCalls, ListeningCalls, DictationCalls):
     """A connection to a server; see `Connection` for its arguments."""
 
     def log_in(self, login: str, password: str) -> str:
@@ -195,15 +197,7 @@ class Studio(JobCalls, TakeCalls):
             sleep_until(deadline)
         return model
 
-    # -- adapters
-
-    def list_adapters(self, **filters: Any) -> Iterator[Adapter]:
-        """All adapters that match, page by page."""
-        return self._pages("/adapters", Adapter, filters)
-
-    def download_adapter(self, adapter_id: str, to: Path) -> Path:
-        """Write an adapter as a zip that plain peft loads."""
-        return self._download(f"/adapters/{adapter_id}/download", to)
+    # -- pushes
 
     def push_adapter(self, adapter_id: str, repo_id: str, credential_id: str, **options: Any) -> Push:
         """Begin to push an adapter to the Hub; `options` are `is_private` and `weights`."""

@@ -5,7 +5,17 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from qlora_studio.contracts.enums import DatasetStatus, GenerationStatus, JobStatus, ModelStatus, Task
+from qlora_studio.contracts.enums import (
+    AdapterStage,
+    DatasetStatus,
+    DictationStatus,
+    GenerationStatus,
+    JobStatus,
+    ListeningStatus,
+    ModelStatus,
+    Preference,
+    Task,
+)
 
 
 class Answer(BaseModel):
@@ -182,12 +192,30 @@ class Check(Answer):
 
 
 class Adapter(Answer):
+    """What a job left. `replaces` names the one that it has just followed in production."""
+
     id: str
     name: str
+    version: int
     base_model_id: str
     job_id: str | None = None
     metrics: dict[str, Any]
+    stage: AdapterStage
+    tags: list[str]
+    notes: str
+    is_active: bool
+    active_strength: float
     size_bytes: int
+    archived_at: datetime | None = None
+    replaces: str | None = None
+
+
+class Lineage(Answer):
+    """Nodes with `id`, `kind`, `column`, `object_id`, `name`, `detail`; edges with `source` and `target`."""
+
+    nodes: list[dict[str, Any]]
+    edges: list[dict[str, str]]
+    n_left_out: int
 
 
 class Push(Answer):
@@ -261,6 +289,15 @@ class FeedbackStats(Answer):
     prompts: list[dict[str, Any]]
 
 
+class FeedbackPreview(Answer):
+    """What a dataset from feedback would be made of."""
+
+    n_rows: int
+    n_takes: int
+    n_prompts: int
+    model_ids: list[str]
+
+
 class Readiness(Answer):
     """Whether there is enough to train on."""
 
@@ -269,3 +306,85 @@ class Readiness(Answer):
     n_needed: int
     min_stars: float
     message: str
+
+
+class PairSide(Answer):
+    """A take to compare: its length in seconds."""
+
+    id: str
+    duration_s: float
+
+
+class BlindPair(Answer):
+    """Two takes of a text; `first` belongs on the left."""
+
+    id: str
+    prompt: str
+    first: PairSide
+    second: PairSide
+
+
+class PreferenceVote(Answer):
+    """What one person says of two takes; `verdict` is left, right, tie or skip."""
+
+    id: str
+    first_take_id: str
+    second_take_id: str
+    verdict: Preference
+
+
+class ListeningTest(Answer):
+    """A listening test; `contestants` and `error` are told to its owner alone."""
+
+    id: str
+    name: str
+    status: ListeningStatus
+    n_takes: int
+    n_takes_done: int
+    n_votes: int
+    n_raters: int
+    n_answered: int
+    contestants: list[dict[str, Any]]
+    error: str
+
+
+class ListeningQuestion(Answer):
+    """Two sounds of one text, without what made them."""
+
+    id: str
+    prompt: str
+
+
+class ListeningResults(Answer):
+    """What the answers say; each list as the server tells it."""
+
+    summary: str
+    n_votes: int
+    standings: list[dict[str, Any]]
+    comparisons: list[dict[str, Any]]
+    agreement: dict[str, Any]
+    raters: list[dict[str, Any]]
+
+
+class Dictation(Answer):
+    """Clips being written down, or written down."""
+
+    id: str
+    dataset_id: str
+    model_id: str
+    status: DictationStatus
+    n_clips: int
+    n_done: int
+    n_checked: int
+    error: str = ""
+
+
+class Transcript(Answer):
+    """What was heard in a clip, and what somebody says was said."""
+
+    clip_id: str
+    filename: str
+    duration_s: float
+    heard: str | None = None
+    text: str | None = None
+    error: str = ""

@@ -5,9 +5,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from qlora_studio.client_answers import FeedbackStats, Generation, Rating, Readiness
+from qlora_studio.client_answers import (
+    BlindPair,
+    FeedbackPreview,
+    FeedbackStats,
+    Generation,
+    PreferenceVote,
+    Rating,
+    Readiness,
+)
 from qlora_studio.client_base import Connection, sleep_until
-from qlora_studio.contracts.enums import GenerationStatus
+from qlora_studio.contracts.enums import GenerationStatus, Preference, Sharing
 
 
 class TakeCalls(Connection):
@@ -33,6 +41,12 @@ class TakeCalls(Connection):
         """All generations that match, page by page."""
         return self._pages("/generations", Generation, filters)
 
+    def preview_feedback(self, **wanted: Any) -> FeedbackPreview:
+        """How many rows `add_dataset({"kind": "feedback", "filter": wanted})` would make now."""
+        source = {"kind": "feedback", "filter": wanted}
+        answer = self._send("POST", "/datasets/preview", json={"source": source})
+        return FeedbackPreview.model_validate(answer)
+
     def wait_for_generation(self, generation_id: str, *, timeout_s: float = 3600) -> Generation:
         """Wait until all takes are made, or it has failed.
 
@@ -44,6 +58,15 @@ class TakeCalls(Connection):
         while (found := self.get_generation(generation_id)).status not in ended:
             sleep_until(deadline)
         return found
+
+    def list_shared_generations(self) -> Iterator[Generation]:
+        """All generations that others share, page by page."""
+        return self._pages("/generations/shared", Generation, {})
+
+    def share_generation(self, generation_id: str, sharing: Sharing | str) -> Generation:
+        """Let others listen (`read`), rate and compare too (`use`), or nothing any more (`private`)."""
+        body = {"sharing": str(sharing)}
+        return Generation.model_validate(self._send("PATCH", f"/generations/{generation_id}", json=body))
 
     def delete_generation(self, generation_id: str) -> None:
         """Call a generation off, or delete it with its takes."""
@@ -83,3 +106,21 @@ class TakeCalls(Connection):
     def get_readiness(self, **rule: Any) -> Readiness:
         """Whether there is enough to train on; `model_id`, `min_stars`, `n_needed`."""
         return Readiness.model_validate(self._send("GET", "/feedback/readiness", params=rule))
+
+    def get_next_pair(self, *, without: Sequence[str] = ()) -> BlindPair | None:
+        """Two takes of a text to compare, or nothing if none are left.
+
+        Args:
+            without: ids of pairs that are being answered just now.
+        """
+        found = self._send("GET", "/preferences/next", params={"without": list(without)})["pair"]
+        return BlindPair.model_validate(found) if found else None
+
+    def prefer(self, pair: BlindPair, verdict: Preference | str) -> PreferenceVote:
+        """Say which take of a pair is better: left, right, tie or skip. Your own vote is replaced."""
+        body = {"first_take_id": pair.first.id, "second_take_id": pair.second.id, "verdict": str(verdict)}
+        return PreferenceVote.model_validate(self._send("POST", "/preferences", json=body))
+
+    def undo_preference(self) -> BlindPair:
+        """Take the latest vote back; what it was about."""
+        return BlindPair.model_validate(self._send("DELETE", "/preferences/last")["pair"])

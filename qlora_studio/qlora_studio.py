@@ -19,7 +19,7 @@ from qlora_studio.core.errors import StudioError
 from qlora_studio.core.logging import set_up_logging
 from qlora_studio.core.settings import get_settings
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import deliveries, making, mlflow, taking_up, trial_clips
+from qlora_studio.services import deliveries, dictating, making, mlflow, taking_up, trial_clips
 from qlora_studio.state.auth import Guard
 
 set_up_logging(get_settings().log_level)
@@ -43,6 +43,7 @@ async def _work_beside() -> AsyncIterator[None]:
             await asyncio.sleep(trial_clips.SWEEP_EVERY_S)
             with suppress(StudioError):  # the database is busy: the next time will do
                 await asyncio.to_thread(making.take_up, after_s=trial_clips.SWEEP_EVERY_S)
+                await asyncio.to_thread(dictating.take_up, after_s=trial_clips.SWEEP_EVERY_S)
 
     sender = deliveries.Sender()
     await asyncio.to_thread(taking_up.begin)

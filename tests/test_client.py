@@ -11,19 +11,21 @@ from sqlmodel import Session, select
 
 from qlora_studio.api import build_api
 from qlora_studio.client import ApiError, Studio
-from qlora_studio.contracts.enums import GenerationStatus, JobStatus, Task
+from qlora_studio.contracts.enums import DictationStatus, GenerationStatus, JobStatus, Task
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import User
+from qlora_studio.db.models import Adapter, User
 from qlora_studio.ingest import launching, pipeline
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import inference
+from qlora_studio.services import inference, trial_clips
 from qlora_studio.services.engine_host import EngineHost
+from qlora_studio.storage import layout
 from tests.commands.conftest import recordings  # noqa: F401 - a fixture
 from tests.ingest import sounds
 from tests.jobs.workbench import make_dataset, make_model, spec_data
 from tests.modelfiles.build import whisper_folder
+from tests.services.test_dictations import decoded_here, speech_model
 from tests.services.test_engine_host import COMMAND
 from tests.services.test_generations import sound_model
 
@@ -77,6 +79,32 @@ def test_an_uploaded_speech_model_can_be_for_another_task(studio: Studio, tmp_pa
     folder = whisper_folder(tmp_path / "tiny")
     made = studio.upload_model(folder, task=Task.AUDIO_CLASSIFICATION)
     assert studio.wait_for_model(made.id, timeout_s=30).task is Task.AUDIO_CLASSIFICATION
+
+
+def test_adapters_are_sorted_in_and_activated(studio: Studio) -> None:
+    model = studio.add_model({"kind": "starter"})
+    with db.write() as session:
+        owner_id = session.exec(select(User.id)).one()
+        adapter_id = "ada_0000000000001"
+        session.add(Adapter(id=adapter_id, owner_id=owner_id, name="a", base_model_id=model.id, path="/x"))
+    changed = studio.update_adapter(adapter_id, name="b", tags=["Loud"], stage="production")
+    assert (changed.name, changed.tags, changed.stage, changed.replaces) == (
+        "b",
+        ["loud"],
+        "production",
+        None,
+    )
+    assert studio.activate_adapter(adapter_id, strength=0.5).is_active
+    assert studio.get_adapter(adapter_id).active_strength == 0.5
+    assert not studio.deactivate_adapter(adapter_id).is_active
+    assert [node["kind"] for node in studio.get_lineage(adapter_id).nodes] == ["adapter", "job", "dataset"]
+    with pytest.raises(ApiError) as caught:
+        studio.activate_adapter(adapter_id, strength=9)
+    assert caught.value.status == 422
+    assert studio.update_adapter(adapter_id, archived=True).archived_at
+    assert list(studio.list_adapters()) == []
+    studio.delete_adapter(adapter_id)
+    assert list(studio.list_adapters(archived=True)) == []
 
 
 @pytest.mark.slow
@@ -200,6 +228,60 @@ def test_jobs_are_swept_moved_cloned_and_deleted(studio: Studio) -> None:
         studio.take_next_action(sweep.rows[0].job_id)
 
 
+def take_a_listening_test(studio: Studio, model_id: str, folder: Path) -> None:
+    with pytest.raises(ApiError) as refused:
+        studio.create_listening_test("Which", [{"model_id": model_id}] * 2, ["rain"])
+    assert refused.value.status == 422
+    with Session(db.get_engine(), expire_on_commit=False) as session:
+        other = sound_model(session, session.exec(select(User)).one(), "other")
+    contestants = [{"model_id": model_id}, {"model_id": other.id}]
+    made = studio.create_listening_test(
+        "Which", contestants, ["rain"], duration_s=0.1, n_seeds=1, catch_every=0
+    )
+    assert studio.wait_for_listening_test(made.id, timeout_s=30).status == "open"
+    (question,) = studio.ask_listening_test(made.id)
+    assert studio.download_side(question.id, "left", folder / "left.wav").read_bytes()[:4] == b"RIFF"
+    studio.answer_question(question.id, "left")
+    assert studio.ask_listening_test(made.id) == []
+    told = studio.get_listening_results(made.id)
+    assert (told.n_votes, len(told.standings)) == (1, 2)
+    assert studio.decide_about_rater(made.id, told.raters[0]["rater_id"], True).n_votes == 0
+    assert studio.close_listening_test(made.id).status == "closed"
+    assert "rain" in studio.export_listening_test(made.id, folder / "all.csv", format="csv").read_text()
+    assert [test.id for test in studio.list_listening_tests()] == [made.id]
+    studio.delete_listening_test(made.id)
+
+
+def test_clips_are_written_down_and_corrected(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = EngineHost(COMMAND, idle_s=60.0)
+    monkeypatch.setattr(inference, "host", host)
+    monkeypatch.setattr(trial_clips, "decode", decoded_here)
+    with Session(db.get_engine(), expire_on_commit=False) as session:
+        owner = session.exec(select(User)).one()
+        dataset, model = make_dataset(session, owner, n_train=1, n_validation=1), speech_model(session, owner)
+        for position in range(2):
+            path = layout.blob_path(f"{position:064x}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"sound")
+    try:
+        asked = studio.start_dictation(dataset.id, model.id, clips="all")
+        done = studio.wait_for_dictation(asked.id, timeout_s=30)
+        assert (done.status, done.n_done) == (DictationStatus.SUCCEEDED, 2)
+        assert [found.id for found in studio.list_dictations(dataset.id)] == [asked.id]
+        first, _ = studio.list_transcripts(asked.id)
+        studio.correct_transcript(asked.id, first.clip_id, "what was said")
+        assert [row.text for row in studio.list_transcripts(asked.id, show="checked")] == ["what was said"]
+        assert studio.apply_corrections(asked.id) == dataset.version + 1
+        assert studio.create_dataset_of_corrections(asked.id, "Corrected").n_clips == 1
+        studio.correct_transcript(asked.id, first.clip_id, "")
+        assert studio.get_dictation(asked.id).n_checked == 0
+        assert studio.stop_dictation(asked.id).status is DictationStatus.SUCCEEDED
+        studio.delete_dictation(asked.id)
+        assert list(studio.list_dictations(dataset.id)) == []
+    finally:
+        host._end_child()
+
+
 def test_takes_are_made_and_fetched(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = EngineHost(COMMAND, idle_s=60.0)
     monkeypatch.setattr(inference, "host", host)
@@ -221,7 +303,16 @@ def test_takes_are_made_and_fetched(studio: Studio, tmp_path: Path, monkeypatch:
         assert studio.get_readiness(n_needed=1).is_ready
         studio.remove_rating(take)
         assert studio.list_ratings(take) == []
+        assert studio.share_generation(asked.id, "use").id == asked.id
+        assert list(studio.list_shared_generations()) == []
+        pair = studio.get_next_pair()
+        assert pair is not None
+        assert studio.prefer(pair, "left").first_take_id == pair.first.id
+        assert studio.get_next_pair() is None
+        assert studio.undo_preference().id == pair.id
+        assert studio.get_next_pair(without=[pair.id]) is None
         studio.delete_generation(asked.id)
         assert list(studio.list_generations()) == []
+        take_a_listening_test(studio, model.id, tmp_path)
     finally:
         host._end_child()

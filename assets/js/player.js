@@ -157,11 +157,14 @@
     }
 
     #changed(name) {
-      if (name === "loadedmetadata" && this.#wanted) this.audio.currentTime = this.#wanted;
+      if (!this.audio) return; // a pause that is told after the sound was let go
+      if (name === "loadedmetadata") {
+        if (this.#wanted) this.audio.currentTime = this.#wanted;
+        this.#wanted = 0; // not before: it is told of "play" first
+      }
       if (name === "ended") this.audio.currentTime = 0;
       cancelAnimationFrame(this.#frame);
       if (!this.audio.paused) this.#run();
-      this.#wanted = 0;
       this.#label();
       this.#draw();
     }
@@ -183,6 +186,11 @@
       this.audio = null;
       this.broken = "";
       this.#wanted = 0;
+    }
+
+    repeat() {
+      this.toggleAttribute("data-loop");
+      if (this.audio) this.audio.loop = this.hasAttribute("data-loop");
     }
 
     seek(seconds) {
@@ -220,10 +228,7 @@
         ArrowDown: () => this.seek(this.position - step),
         Home: () => this.seek(0),
         End: () => this.seek(this.duration),
-        l: () => {
-          this.toggleAttribute("data-loop");
-          if (this.audio) this.audio.loop = this.hasAttribute("data-loop");
-        },
+        l: () => this.repeat(),
       };
       if (event.ctrlKey || event.metaKey || event.altKey || !actions[event.key]) return;
       event.preventDefault();

@@ -1,4 +1,4 @@
-"""Adapters: list, look, take in, rename, download, delete."""
+"""Adapters: list, look, take in, sort in, make the default, download, delete."""
 
 import asyncio
 from pathlib import Path
@@ -12,14 +12,15 @@ from starlette.requests import ClientDisconnect
 from qlora_studio.api.jobs import zip_response
 from qlora_studio.api.lists import Filter, Page
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
-from qlora_studio.contracts.enums import AdapterStage
+from qlora_studio.contracts.enums import AdapterStage, Verdict
 from qlora_studio.core.errors import Unavailable
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
 from qlora_studio.ingest import staging
-from qlora_studio.services import adapter_imports, adapters, results
+from qlora_studio.services import adapter_imports, adapters, lineage, results
 from qlora_studio.services.adapter_imports import AdapterImport
-from qlora_studio.services.adapters import AdapterPublic, AdapterUpdate
+from qlora_studio.services.adapter_schemas import Activation, AdapterChanged, AdapterPublic, AdapterUpdate
+from qlora_studio.services.lineage import Lineage
 
 router = APIRouter(tags=["Adapters"])
 _BODY_LIMIT_S = 3600.0
@@ -36,6 +37,10 @@ class AdapterFilter(Filter):
 
     stage: AdapterStage | None = None
     model_id: Annotated[str, Field(max_length=32)] | None = None
+    dataset_id: Annotated[str, Field(max_length=32)] | None = None
+    tag: Annotated[str, Field(max_length=32)] | None = None
+    verdict: Verdict | None = None
+    archived: bool = False
 
 
 class AdapterPage(Page[AdapterPublic]):
@@ -44,7 +49,7 @@ class AdapterPage(Page[AdapterPublic]):
 
 @router.get("/adapters")
 def list_adapters(user: CurrentUser, wanted: Annotated[AdapterFilter, Query()]) -> AdapterPage:
-    """Return one page of your adapters."""
+    """Return one page of your adapters; those that are archived only with `archived=true`."""
     with db.read() as session:
         views, total = adapters.list_adapters(session, actor=user, **wanted.model_dump())
     return AdapterPage.of([AdapterPublic.of(v) for v in views], total, wanted)
@@ -97,10 +102,31 @@ def get_adapter(adapter_id: str, user: CurrentUser) -> AdapterPublic:
 
 
 @router.patch("/adapters/{adapter_id}")
-def update_adapter(adapter_id: str, body: AdapterUpdate, user: CurrentTrainer) -> AdapterPublic:
-    """Rename an adapter or change its stage."""
+def update_adapter(adapter_id: str, body: AdapterUpdate, user: CurrentTrainer) -> AdapterChanged:
+    """Change an adapter's name, stage, tags or notes, archive it, or take it back with `archived: false`.
+
+    One adapter of each base model is in production: `replaces` names the one that has made room.
+    """
     with db.write() as session:
-        return AdapterPublic.of(adapters.update(session, actor=user, adapter_id=adapter_id, form=body))
+        return AdapterChanged.after(adapters.update(session, actor=user, adapter_id=adapter_id, form=body))
+
+
+@router.post("/adapters/{adapter_id}/activate")
+def activate_adapter(adapter_id: str, user: CurrentTrainer, body: Activation | None = None) -> AdapterPublic:
+    """Make an adapter the default of its base model, in place of another.
+
+    409 if it is archived, or if it is broken or its base model has changed and `insist` isn't set.
+    """
+    wish = (body or Activation()).model_dump()
+    with db.write() as session:
+        return AdapterPublic.of(adapters.activate(session, actor=user, adapter_id=adapter_id, **wish))
+
+
+@router.post("/adapters/{adapter_id}/deactivate")
+def deactivate_adapter(adapter_id: str, user: CurrentTrainer) -> AdapterPublic:
+    """Leave the adapter's base model without a default."""
+    with db.write() as session:
+        return AdapterPublic.of(adapters.deactivate(session, actor=user, adapter_id=adapter_id))
 
 
 @router.delete("/adapters/{adapter_id}", status_code=204)
@@ -109,6 +135,13 @@ def delete_adapter(adapter_id: str, user: CurrentTrainer) -> Response:
     with db.write() as session:
         adapters.delete(session, actor=user, adapter_id=adapter_id)
     return Response(status_code=204)
+
+
+@router.get("/adapters/{adapter_id}/lineage")
+def get_adapter_lineage(adapter_id: str, user: CurrentUser) -> Lineage:
+    """Return what an adapter came from and what came of it, as nodes and edges."""
+    with db.read() as session:
+        return lineage.get_lineage(session, actor=user, adapter_id=adapter_id)
 
 
 @router.get("/adapters/{adapter_id}/download", response_class=StreamingResponse)

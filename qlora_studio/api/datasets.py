@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -22,8 +22,10 @@ from qlora_studio.db import engine
 from qlora_studio.db.models import Dataset, User
 from qlora_studio.ingest import staging
 from qlora_studio.ingest.names import clean_name
-from qlora_studio.services import clips, dataset_sources, datasets, mapping_previews, reports
+from qlora_studio.services import clips, dataset_sources, datasets, feedback_rows, mapping_previews, reports
 from qlora_studio.services.datasets import DatasetCreate, DatasetUpdate
+from qlora_studio.services.feedback_filter import FeedbackFilter
+from qlora_studio.services.feedback_rows import FeedbackPreview
 
 router = APIRouter(tags=["Datasets"])
 
@@ -87,6 +89,19 @@ class ClipFilter(Filter):
     sort: Annotated[str, Field(max_length=40)] = "position"
 
 
+class FeedbackSource(Strict):
+    """What can be looked at before: takes that people rated or compared."""
+
+    kind: Literal["feedback"]
+    filter: FeedbackFilter = Field(default_factory=FeedbackFilter)
+
+
+class DatasetPreview(Strict):
+    """The source of a dataset that isn't made yet."""
+
+    source: FeedbackSource
+
+
 class MappingRequest(Strict):
     """Field to column, and `label_from`."""
 
@@ -107,7 +122,8 @@ def create_dataset(
 ) -> JSONResponse:
     """Make a dataset.
 
-    `source.kind`: `upload` (then send files and ask to ingest), `url`, `cloud`, `hub`, `folder` or `example`.
+    `source.kind`: `upload` (then send files and ask to ingest), `url`, `cloud`, `hub`, `folder`,
+    `example` or `feedback` (with a `filter`: see `POST /datasets/preview`).
     With `source.review` it waits before files are taken in, so that the mapping can be looked at.
     """
 
@@ -115,6 +131,13 @@ def create_dataset(
         return DatasetPublic.of(datasets.create(session, actor=user, form=body))
 
     return create_once(user=user, key=key, request=request, body=body, create=make)
+
+
+@router.post("/datasets/preview")
+def preview_dataset(body: DatasetPreview, user: CurrentUser) -> FeedbackPreview:
+    """Say how many rows a dataset from feedback would have now; `POST /datasets` makes one of just these."""
+    with engine.read() as session:
+        return feedback_rows.preview(session, actor=user, wanted=body.source.filter)
 
 
 @router.get("/datasets/{dataset_id}")

@@ -8,12 +8,17 @@ from pydantic import Field
 from sqlmodel import Session
 
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
-from qlora_studio.api.lists import Filter, Page
+from qlora_studio.api.lists import Filter, Page, Paging
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import GenerationStatus
 from qlora_studio.db import engine as db
 from qlora_studio.services import generations
-from qlora_studio.services.generation_schemas import GenerationCreate, GenerationPublic, TakePublic
+from qlora_studio.services.generation_schemas import (
+    GenerationCreate,
+    GenerationPublic,
+    GenerationUpdate,
+    TakePublic,
+)
 
 router = APIRouter(tags=["Generations"])
 
@@ -57,11 +62,29 @@ def list_generations(user: CurrentUser, wanted: Annotated[GenerationFilter, Quer
     return GenerationPage.of([GenerationPublic.of(g, takes[g.id]) for g in found], total, wanted)
 
 
+@router.get("/generations/shared")
+def list_shared_generations(user: CurrentUser, wanted: Annotated[Paging, Query()]) -> GenerationPage:
+    """Return one page of the generations that others share, the newest first."""
+    with db.read() as session:
+        found, total = generations.list_shared(session, actor=user, **wanted.model_dump())
+        takes = generations.takes_of(session, found)
+    items = [GenerationPublic.of(g, takes[g.id]) for g in found]
+    return GenerationPage(items=items, total=total, **wanted.model_dump())
+
+
 @router.get("/generations/{generation_id}")
 def get_generation(generation_id: str, user: CurrentUser) -> GenerationPublic:
     """Return a generation: how far it is, its takes, or why it failed."""
     with db.read() as session:
         found = generations.get_generation(session, actor=user, generation_id=generation_id)
+        return GenerationPublic.of(found, generations.takes_of(session, [found])[found.id])
+
+
+@router.patch("/generations/{generation_id}")
+def update_generation(generation_id: str, body: GenerationUpdate, user: CurrentTrainer) -> GenerationPublic:
+    """Share one of your generations (`read`: listen; `use`: rate and compare too), or no longer."""
+    with db.write() as session:
+        found = generations.update(session, actor=user, generation_id=generation_id, form=body)
         return GenerationPublic.of(found, generations.takes_of(session, [found])[found.id])
 
 

@@ -98,24 +98,33 @@ def remove_clip(clip_id: str, user: CurrentUser) -> Response:
 
 @router.post("/transcriptions", openapi_extra=_FORM)
 async def transcribe(request: Request, user: CurrentUser) -> Transcription:
-    """Write a clip down. A form with `file`, `model_id`, `adapter_id`, `strength`."""
+    """Write a clip down. A form with `file`, `model_id`, `adapter_id`, `strength`.
+
+    `active` as the `adapter_id` is the model's active adapter at its own strength, or the base model.
+    """
     return await _hear(request, user, Task.SPEECH_TO_TEXT, inference.transcription)
 
 
 @router.post("/classifications", openapi_extra=_FORM)
 async def classify(request: Request, user: CurrentUser) -> Classification:
-    """Name a clip's class. A form with `file`, `model_id`, `adapter_id`, `strength`."""
+    """Name a clip's class. A form with `file`, `model_id`, `adapter_id`, `strength`.
+
+    `active` as the `adapter_id` is the model's active adapter at its own strength, or the base model.
+    """
     return await _hear(request, user, Task.AUDIO_CLASSIFICATION, inference.classification)
 
 
 @router.post("/diarizations", openapi_extra=_FORM)
 async def diarize(request: Request, user: CurrentUser) -> Diarization:
-    """Say who speaks when. A form with `file`, `model_id`, `adapter_id`, `strength`."""
+    """Say who speaks when. A form with `file`, `model_id`, `adapter_id`, `strength`.
+
+    `active` as the `adapter_id` is the model's active adapter at its own strength, or the base model.
+    """
     return await _hear(request, user, Task.SPEAKER_DIARIZATION, inference.diarization)
 
 
 class SoundRequest(Strict):
-    """A text to make a sound of."""
+    """A text to make a sound of. The `adapter_id` may be `active`, as in a generation."""
 
     model_id: Annotated[str, Field(min_length=1)]
     prompt: Prompt
@@ -128,10 +137,10 @@ class SoundRequest(Strict):
 @router.post("/trial-sounds")
 async def make_sound(body: SoundRequest, request: Request, user: CurrentUser) -> MadeSound:
     """Make a sound of a text, to hear what a model does. It is kept for an hour."""
-    ticket = await asyncio.to_thread(_prepare_sound, user, body)
+    ticket, fields = await asyncio.to_thread(_prepare_sound, user, body)
     inference.host.submit(ticket)
     answer = await _answer(ticket, request)
-    about = body.model_dump(include={"model_id", "adapter_id", "strength"}) | {"duration_s": answer.heard_s}
+    about = {name: fields[name] for name in _FIELDS} | {"duration_s": answer.heard_s}
     return inference.made_sound(answer, ticket, **about)
 
 
@@ -150,9 +159,10 @@ def get_sound(sound_id: str, user: CurrentUser) -> FileResponse:
     )
 
 
-def _prepare_sound(user: User, body: SoundRequest) -> Ticket:
+def _prepare_sound(user: User, body: SoundRequest) -> tuple[Ticket, dict[str, Any]]:
     with db.read() as session:
-        return inference.prepare_sound(session, actor=user, **body.model_dump())
+        fields = inference.with_chosen(session, actor=user, fields=body.model_dump())
+        return inference.prepare_sound(session, actor=user, **fields), fields
 
 
 async def _hear(request: Request, user: User, task: Task, put: Callable[..., Result]) -> Result:
@@ -163,7 +173,7 @@ async def _hear(request: Request, user: User, task: Task, put: Callable[..., Res
         file, fields = _read_form(form)
         clip = await _decoded(_decode, file, user)
     try:
-        ticket = await asyncio.to_thread(_prepare, user, clip, task, fields)
+        ticket, fields = await asyncio.to_thread(_prepare, user, clip, task, fields)
         inference.host.submit(ticket)
         answer = await _answer(ticket, request)
     finally:
@@ -225,9 +235,12 @@ def _decode(file: UploadFile, *, actor: User) -> TrialClip:
     return inference.take_clip(upload, actor=actor)
 
 
-def _prepare(user: User, clip: TrialClip, task: Task, fields: dict[str, Any]) -> Ticket:
+def _prepare(
+    user: User, clip: TrialClip, task: Task, fields: dict[str, Any]
+) -> tuple[Ticket, dict[str, Any]]:
     with db.read() as session:
-        return inference.prepare(session, actor=user, clip=clip, task=task, **fields)
+        fields = inference.with_chosen(session, actor=user, fields=fields)
+        return inference.prepare(session, actor=user, clip=clip, task=task, **fields), fields
 
 
 async def _answer(ticket: Ticket, request: Request) -> EngineAnswer:

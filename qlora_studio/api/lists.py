@@ -17,6 +17,13 @@ class Filter(BaseModel):
     page_size: Annotated[int, Field(ge=1, le=100)] = 25
 
 
+class Paging(BaseModel):
+    """Which page."""
+
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    page_size: Annotated[int, Field(ge=1, le=100)] = 25
+
+
 class Page(BaseModel, Generic[Item]):
     """One page of them, and how many there are in all."""
 

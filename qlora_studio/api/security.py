@@ -25,6 +25,7 @@ from qlora_studio.core.errors import Forbidden, NotAuthenticated
 from qlora_studio.core.session_cookie import token_from_cookie
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models.user import User
+from qlora_studio.frontend.preloads import Preloads
 from qlora_studio.services import accounts
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -125,9 +126,9 @@ class Gate:
     def __init__(self, app: ASGIApp, *, is_dev: bool = False) -> None:
         self._app = app
         self._is_dev = is_dev
-        self._policy = policy_for_build(
-            is_dev=is_dev, static_path=Path(os.environ.get("REFLEX_WEB_WORKDIR", ".web")) / "build/client"
-        )
+        static_path = Path(os.environ.get("REFLEX_WEB_WORKDIR", ".web")) / "build/client"
+        self._policy = policy_for_build(is_dev=is_dev, static_path=static_path)
+        self._preloads = Preloads(static_path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -196,6 +197,8 @@ class Gate:
                     headers.setdefault(
                         "Cache-Control", "no-store" if path.startswith("/api/") else "no-cache"
                     )
+                    if not self._is_dev and (links := self._preloads.for_path(path)):
+                        headers.setdefault("Link", links)
             await send(message)
 
         return send_with_headers

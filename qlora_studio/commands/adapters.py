@@ -1,4 +1,4 @@
-"""`qlora-studio adapters …`: list, download, import, merge and push."""
+"""`qlora-studio adapters …`: list, sort in, activate, download, import, merge and push."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,42 +20,74 @@ from qlora_studio.commands.console import (
 )
 from qlora_studio.commands.jobs import ZipPath, save_new
 from qlora_studio.commands.pushes import push
-from qlora_studio.contracts.metrics import first_of
+from qlora_studio.commands.registry import (
+    activate,
+    archive,
+    deactivate,
+    edit,
+    lineage,
+    result_text,
+    show,
+    unarchive,
+)
+from qlora_studio.contracts.enums import AdapterStage, Verdict
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import Adapter
 from qlora_studio.services import adapter_imports, adapters, merging, results
 from qlora_studio.services.adapter_imports import AdapterImport
-from qlora_studio.services.adapters import AdapterPublic
+from qlora_studio.services.adapter_schemas import AdapterPublic
 
-app = typer.Typer(help="Adapters: list, download, import, merge, push.", no_args_is_help=True)
+app = typer.Typer(
+    help="Adapters: list, show, edit, activate, download, import, merge, push.", no_args_is_help=True
+)
 
 
 @app.command("list")
 @command
 def list_(
-    query: Annotated[str, typer.Option(help="Part of the name or of the model's.")] = "",
+    query: Annotated[str, typer.Option(help="Part of the name, the notes, a tag or the model's name.")] = "",
+    *,
+    stage: Annotated[AdapterStage | None, typer.Option(help="Only those that have come so far.")] = None,
+    model: Annotated[str, typer.Option(help="Only those of the base model with this id.")] = "",
+    tag: Annotated[str, typer.Option(help="Only those with this tag.")] = "",
+    verdict: Annotated[Verdict | None, typer.Option(help="Only those whose certificate says so.")] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="Those that are put away.")] = False,
+    sort: Annotated[str, typer.Option(help="A column, - in front for descending.")] = "-created_at",
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """List adapters, newest first."""
+    """List adapters, newest first; the active ones are marked with a star."""
     with acting(user) as (session, actor):
-        found, _ = adapters.list_adapters(session, actor=actor, query=query, page_size=100)
+        found, _ = adapters.list_adapters(
+            session,
+            actor=actor,
+            query=query,
+            stage=stage,
+            model_id=model or None,
+            tag=tag or None,
+            verdict=verdict,
+            archived=archived,
+            sort=sort,
+            page_size=100,
+        )
     if as_json:
         print_json([AdapterPublic.of(view) for view in found])
         return
     rows = [
         (
             v.adapter.id,
-            v.adapter.name,
+            v.adapter.name + (" *" if v.adapter.is_active else ""),
             v.model_name,
-            _result(v.adapter),
+            v.adapter.stage.value,
+            result_text(v.adapter),
             str(v.adapter.certificate.get("verdict", "")).replace("_", " "),
             f"{v.adapter.size_bytes / 1e6:.1f} MB",
         )
         for v in found
     ]
-    print_table(("ID", "Name", "Base model", "Result", "Effect", "Size"), rows, empty="No adapters yet.")
+    print_table(
+        ("ID", "Name", "Base model", "Stage", "Result", "Effect", "Size"), rows, empty="No adapters yet."
+    )
 
 
 @app.command("download")
@@ -137,10 +169,14 @@ def merge(
             save_new(to, pieces, as_json=as_json)
 
 
-app.command("push")(push)
-
-
-def _result(adapter: Adapter) -> str:
-    metric = first_of(adapter.metrics)
-    before, after = adapter.base_metrics.get(metric.key), adapter.metrics.get(metric.key)
-    return f"{metric.short} {metric.text(before)} -> {metric.text(after)}"
+for _name, _run in {
+    "push": push,
+    "show": show,
+    "edit": edit,
+    "archive": archive,
+    "unarchive": unarchive,
+    "activate": activate,
+    "deactivate": deactivate,
+    "lineage": lineage,
+}.items():
+    app.command(_name)(_run)

@@ -1,22 +1,34 @@
-"""`qlora-studio feedback …`: rate takes, and see what the ratings say."""
+"""`qlora-studio feedback …`: rate takes, see what the ratings say, make datasets of them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from qlora_studio.commands.console import (
+    FAILED,
     JsonFlag,
     UserName,
     acting,
     command,
+    end,
+    find_actor,
     print_json,
     print_line,
     print_table,
+    say,
 )
-from qlora_studio.services import ratings
+from qlora_studio.commands.datasets import public, wait_for
+from qlora_studio.contracts.enums import DatasetStatus
+from qlora_studio.core.errors import InvalidInput
+from qlora_studio.db import engine as db
+from qlora_studio.services import datasets, feedback_rows, ratings
+from qlora_studio.services.dataset_sources import DatasetSource
+from qlora_studio.services.datasets import DatasetCreate
+from qlora_studio.services.feedback_filter import FeedbackFilter
 from qlora_studio.services.rating_schemas import OVERALL, RatingPublic, RatingPut
 
-app = typer.Typer(help="Ratings of takes: rate, show, stats, readiness.", no_args_is_help=True)
+app = typer.Typer(help="Ratings of takes: rate, show, stats, readiness, dataset.", no_args_is_help=True)
 OfModel = Annotated[str, typer.Option("--model", help="Only takes of this model.")]
 
 
@@ -77,6 +89,57 @@ def stats(model: OfModel = "", user: UserName = "", as_json: JsonFlag = False) -
     print_table(("Text", "Model", "Takes", "Rated"), prompts, empty="No takes yet.")
 
 
+@app.command("dataset")
+@command
+def dataset(
+    name: Annotated[str, typer.Argument(help="The dataset's name.")] = "From feedback",
+    *,
+    pairs_from: Annotated[
+        str, typer.Option("--pairs", help="Pairs of takes, from “votes” or “ratings”, instead of takes.")
+    ] = "",
+    min_stars: Annotated[float | None, typer.Option(help="Of a take that goes in; 4 by default.")] = None,
+    min_gap: Annotated[float | None, typer.Option(help="Between two takes of a pair from ratings.")] = None,
+    over: Annotated[str, typer.Option(help="A take's score: mean or median of its ratings.")] = "mean",
+    criterion: Annotated[str, typer.Option(help="Only ratings by this.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="Only ratings with it; more than once.")] = None,
+    rater: Annotated[str, typer.Option(help="Only ratings and votes of this person, by id.")] = "",
+    model: OfModel = "",
+    adapter: Annotated[str, typer.Option(help="Only takes of this adapter; “none”: of no adapter.")] = "",
+    since: Annotated[str, typer.Option(help="Only ratings and votes from this day on.")] = "",
+    until: Annotated[str, typer.Option(help="Only ratings and votes up to this day.")] = "",
+    preview: Annotated[bool, typer.Option("--preview", help="Only count what would go in.")] = False,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a dataset of the takes that were rated well, or of pairs of which one is better."""
+    given = {
+        "target": "pairs" if pairs_from else "", "pairs_from": pairs_from, "min_stars": min_stars,
+        "min_gap": min_gap, "over": over, "criterion": criterion, "tags": tag, "rater_id": rater,
+        "model_id": model, "adapter_id": adapter, "since": since, "until": until,
+    }  # fmt: skip
+    wanted = _read_filter({key: value for key, value in given.items() if value})
+    if preview:
+        with acting(user) as (session, actor):
+            found = feedback_rows.preview(session, actor=actor, wanted=wanted)
+        if as_json:
+            print_json(found)
+        else:
+            print_line(f"{found.n_rows:,} rows of {found.n_takes:,} takes, {found.n_prompts:,} texts")
+        return
+    form = DatasetCreate(name=name, source=DatasetSource(kind="feedback", filter=wanted))
+    actor = find_actor(user)
+    with db.write() as session:
+        made = datasets.create(session, actor=actor, form=form)
+    made = wait_for(actor, made.id)
+    if as_json:
+        print_json(public(made))
+    elif made.status == DatasetStatus.READY:
+        print_line(f"{made.id}  {made.name}: {made.n_clips:,} takes, ready")
+    if made.status != DatasetStatus.READY:
+        say(f"error: {made.error or made.status.value}")
+        end(FAILED)
+
+
 @app.command("readiness")
 @command
 def readiness(
@@ -95,6 +158,15 @@ def readiness(
         print_json(found)
     else:
         print_line(found.message)
+
+
+def _read_filter(given: dict[str, Any]) -> FeedbackFilter:
+    try:
+        return FeedbackFilter.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidInput(f"{where}: {first['msg']}" if where else first["msg"]) from error
 
 
 def _print(found: list[RatingPublic], *, as_json: bool) -> None:

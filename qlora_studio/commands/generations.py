@@ -20,12 +20,12 @@ from qlora_studio.commands.console import (
     say,
 )
 from qlora_studio.commands.inference import AdapterId, ModelId, Strength
-from qlora_studio.contracts.enums import GenerationStatus
+from qlora_studio.contracts.enums import GenerationStatus, Sharing
 from qlora_studio.core.errors import Conflict, InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
 from qlora_studio.services import generations, making
-from qlora_studio.services.generation_schemas import GenerationCreate, GenerationPublic
+from qlora_studio.services.generation_schemas import GenerationCreate, GenerationPublic, GenerationUpdate
 
 app = typer.Typer(help="Takes of a text: make, list, show, save, delete.", no_args_is_help=True)
 _LOOK_EVERY_S = 0.2
@@ -122,6 +122,16 @@ def save(
         raise Conflict(f"{error.filename} is there already. Name another folder with --to.") from error
     except OSError as error:
         raise InvalidInput(f"{to} can't be written ({error.strerror}).") from error
+
+
+@app.command("share")
+@command
+def share(generation_id: str, sharing: Sharing, user: UserName = "") -> None:
+    """Let others listen (read), rate and compare too (use), or nothing any more (private)."""
+    form = GenerationUpdate(sharing=sharing)
+    with acting(user, writes=True) as (session, actor):
+        generations.update(session, actor=actor, generation_id=generation_id, form=form)
+    print_line(f"{generation_id}: {sharing.value}")
 
 
 @app.command("delete")

@@ -11,7 +11,7 @@ from qlora_studio.contracts.enums import Task
 from qlora_studio.contracts.inference import EngineAnswer
 from qlora_studio.core.errors import Conflict, InvalidInput
 from qlora_studio.db import engine as db
-from qlora_studio.services import inference, trial_clips
+from qlora_studio.services import adapters, inference, trial_clips
 from qlora_studio.services.engine_host import Ticket
 from qlora_studio.services.inference import Classification, Diarization, Transcription
 
@@ -20,7 +20,9 @@ _MOST_CLASSES = 10
 _IS_THERE = "{} is there already. Name another with --output."
 File = Annotated[Path, typer.Argument(help="A recording: WAV, FLAC, Ogg or MP3, ten minutes at most.")]
 ModelId = Annotated[str, typer.Option("--model", help="The model's id.")]
-AdapterId = Annotated[str, typer.Option("--adapter", help="The id of one of its adapters.")]
+AdapterId = Annotated[
+    str, typer.Option("--adapter", help="One of its adapters' ids, or “active” for its default.")
+]
 Strength = Annotated[float, typer.Option(help="The share of the adapter that counts, 0 to 2.")]
 Result = TypeVar("Result", Transcription, Classification, Diarization)
 
@@ -97,8 +99,9 @@ def generate(
             prompt=prompt,
             seconds=seconds,
             seed=seed,
-            adapter_id=adapter or None,
-            strength=strength,
+            **adapters.choose(
+                session, actor=actor, model_id=model, adapter_id=adapter, strength=strength
+            )._asdict(),
         )
     inference.host.submit(ticket)
     made = _follow(ticket).heard[0].sound_path
@@ -134,6 +137,7 @@ def _hear(file: Path, user: str, task: Task, put: Callable[..., Result], wish: d
     clip = trial_clips.decode(file.resolve(), actor=actor)
     try:
         with db.read() as session:
+            wish = inference.with_chosen(session, actor=actor, fields=wish)
             ticket = inference.prepare(session, actor=actor, clip=clip, task=task, **wish)
         inference.host.submit(ticket)
         answer = _follow(ticket)

@@ -35,23 +35,29 @@ def key_values(*rows: tuple[Any, Any], columns: int = 1) -> rx.Component:
     )
 
 
-def tabs(items: Sequence[tuple[str, str, Any]], *, current: Any) -> rx.Component:
-    """Tabs that are links, so that the address names the tab. `items` are (key, label, href)."""
+def tabs(items: Sequence[tuple[Any, ...]], *, current: Any) -> rx.Component:
+    """Tabs that are links, so that the address names the tab.
+
+    Args:
+        items: (key, label, href), and a Var where a tab isn't always shown.
+    """
     base = "px-1 pb-2.5 pt-1 text-sm border-b-2 -mb-px whitespace-nowrap transition-colors duration-150 "
+
+    def tab(key: str, label: str, href: Any, shown_if: Any = None) -> rx.Component:
+        link = page_link(
+            label,
+            href=href,
+            aria_current=rx.cond(current == key, "page", "false"),
+            class_name=rx.cond(
+                current == key,
+                base + "border-primary font-medium",
+                base + "border-transparent text-muted-foreground hover:text-foreground",
+            ),
+        )
+        return link if shown_if is None else rx.cond(shown_if, link, rx.fragment())
+
     return rx.el.nav(
-        *(
-            page_link(
-                label,
-                href=href,
-                aria_current=rx.cond(current == key, "page", "false"),
-                class_name=rx.cond(
-                    current == key,
-                    base + "border-primary font-medium",
-                    base + "border-transparent text-muted-foreground hover:text-foreground",
-                ),
-            )
-            for key, label, href in items
-        ),
+        *(tab(*item) for item in items),
         aria_label="Tabs",
         class_name="flex gap-2.5 sm:gap-6 border-b border-border mb-5 overflow-x-auto",
     )

@@ -10,6 +10,17 @@ let plotly;
 export const loadPlotly = () =>
   (plotly ??= import("plotly.js-basic-dist-min").then((module) => module.default ?? module));
 
+// A first drawing takes a tenth of a second: one chart in a frame, so that the first is seen while the next is made.
+const firsts = [];
+function inTurn(draw) {
+  if (firsts.push(draw) > 1) return;
+  const next = () => {
+    firsts.shift()();
+    if (firsts.length) requestAnimationFrame(() => setTimeout(next)); // what was drawn is painted before
+  };
+  requestAnimationFrame(next);
+}
+
 // Resolved once for each theme: asking for a computed style costs a layout.
 const colours = new Map();
 function resolveColour(text) {
@@ -263,7 +274,7 @@ export function LiveChart({ figure, curves, tail, base, jobId, epochs = 0, runs,
       drawn.current.Plotly = Plotly;
       if (drawn.current.pending) return;
       drawn.current.pending = true;
-      requestAnimationFrame(() => {
+      (isFirst ? inTurn : requestAnimationFrame)(() => {
         drawn.current.pending = false;
         latest.current.draw();
         if (isFirst && element.current?.on) listen(element.current);

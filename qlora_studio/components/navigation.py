@@ -23,6 +23,8 @@ _PLANNED = (
     Section("dashboard", "Dashboard", "/", "layout-dashboard"),
     Section("datasets", "Datasets", "/datasets", "audio-lines"),
     Section("models", "Models", "/models", "box"),
+    Section("studio", "Studio", "/studio", "wand-sparkles"),
+    Section("feedback", "Feedback", "/feedback", "star"),
     Section("training", "Training", "/training", "chart-spline"),
     Section("adapters", "Adapters", "/adapters", "layers"),
     Section("settings", "Settings", "/settings/notifications", "settings"),
@@ -117,6 +119,8 @@ def command_palette() -> rx.Component:
         entries.append(("Add a model", "Create", "plus", "/models/new"))
     if "training" in keys:
         entries.append(("Start training", "Create", "play", "/training/new"))
+    entries.append(("Compare takes", "Go to", "headphones", "/feedback/pairs"))
+    entries.append(("Listening tests", "Go to", "headphones", "/listening"))
     entries.append(("Notifications", "Go to", "bell", "/notifications"))
     items = [
         rx.el.li(

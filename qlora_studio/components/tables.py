@@ -55,6 +55,7 @@ def data_table(
     on_retry: Any = None,
     details: tuple[Any, Callable[[Any], Any]] | None = None,
     selection: Any = None,
+    cards: tuple[Any, Callable[[Any], Any]] | None = None,
 ) -> rx.Component:
     """A searchable list over a state that mixes in `TableState`.
 
@@ -69,6 +70,7 @@ def data_table(
         details: a Var that holds the key of the row whose details are open, and what makes them.
         selection: what can be done with ticked rows; the state then mixes in `SelectionState`, and the rows
             have an `id` and a `name`.
+        cards: a bool Var that says to show cards instead of a table, and what makes one of a row.
     """
     is_selectable = selection is not None
     full = rx.el.div(
@@ -99,6 +101,9 @@ def data_table(
         ),
         class_name="overflow-x-auto",
     )
+    if cards is not None:
+        as_cards, make_card = cards
+        full = rx.cond(as_cards, _cards(rows, make_card, label), full)
     nothing_found = rx.el.div(
         rx.icon("search-x", size=24, class_name="text-muted-foreground", aria_hidden="true"),
         rx.el.p("Nothing matches.", class_name="font-medium mt-3"),
@@ -121,6 +126,14 @@ def data_table(
         body,
         pager(state),
         class_name="bg-card border border-border rounded-[10px] shadow-card overflow-hidden",
+    )
+
+
+def _cards(rows: Any, make: Callable[[Any], Any], label: str) -> rx.Component:
+    return rx.el.ul(
+        rx.foreach(rows, lambda row: rx.el.li(make(row), key=row.id, class_name="min-w-0")),
+        aria_label=label,
+        class_name="list-none m-0 p-3 grid grid-cols-1 md:grid-cols-2 xl:grid-cols-3 gap-3",
     )
 
 

@@ -102,6 +102,53 @@ class GenerationStatus(StrEnum):
     FAILED = "failed"
 
 
+class DictationStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Sharing(StrEnum):
+    """What others with an account here may do with a generation. Viewers never rate."""
+
+    PRIVATE = "private"
+    READ = "read"  # listen
+    USE = "use"  # rate and compare too
+
+
+class Preference(StrEnum):
+    """What a rater says of two takes. A skipped pair is not asked again, and prefers nothing."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    TIE = "tie"
+    SKIP = "skip"
+
+
+class ListeningStatus(StrEnum):
+    MAKING = "making"  # its takes
+    OPEN = "open"
+    CLOSED = "closed"  # it stays readable
+    FAILED = "failed"  # the takes could not be made; `error` says why
+
+
+class Audience(StrEnum):
+    """Who may take a listening test."""
+
+    EVERYONE = "everyone"  # with an account here
+    OWNER = "owner"
+
+
+class QuestionKind(StrEnum):
+    """Why a pair of a listening test is asked. Raters never learn it."""
+
+    NEW = "new"
+    REPEAT = "repeat"
+    CATCH = "catch"
+
+
 class AdapterStage(StrEnum):
     DRAFT = "draft"
     CANDIDATE = "candidate"

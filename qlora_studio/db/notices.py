@@ -8,11 +8,11 @@ import re
 import unicodedata
 from typing import Any
 
-from sqlalchemy import event
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.core import bell
+from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Delivery, Job, Notification, NotificationChannel
 
 MAX_TITLE, MAX_BODY = 200, 2000
@@ -56,7 +56,7 @@ def add(
     session.flush()
     for channel in _channels_for(session, user_id, kind):
         session.add(Delivery(notification_id=made.id, channel_id=channel.id))
-    event.listen(session, "after_commit", lambda _: bell.ring(user_id), once=True)
+    after_commit(session, lambda: bell.ring(user_id))
     return made
 
 

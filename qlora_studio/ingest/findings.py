@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 
-from sqlalchemy import func, insert
+from sqlalchemy import func, insert, update
 from sqlmodel import Session, col, delete, select
 
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus
@@ -88,6 +88,12 @@ def adopt_silent(session: Session, dataset: Dataset) -> None:
     session.flush()
     for clip in session.exec(select(Clip).where(*is_silent)):
         clip.exclusion_id = exclusion.id
+
+
+def keep_silent(session: Session, dataset: Dataset) -> None:
+    """Let in what taking in left out as silent; the report still names it."""
+    is_silent = (col(Clip.dataset_id) == dataset.id, col(Clip.status) == ClipStatus.EXCLUDED)
+    session.connection().execute(update(Clip).where(*is_silent).values(status=ClipStatus.OK, reason=None))
 
 
 def _find(session: Session, dataset: Dataset) -> list[quality.Finding]:

@@ -50,7 +50,8 @@ def launch(dataset_id: str) -> None:
         )
         return
     _processes[dataset_id] = process
-    threading.Thread(target=_watch, args=(dataset_id, process), daemon=True).start()
+    name = f"intake of {dataset_id}"
+    threading.Thread(target=_watch, args=(dataset_id, process), name=name, daemon=True).start()
 
 
 def wait(dataset_id: str, timeout_s: float) -> bool:

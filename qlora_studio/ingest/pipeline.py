@@ -129,6 +129,8 @@ def _gather(dataset: Dataset) -> list[StagedFile]:
     if source.get("kind") == "example":
         folder = catalog.example_dataset_path().resolve()
         return sources.from_folder(dataset.id, folder, [folder], settings)
+    if source.get("kind") == "feedback":
+        return sources.from_chosen(dataset.id)
     return sources.from_upload(dataset.id, settings)
 
 
@@ -162,7 +164,10 @@ def _finish(session: Session, dataset_id: str, plan: Plan, sounds: dict[str, str
     given = {clip.labels.split for clip in plan.clips if clip.reason is None} - {None}
     if Split.VALIDATION not in given:
         _hold_out(session, dataset_id, sounds, keep_test=Split.TEST in given)
-    findings.adopt_silent(session, dataset)
+    if dataset.source.get("kind") == "feedback":
+        findings.keep_silent(session, dataset)  # somebody has heard them and chose them
+    else:
+        findings.adopt_silent(session, dataset)
     dataset.mapping = plan.mapping
     dataset.source = {**dataset.source, "labels": plan.label_source, "ignored": plan.ignored[:100]}
     totals.refresh(session, dataset)

@@ -84,6 +84,12 @@ def from_folder(dataset_id: str, folder: Path, roots: list[Path], settings: Sett
     return _unpacked(files, taken, settings)
 
 
+def from_chosen(dataset_id: str) -> list[StagedFile]:
+    """The takes that were chosen as the dataset was made, and their table."""
+    folder = staging.chosen_path(dataset_id)
+    return [StagedFile(path.name, path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
+
+
 def _unpacked(files: list[StagedFile], taken: Path, settings: Settings) -> list[StagedFile]:
     """Parquet files taken apart; everything else as it is."""
     left = min(settings.max_upload_bytes, staging.free_bytes())

@@ -6,6 +6,7 @@ a small JSON file beside it:
     staging/<dataset id>/files/<32 hex>         bytes
     staging/<dataset id>/files/<32 hex>.json    {"name": …, "size": …, "is_complete": …}
     staging/<dataset id>/taken/                 files unpacked from archives or copied from a server folder
+    staging/<dataset id>/chosen/                takes that people rated or compared, and their table
     staging/<dataset id>/ingest.lock            held by the process that takes them in
 """
 
@@ -54,6 +55,10 @@ def files_path(dataset_id: str) -> Path:
 
 def taken_path(dataset_id: str) -> Path:
     return layout.staging_path(dataset_id) / "taken"
+
+
+def chosen_path(dataset_id: str) -> Path:
+    return layout.staging_path(dataset_id) / "chosen"
 
 
 def free_bytes() -> int:

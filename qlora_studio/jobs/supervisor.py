@@ -6,18 +6,16 @@ the web app (`start()`, `stop()`), inside the command line's `train` (`run_until
 `python -m qlora_studio.jobs.supervisor`.
 """
 
-import fcntl
 import logging
-import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from sqlalchemy import event
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import (
@@ -32,6 +30,7 @@ from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import StudioError
 from qlora_studio.core.logging import set_up_logging
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db.commits import after_commit
 from qlora_studio.db.engine import DatabaseBusy, read, waiting_at_most, write
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job
 from qlora_studio.jobs import (
@@ -50,6 +49,7 @@ from qlora_studio.jobs import (
 from qlora_studio.jobs.events import EventReader
 from qlora_studio.jobs.ingest import Ingest
 from qlora_studio.jobs.liveness import Liveness
+from qlora_studio.jobs.lock import Lock
 from qlora_studio.launchers.base import Launcher
 from qlora_studio.launchers.local import LocalLauncher
 from qlora_studio.storage import layout
@@ -215,7 +215,7 @@ class Supervisor:
             )
             if is_ended:
                 notices.tell(session, job_id)
-            event.listen(session, "after_commit", lambda _, job_id=job_id: stamps.touch(job_id), once=True)
+            after_commit(session, partial(stamps.touch, job_id))
 
     def _launch(self, job: Job) -> None:
         """Write the attempt's spec and start it; what goes wrong is the job's failure and nobody else's."""
@@ -266,38 +266,6 @@ def _contained(job_id: str) -> Iterator[None]:
 
 def _jobs_in(session: Session, statuses: Sequence[JobStatus]) -> list[Job]:
     return list(session.exec(select(Job).where(col(Job.status).in_(list(statuses))).order_by(col(Job.id))))
-
-
-# -- one at a time -------------------------------------------------------------------------------------
-
-
-class Lock:
-    """The right to supervise a data folder. The kernel takes it back when its holder dies."""
-
-    def __init__(self) -> None:
-        self._descriptor: int | None = None
-
-    def acquire(self) -> bool:
-        """Take the lock if it is free; True while this object holds it."""
-        if self._descriptor is not None:
-            return True
-        layout.data_path().mkdir(parents=True, exist_ok=True)
-        path = layout.data_path() / "supervisor.lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._descriptor = descriptor
-        return True
-
-    def release(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
 
 def wake() -> None:

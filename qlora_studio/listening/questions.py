@@ -8,25 +8,17 @@ Sources:
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from random import Random
 
 import numpy as np
 
+from qlora_studio.contracts.enums import QuestionKind as Kind
 from qlora_studio.listening.strengths import Ranking
 from qlora_studio.listening.votes import Tally, Vote
 
-BLOCK = 10  # of so many questions, one is a catch pair and one a repeat
+BLOCK = 10  # unless said otherwise, of so many questions one is a catch pair and one a repeat
 GAP = 5  # so many questions lie between a pair and its repeat
 _NEARLY = 0.9  # what tells nearly as much as the best will do, so that raters at one time get different pairs
-
-
-class Kind(StrEnum):
-    """Why a pair is asked. Raters never learn it."""
-
-    NEW = "new"
-    REPEAT = "repeat"
-    CATCH = "catch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +51,12 @@ def next_question(
     catches: Sequence[Pair],
     tally: Tally,
     ranking: Ranking,
+    block: int = BLOCK,
 ) -> Question | None:
     """Choose what a rater hears next; the same arguments give the same question.
 
-    One catch pair and one repeat come at random places of each ten questions. Else the pair is one that would
-    tell the most about the ranking, which at first is one that nobody has judged.
+    One catch pair and one repeat come at random places of each `block` questions. Else the pair is one that
+    would tell the most about the ranking, which at first is one that nobody has judged.
 
     Args:
         seed: of this rater in this test.
@@ -73,6 +66,7 @@ def next_question(
         catches: pairs with a known answer.
         tally: all votes so far.
         ranking: of `tally`.
+        block: at least 2.
 
     Returns:
         None once nothing new is left to ask.
@@ -83,7 +77,7 @@ def next_question(
     if not open_pairs:
         return None
     rng = Random(f"{seed}:{n_asked}")
-    kind = _kind_at(seed, n_asked)
+    kind = _kind_at(seed, n_asked, block)
     if kind is Kind.CATCH and catches:
         return _catch(rng, history, catches)
     if kind is Kind.REPEAT and (question := _repeat(rng, history)):
@@ -91,9 +85,9 @@ def next_question(
     return _new(rng, open_pairs, tally, ranking)
 
 
-def _kind_at(seed: str, n_asked: int) -> Kind:
-    block, place = divmod(n_asked, BLOCK)
-    catch_at, repeat_at = Random(f"{seed}:block {block}").sample(range(BLOCK), 2)
+def _kind_at(seed: str, n_asked: int, size: int) -> Kind:
+    block, place = divmod(n_asked, size)
+    catch_at, repeat_at = Random(f"{seed}:block {block}").sample(range(size), 2)
     return {catch_at: Kind.CATCH, repeat_at: Kind.REPEAT}.get(place, Kind.NEW)
 
 

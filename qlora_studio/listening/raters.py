@@ -1,7 +1,7 @@
 """Whose votes count: how raters did on pairs with a known answer, and on pairs they were asked twice."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from qlora_studio.listening.votes import Vote
@@ -19,7 +19,7 @@ class Reliability:
         n_votes: answers that would rank: no catch pairs, no repeats.
         n_known, n_right: catch pairs answered, and answered rightly.
         n_repeats, n_same: pairs answered again, and those answered as the first time.
-        left_out: why the rater's votes don't count, as a sentence; None if they do.
+        left_out: why by the rule the rater's votes don't count, as a sentence; None if they do.
     """
 
     rater: str
@@ -52,11 +52,14 @@ class _Record:
             self.votes.append(vote)
 
 
-def sift(votes: Iterable[Vote]) -> tuple[list[Vote], list[Reliability]]:
+def sift(
+    votes: Iterable[Vote], *, decided: Mapping[str, bool] | None = None
+) -> tuple[list[Vote], list[Reliability]]:
     """Keep the votes that rank: first answers to pairs without a known one, of raters who aren't left out.
 
     Args:
         votes: all of them, each rater's in the order they were given.
+        decided: raters who somebody left out (True) or kept (False), whatever the rule says.
 
     Returns:
         The votes kept, rater by rater, and how each rater did, the raters in the order they first appear.
@@ -65,7 +68,9 @@ def sift(votes: Iterable[Vote]) -> tuple[list[Vote], list[Reliability]]:
     for vote in votes:
         records.setdefault(vote.rater, _Record()).add(vote)
     raters = [_judge(name, record) for name, record in records.items()]
-    kept = [vote for rater in raters if rater.left_out is None for vote in records[rater.rater].votes]
+    decided = decided or {}
+    out = {rater.rater for rater in raters if decided.get(rater.rater, rater.left_out is not None)}
+    kept = [vote for rater in raters if rater.rater not in out for vote in records[rater.rater].votes]
     return kept, raters
 
 

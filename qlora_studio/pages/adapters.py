@@ -4,13 +4,13 @@ from typing import Any
 
 import reflex as rx
 
-from qlora_studio.components.buttons import button, download_button, link_button, text_link
+from qlora_studio.components.buttons import button, download_button, icon_button, link_button, text_link
 from qlora_studio.components.details import code_block, detail_header, key_values, time_text
-from qlora_studio.components.dialogs import delete_dialog, delete_row_dialog, dialog, dialog_form, quoted
+from qlora_studio.components.dialogs import delete_row_dialog, quoted
 from qlora_studio.components.feedback import empty_state, error_state, skeleton
-from qlora_studio.components.forms import select_input, text_field
+from qlora_studio.components.forms import select_input
 from qlora_studio.components.shell import studio_page
-from qlora_studio.components.status import status_badge
+from qlora_studio.components.status import badge, status_badge
 from qlora_studio.components.surfaces import card, grid, page_header
 from qlora_studio.components.tables import (
     Column,
@@ -21,15 +21,23 @@ from qlora_studio.components.tables import (
     row_menu,
 )
 from qlora_studio.pages.adapter_certificate import certificate_card
+from qlora_studio.pages.adapter_dialogs import DELETED_WITH_IT, activation_card, adapter_dialogs
 from qlora_studio.pages.adapter_import import import_button, import_dialog
+from qlora_studio.pages.adapter_lineage import lineage_card
 from qlora_studio.pages.adapter_merge import merge_card
 from qlora_studio.pages.adapter_push import push_card, push_dialog
 from qlora_studio.state.adapters import AdaptersState, AdapterState
+from qlora_studio.state.lineage import LineageState
 from qlora_studio.state.merging import MergingState
 from qlora_studio.state.pushing import PushingState
 
-_DELETED_WITH_IT = "The adapter's files are removed from the disk. The job that made it stays."
 _STAGES = [("draft", "Draft"), ("candidate", "Candidate"), ("production", "Production")]
+_VERDICTS = [
+    ("improved", "Improved"),
+    ("no_effect", "No effect"),
+    ("worse", "Worse"),
+    ("broken", "Broken"),
+]
 
 
 @studio_page("/adapters", title="Adapters", section="adapters", on_load=AdaptersState.load)
@@ -44,8 +52,8 @@ def adapters() -> rx.Component:
             rows=AdaptersState.rows,
             label="Adapters",
             columns=[
-                Column("Name", lambda r: name_cell(r.name, href=r.href, detail=r.id), sort="name"),
-                Column("Stage", lambda r: status_badge(r.stage), sort="stage"),
+                Column("Name", _name, sort="name"),
+                Column("Stage", _stage, sort="stage"),
                 Column(
                     "Effect", lambda r: rx.cond(r.verdict != "", status_badge(r.verdict), rx.el.span("–"))
                 ),
@@ -56,8 +64,17 @@ def adapters() -> rx.Component:
                     "Made", lambda r: time_text(r.created, r.created_exact), sort="created_at", align="right"
                 ),
             ],
-            filters=[("stage", "Stages", _STAGES)],
-            search_placeholder="Search adapters and models",
+            filters=[
+                ("stage", "Stages", _STAGES),
+                ("verdict", "Effects", _VERDICTS),
+                ("tag", "Tags", AdaptersState.tags),
+                ("model_id", "Models", AdaptersState.models),
+                ("dataset_id", "Datasets", AdaptersState.datasets),
+                ("archived", "Current", [("yes", "Archived")]),
+            ],
+            search_placeholder="Search names, tags, notes",
+            actions=_view_switch(),
+            cards=(AdaptersState.view == "cards", _card),
             row_menu=_menu,
             empty=empty_state(
                 "No adapters yet",
@@ -68,8 +85,53 @@ def adapters() -> rx.Component:
             on_retry=AdaptersState.load,
         ),
         delete_row_dialog(
-            AdaptersState, "adapter", name=quoted(AdaptersState.deleting_name), body=_DELETED_WITH_IT
+            AdaptersState, "adapter", name=quoted(AdaptersState.deleting_name), body=DELETED_WITH_IT
         ),
+    )
+
+
+def _view_switch() -> rx.Component:
+    is_cards = AdaptersState.view == "cards"
+    return rx.cond(
+        is_cards,
+        icon_button("list", "Show as a table", variant="secondary", on_click=AdaptersState.show_as("")),
+        icon_button(
+            "layout-grid", "Show as cards", variant="secondary", on_click=AdaptersState.show_as("cards")
+        ),
+    )
+
+
+def _name(row: Any) -> rx.Component:
+    detail = rx.el.span(row.version, rx.foreach(row.tags, lambda tag: rx.el.span(" · ", tag)))
+    return name_cell(row.name, href=row.href, detail=detail)
+
+
+def _stage(row: Any) -> rx.Component:
+    return rx.el.span(
+        status_badge(row.stage),
+        rx.cond(row.active != "", badge(row.active, icon="zap", tone="primary"), rx.fragment()),
+        rx.cond(row.is_archived, badge("Archived", icon="archive"), rx.fragment()),
+        class_name="inline-flex flex-wrap gap-1",
+    )
+
+
+def _card(row: Any) -> rx.Component:
+    verdict = rx.cond(row.verdict != "", status_badge(row.verdict), rx.fragment())
+    return rx.el.article(
+        rx.el.div(
+            _name(row),
+            _menu(row),
+            class_name="flex items-start justify-between gap-2",
+        ),
+        rx.el.div(_stage(row), verdict, class_name="flex flex-wrap gap-1 mt-1 mb-2"),
+        key_values(
+            ("Result", row.result),
+            ("Base model", rx.el.span(row.model, " · ", row.model_hash)),
+            ("Dataset", row.dataset),
+            ("Size", row.size),
+            ("Made", time_text(row.created, row.created_exact)),
+        ),
+        class_name="h-full rounded-[10px] border border-border px-4 pt-2 pb-3",
     )
 
 
@@ -77,6 +139,11 @@ def _menu(row: Any) -> rx.Component:
     return row_menu(
         row.name,
         menu_item("Download", icon="download", on_click=rx.download(url=row.download)),
+        rx.cond(
+            row.is_archived,
+            menu_item("Take back", icon="archive-restore", on_click=AdaptersState.archive(row.id, False)),
+            menu_item("Archive", icon="archive", on_click=AdaptersState.archive(row.id, True)),
+        ),
         menu_separator(),
         menu_item("Delete", icon="trash-2", danger=True, on_click=AdaptersState.ask_delete(row.id)),
     )
@@ -90,6 +157,7 @@ def _menu(row: Any) -> rx.Component:
     here=AdapterState.adapter.name,
     on_load=[
         AdapterState.load,
+        LineageState.load,
         MergingState.load,
         MergingState.watch,
         PushingState.load,
@@ -117,13 +185,24 @@ def _page() -> rx.Component:
         detail_header(
             shown.name,
             shown.stage,
-            rx.el.span("An adapter for ", shown.model),
-            button("Rename", icon="pencil", on_click=AdapterState.show_dialog("rename")),
+            rx.el.span(
+                shown.version,
+                " of the adapters for ",
+                shown.model,
+                rx.foreach(shown.tags, lambda tag: rx.el.span(" · ", tag)),
+            ),
+            button("Edit", icon="pencil", on_click=AdapterState.show_dialog("edit")),
+            rx.cond(
+                shown.is_archived,
+                button("Take back", icon="archive-restore", on_click=AdapterState.archive(False)),
+                button("Archive", icon="archive", variant="ghost", on_click=AdapterState.archive(True)),
+            ),
             button("Delete", icon="trash-2", variant="ghost", on_click=AdapterState.show_dialog("delete")),
             link_button("Train it on", href=rx.Var.create("/training/new?adapter=") + shown.id, icon="play"),
             link_button("Try it", href=shown.try_href, icon="ear"),
             download_button("Download adapter", href=shown.download, variant="primary"),
         ),
+        activation_card(),
         certificate_card(),
         grid(
             card(
@@ -144,10 +223,11 @@ def _page() -> rx.Component:
             ),
             rx.fragment(),
         ),
+        lineage_card(),
         merge_card(),
         push_card(),
         push_dialog(),
-        _dialogs(),
+        adapter_dialogs(),
     )
 
 
@@ -207,36 +287,9 @@ def _origin() -> rx.Component:
         ("Made", shown.created),
         ("Base model's hash", shown.base_hash),
         ("Made elsewhere", shown.origin),
+        ("Notes", rx.cond(shown.notes != "", rx.el.span(shown.notes, class_name="whitespace-pre-wrap"), "–")),
     )
 
 
 def _link_or_none(label: Any, href: Any) -> rx.Component:
     return rx.cond(href != "", text_link(label, href=href), label)
-
-
-def _dialogs() -> rx.Component:
-    state, shown = AdapterState, AdapterState.adapter
-    name = text_field(
-        "Name",
-        name="adapter-name",
-        default_value=shown.name,
-        error=state.field_errors.get("name", ""),
-        auto_complete="off",
-        max_length=120,
-    )
-    return rx.fragment(
-        dialog(
-            dialog_form(name, label="Rename", on_submit=state.rename, on_cancel=state.close_dialog),
-            is_open=state.dialog == "rename",
-            title="Rename the adapter",
-            on_close=state.close_dialog,
-        ),
-        delete_dialog(
-            "adapter",
-            name=quoted(shown.name),
-            body=_DELETED_WITH_IT,
-            is_open=state.dialog == "delete",
-            on_confirm=state.delete,
-            on_cancel=state.close_dialog,
-        ),
-    )

@@ -1,7 +1,10 @@
 """The page of one dataset: its head, its tabs, and what is shown until it is ready."""
 
+from typing import Any
+
 import reflex as rx
 
+from qlora_studio.components.buttons import link_button
 from qlora_studio.components.details import tabs
 from qlora_studio.components.resources import edit_dialogs, header_actions, page_of_one
 from qlora_studio.components.shell import studio_page
@@ -10,6 +13,7 @@ from qlora_studio.components.surfaces import page_header
 from qlora_studio.pages import dataset_intake
 from qlora_studio.pages.dataset_augment import augment_tab
 from qlora_studio.pages.dataset_clips import clips_tab
+from qlora_studio.pages.dataset_dictation import dictation_tab
 from qlora_studio.pages.dataset_export import export_button, export_dialog
 from qlora_studio.pages.dataset_overview import overview_tab
 from qlora_studio.pages.dataset_quality import quality_tab
@@ -22,6 +26,7 @@ from qlora_studio.state.dataset_clips import ClipsState
 from qlora_studio.state.dataset_overview import DatasetChartsState
 from qlora_studio.state.dataset_quality import QualityState
 from qlora_studio.state.dataset_versions import VersionsState
+from qlora_studio.state.dictations import DictationState
 
 _LOADS = [
     DatasetState.load,
@@ -31,6 +36,7 @@ _LOADS = [
     QualityState.load,
     VersionsState.load,
     AugmentState.load,
+    DictationState.load,
 ]
 
 
@@ -47,6 +53,10 @@ def dataset() -> rx.Component:
     return page_of_one(DatasetState, DatasetState.dataset, "dataset", _loaded())
 
 
+def _adapters_of(dataset_id: Any) -> rx.Component:
+    return link_button("Adapters", href=rx.Var.create("/adapters?dataset_id=") + dataset_id, icon="layers")
+
+
 def _loaded() -> rx.Component:
     shown = DatasetState.dataset
     return rx.fragment(
@@ -59,6 +69,7 @@ def _loaded() -> rx.Component:
                 ),
             ),
             rx.el.div(
+                rx.cond(shown.status == "ready", _adapters_of(shown.id), rx.fragment()),
                 rx.cond(shown.status == "ready", export_button(), rx.fragment()),
                 *header_actions(DatasetState, shown, "dataset", train="Train on this"),
                 class_name="flex flex-wrap items-center gap-2 max-w-[calc(100vw-2rem)]",
@@ -83,6 +94,7 @@ def _ready() -> rx.Component:
                 ("overview", "Overview", address),
                 ("clips", "Clips", address + "?tab=clips"),
                 ("quality", "Quality", address + "?tab=quality"),
+                ("transcribe", "Transcribe", address + "?tab=transcribe", DatasetState.dataset.is_speech),
                 ("versions", "Versions", address + "?tab=versions"),
                 ("augment", "Augment", address + "?tab=augment"),
             ],
@@ -92,6 +104,7 @@ def _ready() -> rx.Component:
             DatasetState.tab,
             ("clips", clips_tab()),
             ("quality", quality_tab()),
+            ("transcribe", dictation_tab()),
             ("versions", versions_tab()),
             ("augment", augment_tab()),
             overview_tab(),

@@ -5,13 +5,14 @@ import reflex as rx
 from qlora_studio.components.buttons import button, link_button, page_link
 from qlora_studio.components.details import time_text
 from qlora_studio.components.dialogs import confirm_dialog
+from qlora_studio.components.differences import text_piece
 from qlora_studio.components.feedback import empty_state, loading_switch, skeleton_rows
 from qlora_studio.components.forms import compact_number
 from qlora_studio.components.status import badge
 from qlora_studio.components.surfaces import card
 from qlora_studio.components.tables import Column, data_table, menu_item, pager, row_menu
 from qlora_studio.state.dataset import DatasetState
-from qlora_studio.state.dataset_versions import DifferenceRow, FieldRow, Piece, VersionRow, VersionsState
+from qlora_studio.state.dataset_versions import DifferenceRow, FieldRow, VersionRow, VersionsState
 
 _KINDS = {"added": ("plus", "Added"), "removed": ("minus", "Removed"), "changed": ("pencil", "Changed")}
 
@@ -228,21 +229,6 @@ def _difference(row: DifferenceRow) -> rx.Component:
 def _field(row: FieldRow) -> rx.Component:
     return rx.el.div(
         rx.el.dt(row.name, class_name="text-muted-foreground"),
-        rx.el.dd(rx.foreach(row.pieces, _piece), class_name="m-0 min-w-0 break-words leading-6"),
+        rx.el.dd(rx.foreach(row.pieces, text_piece), class_name="m-0 min-w-0 break-words leading-6"),
         class_name="grid grid-cols-[5.5rem_1fr] gap-3 py-0.5",
-    )
-
-
-def _piece(piece: Piece) -> rx.Component:
-    return rx.fragment(
-        rx.match(
-            piece.kind,
-            ("gone", rx.el.del_(piece.text, class_name="rounded px-0.5 bg-danger-soft text-danger")),
-            (
-                "new",
-                rx.el.ins(piece.text, class_name="rounded px-0.5 bg-success-soft text-success no-underline"),
-            ),
-            rx.el.span(piece.text),
-        ),
-        " ",
     )

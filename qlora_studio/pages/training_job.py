@@ -135,6 +135,11 @@ def _actions() -> list[rx.Component]:
         rx.cond(job.has_results, download_button("Download results", href=results), rx.fragment()),
         rx.cond(
             job.adapter_href != "",
+            link_button("Lineage", href=job.adapter_href + "#lineage", icon="workflow"),
+            rx.fragment(),
+        ),
+        rx.cond(
+            job.adapter_href != "",
             link_button("Open adapter", href=job.adapter_href, icon="layers", variant="primary"),
             rx.fragment(),
         ),

@@ -24,7 +24,7 @@ from qlora_studio.modelfiles.families import FAMILIES
 from qlora_studio.modelfiles.safetensors_header import WeightsHeader, hash_weights
 from qlora_studio.modelfiles.weights import find_weights
 from qlora_studio.services import adapters, audit, models
-from qlora_studio.services.adapters import AdapterView
+from qlora_studio.services.adapter_schemas import AdapterView
 from qlora_studio.storage import atomic, layout
 
 MAX_BYTES = 2 * 2**30

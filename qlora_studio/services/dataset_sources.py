@@ -17,13 +17,15 @@ from qlora_studio.ingest.cloud import parse_link
 from qlora_studio.ingest.manifests import FIELDS, LABEL_FROM, LABELS_FROM
 from qlora_studio.ingest.refusal import SourceRefused
 from qlora_studio.services import credentials
+from qlora_studio.services.feedback_filter import FeedbackFilter
 
-KINDS = ("upload", "folder", "url", "cloud", "hub", "example")
+KINDS = ("upload", "folder", "url", "cloud", "hub", "example", "feedback")
 _FIELDS_OF: dict[str, tuple[str, ...]] = {
     "folder": ("path",),
     "url": ("url",),
     "cloud": ("url", "credential_id", "endpoint_url"),
     "hub": ("repo_id", "revision", "credential_id"),
+    "feedback": ("filter",),
 }
 _FULL = "Your space is used up: {held:.1f} of {limit:.1f} GB. Delete datasets that you no longer need."
 
@@ -38,17 +40,21 @@ class DatasetSource(Strict):
     """Where the files come from.
 
     `path` goes with `folder`; `url` with `url` and `cloud` (s3://…, gs://…), `endpoint_url` with `cloud`;
-    `repo_id` and `revision` with `hub`; `credential_id` with `cloud` and `hub`. With `review` the files are
-    fetched, and then wait until somebody has looked at the mapping and asks to take them in.
+    `repo_id` and `revision` with `hub`; `credential_id` with `cloud` and `hub`; `filter` with
+    `feedback`. With `review` the files are fetched, and then wait until somebody has looked at the mapping
+    and asks to take them in.
     """
 
-    kind: Annotated[Literal["upload", "folder", "url", "cloud", "hub", "example"], BeforeValidator(_offered)]
+    kind: Annotated[
+        Literal["upload", "folder", "url", "cloud", "hub", "example", "feedback"], BeforeValidator(_offered)
+    ]
     path: str | None = None
     url: Annotated[str | None, Field(max_length=2000)] = None
     endpoint_url: Annotated[str | None, Field(max_length=200)] = None
     repo_id: Annotated[str | None, Field(max_length=200)] = None
     revision: Annotated[str | None, Field(max_length=100)] = None
     credential_id: Annotated[str | None, Field(max_length=32)] = None
+    filter: FeedbackFilter | None = None
     review: bool | None = None
 
 
@@ -75,6 +81,10 @@ def checked(session: Session, *, actor: User, source: DatasetSource) -> dict[str
         values["repo_id"] = check_repo_id(source.repo_id or "")
         values["revision"] = check_revision(source.revision or "main")
         _check_credential(session, actor, source.credential_id, "hub")
+    elif source.kind == "feedback":
+        if source.review:
+            raise _wrong("review", "Takes come with their texts: there is nothing to look at before.")
+        values["filter"] = (source.filter or FeedbackFilter()).model_dump(mode="json", exclude_none=True)
     return values
 
 

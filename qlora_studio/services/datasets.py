@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
-from sqlalchemy import event, func
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split, Task
@@ -13,11 +13,14 @@ from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
 from qlora_studio.core.known import Known
 from qlora_studio.db import engine, search
+from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Adapter, Clip, Dataset, Job, User
 from qlora_studio.examples import catalog
 from qlora_studio.ingest import blobs, history, launching, staging
-from qlora_studio.services import audit, dataset_sources
+from qlora_studio.services import audit, dataset_sources, feedback_rows
 from qlora_studio.services.dataset_sources import DatasetSource
+from qlora_studio.services.feedback_filter import FeedbackFilter
+from qlora_studio.services.feedback_rows import Chosen
 from qlora_studio.storage import layout
 
 _NOT_THERE = "There is no such dataset."
@@ -65,7 +68,8 @@ class DatasetUpdate(Strict):
 def create(session: Session, *, actor: User, form: DatasetCreate) -> Dataset:
     """Make a dataset. With files to upload it waits for them; any other source is taken in at once.
 
-    With `source.review` it waits before files are taken in, for somebody to look at the mapping.
+    With `source.review` it waits before files are taken in, for somebody to look at the mapping. From
+    feedback the takes are chosen now; the same ones under the same name are given back instead of made twice.
 
     Raises:
         Forbidden: the actor's role may only look.
@@ -77,17 +81,27 @@ def create(session: Session, *, actor: User, form: DatasetCreate) -> Dataset:
     dataset_sources.check_mapping(form.mapping)
     dataset_sources.check_count(session, actor=actor)
     source = dataset_sources.checked(session, actor=actor, source=form.source)
+    rows: list[Chosen] = []
+    if form.source.kind == "feedback":
+        wanted = form.source.filter or FeedbackFilter()
+        rows = feedback_rows.choose(session, actor=actor, wanted=wanted)
+        digest = feedback_rows.digest_of(wanted, rows)
+        if (same := feedback_rows.find_same(session, actor=actor, name=form.name, digest=digest)) is not None:
+            return same
+        source |= {"rows_hash": digest, "n_rows": len(rows), "models": sorted({r.model_id for r in rows})}
     dataset = Dataset(
         owner_id=actor.id,
         name=form.name,
         description=form.description,
-        task=form.task,
+        task=Task.TEXT_TO_AUDIO if rows else form.task,
         source=source,
         mapping=form.mapping,
     )
     session.add(dataset)
     session.flush()
     _audit(session, actor, "dataset.create", dataset)
+    if rows:
+        feedback_rows.stage(dataset.id, rows)
     waits = form.source.kind == "upload" or (form.source.kind == "folder" and form.source.review)
     if not waits:
         _start(session, dataset)
@@ -199,7 +213,7 @@ def delete(session: Session, *, actor: User, dataset_id: str) -> None:
     hashes = list(session.exec(select(Clip.sha256).where(col(Clip.dataset_id) == dataset_id)).all())
     _audit(session, actor, "dataset.delete", dataset)
     session.delete(dataset)
-    event.listen(session, "after_commit", lambda _: _remove_files(dataset_id, hashes), once=True)
+    after_commit(session, lambda: _remove_files(dataset_id, hashes))
 
 
 def list_users_of(session: Session, *, dataset_id: str) -> list[str]:
@@ -351,7 +365,7 @@ def _start(session: Session, dataset: Dataset) -> None:
     dataset.updated_at = utc_now()
     session.add(dataset)
     dataset_id = dataset.id
-    event.listen(session, "after_commit", lambda _: launching.launch(dataset_id), once=True)
+    after_commit(session, lambda: launching.launch(dataset_id))
 
 
 def _remove_files(dataset_id: str, hashes: list[str]) -> None:

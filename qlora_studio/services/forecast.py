@@ -1,23 +1,24 @@
 """What a job will take, before it is launched: memory, time and disk against what is free.
 
 Plain arithmetic on what the model's check found (layers by size) and on the lengths of the clips. Memory is
-calibrated on measured runs and meant to be right within a third; time is an estimate of the right order until
-the same model has been trained on this machine once, then it rests on that run's speed.
+calibrated on measured runs and meant to be right within a third; time is an estimate of the right order. Once
+the same model has been trained like this on this machine, both rest on what that run took.
 """
 
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from sqlalchemy import func
 from sqlalchemy.orm import object_session
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
-from qlora_studio.contracts.enums import ClipStatus, JobStatus, Split, Task, TrainingType
+from qlora_studio.contracts.enums import Task, TrainingType
 from qlora_studio.contracts.spec import TrainSpec
-from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job
+from qlora_studio.db.models import BaseAudioModel, Dataset
 from qlora_studio.modelfiles.layers import count_encoder, count_packed
+from qlora_studio.services.forecast_clips import guess_clip_stats, read_clip_stats
 from qlora_studio.services.forecast_machine import Machine, look_at_machine
+from qlora_studio.services.forecast_past import Past, read_past
 from qlora_studio.services.forecast_schemas import (
     ClipStats,
     DiskForecast,
@@ -42,6 +43,7 @@ _CORE_FLOPS = 50e9
 _CUDA_FLOPS = 6e12
 _STEP_OVERHEAD_S = 0.06
 _START_S = 15.0
+_EARLIER = "an earlier job like this"
 _EVENNESS = 0.9  # devices wait for the one with the longest share
 _EXCHANGE_BYTES_S = 5e9  # between cards, through PCI Express
 _TOKENS_PER_S = 4.0  # of speech, for the decoder
@@ -54,7 +56,6 @@ _STANDARD_SHARE, _SHORT_WINDOW_MARGIN_S, _STANDARD_ROWS = 0.15, 1.25, 2
 _WRITERS = ("whisper", "moonshine")  # pretrained to write: few epochs do
 _FEW_EPOCHS, _EPOCHS = 3.0, 10.0  # where neither epochs nor steps are set, as the worker has them
 _KEPT_CHECKPOINTS = 3
-_PIECE_S = 20.0  # a longer recording goes through a diarization model in pieces
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,24 @@ def forecast_job(
         machine: what to run on; this machine by default.
     """
     session = object_session(dataset)
-    clips = clips or (read_clip_stats(session, dataset) if isinstance(session, Session) else _guess(dataset))
+    clips = clips or (
+        read_clip_stats(session, dataset) if isinstance(session, Session) else guess_clip_stats(dataset)
+    )
     machine = machine or look_at_machine(spec.optimization.devices)
     n_trainable = count_trainable(spec, model)
     work = _shape(spec, model, clips)
-    memory = _memory(spec, model, work, n_trainable, machine)
+    past = Past()
+    if isinstance(session, Session):
+        past = read_past(session, spec=spec, model=model, dataset=dataset, device=machine.device)
+    memory = _memory(
+        spec=spec,
+        model=model,
+        work=work,
+        n_trainable=n_trainable,
+        machine=machine,
+        past_peak_bytes=past.peak_bytes,
+    )
     steps = count_steps(spec, model, clips.n_train)
-    past = read_past_speed(session, model, spec) if isinstance(session, Session) else None
     time = _time(
         spec=spec,
         model=model,
@@ -100,7 +112,7 @@ def forecast_job(
         steps=steps,
         machine=machine,
         n_trainable=n_trainable,
-        past_samples_per_s=past,
+        past_samples_per_s=past.samples_per_s,
     )
     disk = _disk(spec, model, clips, n_trainable, machine)
     return Forecast(
@@ -111,53 +123,6 @@ def forecast_job(
         disk=disk,
         warnings=_warnings(_way_out(spec, work, machine) if not memory.fits else "", disk, clips, model),
     )
-
-
-def read_clip_stats(session: Session, dataset: Dataset) -> ClipStats:
-    """Count and measure the usable clips of a dataset; of diarization, the pieces of its recordings."""
-    usable = (col(Clip.dataset_id) == dataset.id, col(Clip.status) == ClipStatus.OK)
-    counted = select(Clip.split, func.count()).where(*usable).group_by(col(Clip.split))
-    counts = dict(session.exec(counted).all())
-    measured = select(func.avg(Clip.duration_s), func.max(Clip.duration_s)).where(*usable)
-    mean, longest = session.exec(measured).one()
-    if dataset.task is Task.SPEAKER_DIARIZATION and (longest or 0) > _PIECE_S:
-        long = select(Clip.split, Clip.duration_s).where(*usable, col(Clip.duration_s) > _PIECE_S)
-        total_s = float(mean) * sum(counts.values())
-        for split, duration_s in session.exec(long):
-            counts[split] += ceil(duration_s / _PIECE_S) - 1
-        mean, longest = total_s / sum(counts.values()), _PIECE_S
-    return ClipStats(
-        n_train=int(counts.get(Split.TRAIN, 0)),
-        n_validation=int(counts.get(Split.VALIDATION, 0)),
-        mean_s=float(mean or 0),
-        longest_s=float(longest or 0),
-    )
-
-
-def _guess(dataset: Dataset) -> ClipStats:
-    n_used = max(1, dataset.n_clips - dataset.n_excluded)
-    mean = dataset.duration_s / n_used
-    return ClipStats(ceil(0.8 * n_used), n_used - ceil(0.8 * n_used), mean, 4 * mean)
-
-
-def read_past_speed(session: Session, model: BaseAudioModel, spec: TrainSpec) -> float | None:
-    """Samples a second of the newest finished job like this on the same model and as many devices, if any."""
-    query = (
-        select(Job)
-        .where(
-            Job.model_id == model.id,
-            Job.status == JobStatus.SUCCEEDED,
-            Job.training_type == spec.training_type,
-            col(Job.samples_per_s).is_not(None),
-        )
-        .order_by(col(Job.finished_at).desc())
-        .limit(20)
-    )
-    wanted = spec.optimization.model_dump(include={"batch_size", "mode", "devices"})
-    for job in session.exec(query):
-        if wanted.items() <= {"devices": 1, **job.spec.get("optimization", {})}.items():
-            return job.samples_per_s
-    return None
 
 
 def count_trainable(spec: TrainSpec, model: BaseAudioModel) -> int:
@@ -221,7 +186,13 @@ def _shape(spec: TrainSpec, model: BaseAudioModel, clips: ClipStats) -> _Work:
 
 
 def _memory(
-    spec: TrainSpec, model: BaseAudioModel, work: _Work, n_trainable: int, machine: Machine
+    *,
+    spec: TrainSpec,
+    model: BaseAudioModel,
+    work: _Work,
+    n_trainable: int,
+    machine: Machine,
+    past_peak_bytes: int | None,
 ) -> MemoryForecast:
     adapter = 4 * n_trainable if spec.training_type != TrainingType.PRETRAINING else 0
     parts = {
@@ -231,7 +202,11 @@ def _memory(
         "activations_bytes": int(_activation_bytes(spec, model, work)),
         "runtime_bytes": _RUNTIME_BYTES[machine.device],
     }
-    total = sum(parts.values())
+    if past_peak_bytes:  # it is the sum that was measured: what the parts don't explain was kept by libraries
+        parts["runtime_bytes"] += past_peak_bytes - sum(parts.values())
+        parts["activations_bytes"] += min(0, parts["runtime_bytes"])
+        parts = {name: max(0, size) for name, size in parts.items()}
+    total = past_peak_bytes or sum(parts.values())
     n_devices = spec.optimization.devices
     wanted = total if machine.device == "cuda" else total * n_devices  # on a processor they share the RAM
     return MemoryForecast(
@@ -240,6 +215,7 @@ def _memory(
         total_bytes=total,
         free_bytes=machine.free_bytes,
         fits=machine.free_bytes is None or wanted <= machine.free_bytes,
+        basis=_EARLIER if past_peak_bytes else "sizes of layers and clips",
     )
 
 
@@ -325,7 +301,7 @@ def _time(
         high_s=round(total * spread, 1),
         total_steps=steps,
         samples_per_s=round(1 / sample_s, 2),
-        basis="an earlier job on this model" if past_samples_per_s else "a rough table for this family",
+        basis=_EARLIER if past_samples_per_s else "a rough table for this family",
     )
 
 

@@ -6,7 +6,10 @@ from pydantic import BaseModel
 
 
 class MemoryForecast(BaseModel):
-    """Bytes at the peak on each device, part by part. `free_bytes` is None when it can't be told."""
+    """Bytes at the peak on each device, part by part. `free_bytes` is None when it can't be told.
+
+    `basis` says in words what the figures rest on.
+    """
 
     weights_bytes: int
     adapter_bytes: int
@@ -17,6 +20,7 @@ class MemoryForecast(BaseModel):
     free_bytes: int | None
     fits: bool
     n_devices: int = 1
+    basis: str = ""
 
 
 class TimeForecast(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from qlora_studio.contracts.enums import GenerationStatus
+from qlora_studio.contracts.enums import GenerationStatus, Sharing
 from qlora_studio.contracts.inference import Guidance, Prompt, Seed, SoundSeconds, Strength, Temperature
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db.models import Generation, Take
@@ -18,10 +18,13 @@ class GenerationCreate(Strict):
     """A text to make takes of.
 
     Attributes:
+        adapter_id: none for the base model alone; `active` for its active adapter at the strength that this
+            one was activated with, or the base model where none is active.
         duration_s: how long each becomes, or at most becomes where the model itself ends.
         seed: of the first take; the next ones count up from it. Drawn if none is given.
         guidance: how much more to follow the text than to do without; 1 is not at all.
         temperature: how varied; lower is less.
+        sharing: what others may do with the takes.
     """
 
     prompt: Prompt
@@ -33,6 +36,13 @@ class GenerationCreate(Strict):
     n_takes: Annotated[int, Field(ge=1, le=MOST_TAKES)] = 1
     guidance: Guidance = 3.0
     temperature: Temperature = 1.0
+    sharing: Sharing = Sharing.PRIVATE
+
+
+class GenerationUpdate(Strict):
+    """What may be changed of a generation."""
+
+    sharing: Sharing
 
 
 class TakePublic(BaseModel):
@@ -63,6 +73,8 @@ class GenerationPublic(BaseModel):
     """
 
     id: str
+    owner_id: str
+    sharing: Sharing
     prompt: str
     model_id: str
     model_name: str

@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event, func
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import GenerationStatus, Role
+from qlora_studio.contracts.enums import GenerationStatus, Role, Sharing
 from qlora_studio.contracts.inference import MAX_SEED
 from qlora_studio.core.errors import Forbidden, NotFound, TooLarge, TooManyTries
 from qlora_studio.core.known import Known
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import search
+from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Generation, GenerationTally, Take, TakeTally, User
+from qlora_studio.db.models.generation import IS_SHARED
 from qlora_studio.db.search import Hits
 from qlora_studio.services import adapters, audit, making, models, tallies
 from qlora_studio.services.datasets import order_by
-from qlora_studio.services.generation_schemas import GenerationCreate
+from qlora_studio.services.generation_schemas import GenerationCreate, GenerationUpdate
 from qlora_studio.storage import layout
 
 MAX_ACTIVE = 10  # of one account
@@ -44,13 +46,16 @@ def start(session: Session, *, actor: User, form: GenerationCreate, in_backgroun
     _require_trainer(actor)
     _check_room(session, actor, form.n_takes)
     model = models.get_model(session, actor=actor, model_id=form.model_id)
+    named = form.model_dump(include={"model_id", "adapter_id", "strength"})
+    chosen = adapters.choose(session, actor=actor, **named)
     generation = Generation(
         owner_id=actor.id,
         model_name=model.name,
-        **form.model_dump(exclude={"prompt", "seed", "adapter_id"}),
+        **form.model_dump(exclude={"prompt", "seed", "adapter_id", "strength"}),
         prompt=" ".join(form.prompt.split()),
         seed=secrets.randbelow(MAX_SEED + 1) if form.seed is None else form.seed,
-        adapter_id=form.adapter_id or None,
+        adapter_id=chosen.adapter_id,
+        strength=chosen.strength,
     )
     if generation.adapter_id:
         view = adapters.get_view(session, actor=actor, adapter_id=generation.adapter_id)
@@ -63,11 +68,23 @@ def start(session: Session, *, actor: User, form: GenerationCreate, in_backgroun
     _audit(session, actor, "generation.start", generation)
     if in_background:
         waiting = (generation.id, generation.owner_id)
-        event.listen(session, "after_commit", lambda _: making.launch(*waiting), once=True)
+        after_commit(session, lambda: making.launch(*waiting))
     return generation
 
 
 def get_generation(session: Session, *, actor: User, generation_id: str) -> Generation:
+    """Return a generation that the actor may see.
+
+    Raises:
+        NotFound: it isn't there, or is somebody else's who doesn't share it.
+    """
+    generation = session.get(Generation, generation_id)
+    if generation is None or (generation.owner_id != actor.id and generation.sharing is Sharing.PRIVATE):
+        raise NotFound("There is no such generation.")
+    return generation
+
+
+def get_own(session: Session, *, actor: User, generation_id: str) -> Generation:
     """Return one of the actor's generations.
 
     Raises:
@@ -77,6 +94,32 @@ def get_generation(session: Session, *, actor: User, generation_id: str) -> Gene
     if generation is None or generation.owner_id != actor.id:
         raise NotFound("There is no such generation.")
     return generation
+
+
+def update(session: Session, *, actor: User, generation_id: str, form: GenerationUpdate) -> Generation:
+    """Share a generation, or no longer.
+
+    Raises:
+        Forbidden: the actor's role may only listen.
+        NotFound: it isn't the actor's.
+    """
+    _require_trainer(actor)
+    generation = get_own(session, actor=actor, generation_id=generation_id)
+    generation.sharing = form.sharing
+    session.add(generation)
+    _audit(session, actor, "generation.share", generation)
+    return generation
+
+
+def list_shared(
+    session: Session, *, actor: User, page: int = 1, page_size: int = 25
+) -> tuple[list[Generation], int]:
+    """Return one page of what others share, the newest first, and how many there are."""
+    where = (IS_SHARED, col(Generation.owner_id) != actor.id)
+    total = session.exec(select(func.count()).select_from(Generation).where(*where)).one()
+    rows = select(Generation).where(*where)
+    rows = rows.order_by(col(Generation.created_at).desc(), col(Generation.id).desc())
+    return list(session.exec(rows.offset((page - 1) * page_size).limit(page_size))), total
 
 
 def list_generations(
@@ -139,22 +182,41 @@ def takes_of(session: Session, generations: Sequence[Generation]) -> dict[str, l
 
 
 def get_take(session: Session, *, actor: User, take_id: str) -> Take:
-    """Return one of the actor's takes.
+    """Return a take that the actor may hear: an own one, or of a generation that is shared.
 
     Raises:
-        NotFound: it isn't there, or isn't the actor's.
+        NotFound: it isn't there, or is somebody else's who doesn't share it.
     """
     take = session.get(Take, take_id)
-    if take is None or take.owner_id != actor.id:
+    if take is None or (take.owner_id != actor.id and _sharing_of(session, take) is Sharing.PRIVATE):
         raise NotFound("There is no such take.")
     return take
 
 
-def get_audio(session: Session, *, actor: User, take_id: str) -> Path:
-    """Return the WAV file of one of the actor's takes.
+def get_take_to_rate(session: Session, *, actor: User, take_id: str) -> Take:
+    """Return a take that the actor may rate and compare: an own one, or one that is shared for use.
 
     Raises:
-        NotFound: it isn't there, isn't the actor's, or its file is gone.
+        Forbidden: the actor's role, or whoever shares the take, allows listening only.
+        NotFound: it isn't there, or is somebody else's who doesn't share it.
+    """
+    if actor.role is Role.VIEWER:
+        raise Forbidden("Your role can listen, but not rate or compare.")
+    take = get_take(session, actor=actor, take_id=take_id)
+    if take.owner_id != actor.id and _sharing_of(session, take) is not Sharing.USE:
+        raise Forbidden("You may listen to this take, but not rate it.")
+    return take
+
+
+def _sharing_of(session: Session, take: Take) -> Sharing:
+    return session.get_one(Generation, take.generation_id).sharing
+
+
+def get_audio(session: Session, *, actor: User, take_id: str) -> Path:
+    """Return the WAV file of a take that the actor may hear.
+
+    Raises:
+        NotFound: it isn't there, isn't for the actor, or its file is gone.
     """
     take = get_take(session, actor=actor, take_id=take_id)
     path = layout.take_path(take.generation_id, take.id)
@@ -170,12 +232,12 @@ def remove(session: Session, *, actor: User, generation_id: str) -> None:
         NotFound: it isn't the actor's.
     """
     _require_trainer(actor)
-    generation = get_generation(session, actor=actor, generation_id=generation_id)
+    generation = get_own(session, actor=actor, generation_id=generation_id)
     _audit(session, actor, "generation.delete", generation)
     tallies.forget_generation(session, generation)
     session.delete(generation)
     folder = layout.generation_path(generation.id)
-    event.listen(session, "after_commit", lambda _: shutil.rmtree(folder, ignore_errors=True), once=True)
+    after_commit(session, lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def _order(sort: str, *, are_few: bool) -> list[Any]:

@@ -7,6 +7,7 @@ inference process that idles on the GPU is ended within a second. Nothing is boo
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 from sqlmodel import Session, col, func, select
@@ -50,6 +51,7 @@ class Options:
     Attributes:
         adapters: the actor's adapters of this model, newest first; the newest `MOST_OFFERED` of very many.
         n_adapters: how many there are.
+        active: the one that is the model's default, if any.
         is_base_of_use: whether it has something to say without an adapter.
         note: what to know before, or nothing.
     """
@@ -59,6 +61,7 @@ class Options:
     n_adapters: int
     is_base_of_use: bool
     note: str = ""
+    active: Adapter | None = None
 
 
 class Answered(BaseModel):
@@ -134,8 +137,8 @@ def get_options(session: Session, *, actor: User, model_id: str, adapter_id: str
     offered = [view.adapter for view in views]
     mine = (col(Adapter.owner_id) == actor.id, col(Adapter.base_model_id) == model.id)
     wanted = session.exec(select(Adapter).where(col(Adapter.id) == adapter_id, *mine)).first()
-    if wanted is not None and wanted not in offered:
-        offered.append(wanted)
+    active = adapters.active_for(session, actor=actor, model_id=model.id)
+    offered += [one for one in (wanted, active) if one is not None and one not in offered]
     is_ready = model.status == ModelStatus.READY
     return Options(
         model.task,
@@ -143,7 +146,15 @@ def get_options(session: Session, *, actor: User, model_id: str, adapter_id: str
         n_adapters,
         is_ready and _is_base_of_use(model),
         SLOW_NOTE if _is_training() else "",
+        active,
     )
+
+
+def with_chosen(session: Session, *, actor: User, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a request's fields with the adapter that it means, where it says `active`."""
+    names = ("model_id", "adapter_id", "strength")
+    chosen = adapters.choose(session, actor=actor, **{name: fields[name] for name in names})
+    return fields | chosen._asdict()
 
 
 def prepare(

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import event
 from sqlmodel import Session
 
 from qlora_studio.contracts.enums import Role
 from qlora_studio.core.errors import Forbidden, NotFound
+from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Job, User
 from qlora_studio.jobs import stamps, supervisor
 from qlora_studio.services import audit
@@ -33,12 +33,12 @@ def require_trainer(actor: User) -> None:
 def announce(session: Session, *job_ids: str) -> None:
     """Once this is on disk, tell those who watch the jobs, and have the supervisor look at the queue."""
 
-    def tell(_: Session) -> None:
+    def tell() -> None:
         for job_id in job_ids:
             stamps.touch(job_id)
         supervisor.wake()
 
-    event.listen(session, "after_commit", tell, once=True)
+    after_commit(session, tell)
 
 
 def audit_job(session: Session, actor: User, action: str, job: Job, **details: Any) -> None:

@@ -8,7 +8,7 @@ and wake it.
 import shutil
 from typing import Any
 
-from sqlalchemy import event, func, update
+from sqlalchemy import func, update
 from sqlmodel import Session, col, or_, select
 
 from qlora_studio.contracts.enums import (
@@ -21,6 +21,7 @@ from qlora_studio.contracts.enums import (
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, StorageFull
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, Job, JobGroup, User
 from qlora_studio.jobs import metrics, notices, outcome, queue, transitions
 from qlora_studio.services.datasets import order_by
@@ -266,7 +267,7 @@ def delete(session: Session, *, actor: User, job_id: str) -> None:
     session.delete(job)
     _delete_empty_group(session, job)
     folder = layout.run_path(job_id)
-    event.listen(session, "after_commit", lambda _: shutil.rmtree(folder, ignore_errors=True), once=True)
+    after_commit(session, lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def _delete_empty_group(session: Session, job: Job) -> None:

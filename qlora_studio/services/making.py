@@ -8,11 +8,9 @@ Calling one off deletes its row, which the maker sees within half a second; then
 import logging
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,10 +30,10 @@ from qlora_studio.db.models import Generation, Take, User
 from qlora_studio.ingest import staging
 from qlora_studio.services import inference, tallies
 from qlora_studio.services.engine_host import Ticket
+from qlora_studio.services.line import Line
 from qlora_studio.storage import atomic, holding, layout, orphans
 
 ACTIVE = (GenerationStatus.QUEUED, GenerationStatus.RUNNING)
-AT_ONCE = 4  # of as many accounts: half of what may wait for the inference process
 _LOOK_EVERY_S = 0.5
 _HEED_WITHIN_S = 30.0
 _LOCK = ".lock"
@@ -46,46 +44,6 @@ T = TypeVar("T")
 
 class _CalledOff(Exception):
     """Its row is gone: nobody wants the takes any more."""
-
-
-class _Line:
-    """Generations that wait for a thread of this process: one of an account at a time, `AT_ONCE` in all."""
-
-    def __init__(self) -> None:
-        self._waiting: list[tuple[str, str]] = []
-        self._busy: set[str] = set()
-        self._lock = threading.Lock()
-
-    def add(self, generation_id: str, owner_id: str) -> None:
-        with self._lock:
-            if (generation_id, owner_id) not in self._waiting:
-                self._waiting.append((generation_id, owner_id))
-            self._start_what_may()
-
-    def _start_what_may(self) -> None:
-        for generation_id, owner_id in list(self._waiting):
-            if len(self._busy) < AT_ONCE and owner_id not in self._busy:
-                self._waiting.remove((generation_id, owner_id))
-                self._busy.add(owner_id)
-                threading.Thread(
-                    target=self._make,
-                    args=(generation_id, owner_id),
-                    name=f"takes {generation_id}",
-                    daemon=True,
-                ).start()
-
-    def _make(self, generation_id: str, owner_id: str) -> None:
-        try:
-            run(generation_id)
-        except Exception:
-            _log.exception("generation %s: given up until the next start", generation_id)
-        finally:
-            with self._lock:
-                self._busy.discard(owner_id)
-                self._start_what_may()
-
-
-_line = _Line()
 
 
 def launch(generation_id: str, owner_id: str) -> None:
@@ -109,13 +67,7 @@ def take_up(*, after_s: float = 0.0) -> None:
 
     Where somebody is about it that does nothing.
     """
-    asked = utc_now() - timedelta(seconds=after_s)
-    with db.read() as session:
-        rows = select(Generation.id, Generation.owner_id).where(col(Generation.status).in_(ACTIVE))
-        rows = rows.where(col(Generation.created_at) <= asked).order_by(col(Generation.created_at))
-        unfinished = session.exec(rows).all()
-    for generation_id, owner_id in unfinished:
-        launch(generation_id, owner_id)
+    _line.take_up(Generation, active=ACTIVE, after_s=after_s)
 
 
 def prepare_take(
@@ -163,6 +115,9 @@ def run(generation_id: str) -> None:
             _end(generation_id, GenerationStatus.FAILED, sentence)
         else:
             _end(generation_id, GenerationStatus.SUCCEEDED)
+
+
+_line = Line(run, name="takes")
 
 
 def _make_missing(generation_id: str, folder: Path) -> None:

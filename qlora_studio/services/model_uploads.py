@@ -4,12 +4,12 @@
 `staging/<model id>/`; the check gives them back their names, and what passes moves to `models/<model id>/`.
 """
 
-from sqlalchemy import event
 from sqlmodel import Session
 
 from qlora_studio.contracts.enums import ModelStatus
 from qlora_studio.core.errors import Conflict, InvalidInput, TooLarge
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import BaseAudioModel, User
 from qlora_studio.ingest import quota, staging
 from qlora_studio.ingest.names import clean_name
@@ -80,5 +80,5 @@ def start_check(session: Session, model: BaseAudioModel) -> BaseAudioModel:
         raise Conflict("Send config.json and the weights, model.safetensors, first.")
     model.status, model.error = ModelStatus.CHECKING, None
     session.add(model)
-    event.listen(session, "after_commit", lambda _session: model_intake.start(model.id), once=True)
+    after_commit(session, lambda: model_intake.start(model.id))
     return model

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import event, func
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, JobStatus, ModelStatus, Role, Task
@@ -12,6 +12,7 @@ from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
 from qlora_studio.core.hub import check_repo_id, check_revision
 from qlora_studio.core.ids import new_id
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models.adapter import Adapter
 from qlora_studio.db.models.job import Job
 from qlora_studio.db.models.model import BaseAudioModel
@@ -162,7 +163,7 @@ def store(session: Session, actor: User, model: BaseAudioModel) -> BaseAudioMode
     )
     session.flush()
     if model.status not in (ModelStatus.READY, ModelStatus.AWAITING_FILES):
-        event.listen(session, "after_commit", lambda _session: model_intake.start(model.id), once=True)
+        after_commit(session, lambda: model_intake.start(model.id))
     return model
 
 
@@ -284,7 +285,7 @@ def recheck(session: Session, *, actor: User, model_id: str) -> BaseAudioModel:
     model.status = ModelStatus.DOWNLOADING if kind == "hub" else ModelStatus.CHECKING
     model.error = None
     session.add(model)
-    event.listen(session, "after_commit", lambda _session: model_intake.start(model.id), once=True)
+    after_commit(session, lambda: model_intake.start(model.id))
     return model
 
 
@@ -361,7 +362,7 @@ def delete_model(session: Session, *, actor: User, model_id: str) -> None:
         object_id=model.id,
         object_name=model.name,
     )
-    event.listen(session, "after_commit", lambda _session: model_intake.remove_files(model_id), once=True)
+    after_commit(session, lambda: model_intake.remove_files(model_id))
 
 
 def check_unchanged(model: BaseAudioModel) -> None:

@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import event, func, update
+from sqlalchemy import func, update
 from sqlmodel import Session, col, delete, or_, select
 
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.core import bell
 from qlora_studio.core.clock import utc_now
+from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Notification, User
 from qlora_studio.services.datasets import order_by
 
@@ -94,7 +95,7 @@ def mark_read(session: Session, *, actor: User, ids: Collection[str] | None = No
         mine.append(col(Notification.id).in_(list(ids)))
     done = session.execute(update(Notification).where(*mine).values(read_at=utc_now()))
     user_id = actor.id
-    event.listen(session, "after_commit", lambda _: bell.ring(user_id), once=True)
+    after_commit(session, lambda: bell.ring(user_id))
     return int(done.rowcount)  # type: ignore[attr-defined]
 
 

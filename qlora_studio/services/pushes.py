@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
-from sqlalchemy import CursorResult, event, func
+from sqlalchemy import CursorResult, func
 from sqlmodel import Session, col, desc, select, update
 
 from qlora_studio.contracts.merging import REPORT
@@ -26,6 +26,7 @@ from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StudioErr
 from qlora_studio.core.hub import check_repo_id
 from qlora_studio.db import engine as db
 from qlora_studio.db import notices
+from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Adapter, BaseAudioModel, HubPush, User
 from qlora_studio.db.models.dataset import Credential
 from qlora_studio.services import adapters, audit, cards, credentials, hub_upload
@@ -115,7 +116,7 @@ def start(
         _audit(session, actor, "adapter.push", adapter, push)
     if in_background:
         push_id = push.id
-        event.listen(session, "after_commit", lambda _: launch(push_id), once=True)
+        after_commit(session, lambda: launch(push_id))
     return push
 
 

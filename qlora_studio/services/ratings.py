@@ -6,9 +6,8 @@ from typing import Any
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import Role
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound
+from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import PromptTally, Rating, RatingTally, Take, TakeTally, User
 from qlora_studio.services import audit, generations, tallies
@@ -29,8 +28,8 @@ def put(session: Session, *, actor: User, take_id: str, form: RatingPut) -> Rati
     """Rate a take. The actor's own rating by the same criterion is replaced.
 
     Raises:
-        Forbidden: the actor's role may only look.
-        NotFound: the take isn't there, or isn't the actor's.
+        Forbidden: the actor's role, or whoever shares the take, allows listening only.
+        NotFound: the take isn't there, or isn't for the actor.
         InvalidInput: it would be one criterion too many.
     """
     take = _take_to_rate(session, actor, take_id)
@@ -51,8 +50,8 @@ def take_back(session: Session, *, actor: User, take_id: str, criterion: str) ->
     """Forget the actor's own rating of a take by a criterion.
 
     Raises:
-        Forbidden: the actor's role may only look.
-        NotFound: the take isn't the actor's, or there is no such rating.
+        Forbidden: the actor's role, or whoever shares the take, allows listening only.
+        NotFound: the take isn't for the actor, or there is no such rating.
     """
     take = _take_to_rate(session, actor, take_id)
     rating = session.get(Rating, (take.id, actor.id, " ".join(criterion.split()).lower()))
@@ -64,13 +63,15 @@ def take_back(session: Session, *, actor: User, take_id: str, criterion: str) ->
 
 
 def list_of_take(session: Session, *, actor: User, take_id: str) -> list[Rating]:
-    """Return what was said of one of the actor's takes, the newest first.
+    """Return what was said of one of the actor's takes, the newest first; of others' what the actor said.
 
     Raises:
-        NotFound: the take isn't there, or isn't the actor's.
+        NotFound: the take isn't there, or isn't for the actor.
     """
-    generations.get_take(session, actor=actor, take_id=take_id)
+    take = generations.get_take(session, actor=actor, take_id=take_id)
     found = select(Rating).where(Rating.take_id == take_id)
+    if take.owner_id != actor.id:
+        found = found.where(Rating.rater_id == actor.id)
     return list(session.exec(found.order_by(col(Rating.updated_at).desc(), col(Rating.criterion))))
 
 
@@ -130,9 +131,7 @@ def get_readiness(
 
 
 def _take_to_rate(session: Session, actor: User, take_id: str) -> Take:
-    if actor.role is Role.VIEWER:
-        raise Forbidden("Your role can listen, but not rate.")
-    generations.get_take(session, actor=actor, take_id=take_id)
+    generations.get_take_to_rate(session, actor=actor, take_id=take_id)
     # two who rate it at once count one after the other
     return session.get_one(Take, take_id, with_for_update=True, populate_existing=True)
 

@@ -6,7 +6,17 @@ from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db import migrations
 from qlora_studio.jobs import supervisor
-from qlora_studio.services import adapters, datasets, launches, making, model_intake, pushes, rehearsals
+from qlora_studio.services import (
+    adapters,
+    datasets,
+    dictating,
+    launches,
+    listening_making,
+    making,
+    model_intake,
+    pushes,
+    rehearsals,
+)
 from qlora_studio.storage import holding
 
 _WAIT_S = 3.0
@@ -28,6 +38,8 @@ def begin() -> None:
     rehearsals.sweep_leftovers()
     pushes.recover()
     making.recover()
+    dictating.take_up()
+    listening_making.recover()
 
 
 def _hold_the_folder() -> None:

@@ -3,27 +3,23 @@
 With them what is told of all feedback costs the same after a million ratings as after ten.
 """
 
-import hashlib
 from typing import Any
 
-from sqlalchemy import CursorResult
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, func, select, update
 
 from qlora_studio.contracts.enums import GenerationStatus
 from qlora_studio.db.models import (
     Generation,
     GenerationTally,
+    PreferenceVote,
     PromptTally,
     Rating,
     RatingTally,
     Take,
     TakeTally,
 )
-
-
-def prompt_key(prompt: str) -> str:
-    """What a text is counted under."""
-    return hashlib.sha256(prompt.encode()).hexdigest()
+from qlora_studio.db.models.generation import key_of_prompt as prompt_key
 
 
 def count_generation(session: Session, generation: Generation) -> None:
@@ -51,13 +47,15 @@ def forget_generation(session: Session, generation: Generation) -> None:
     takes = session.exec(found).all()
     if not takes:
         return
+    take_ids = [take_id for take_id, _ in takes]
     n_rated = sum(mean is not None for _, mean in takes)
-    _add_to_prompt(session, generation, n_takes=-len(takes), n_rated=-n_rated)
+    n_votes = _count_votes(session, take_ids)
+    _add_to_prompt(session, generation, n_takes=-len(takes), n_rated=-n_rated, n_votes=-n_votes)
     for _, mean in takes:
         _add_mean(session, generation, mean, -1)
     grouped = (
         select(Rating.criterion, Rating.stars, func.count())
-        .where(col(Rating.take_id).in_([take_id for take_id, _ in takes]))
+        .where(col(Rating.take_id).in_(take_ids))
         .group_by(col(Rating.criterion), col(Rating.stars))
     )
     for criterion, stars, n in session.exec(grouped).all():
@@ -84,9 +82,26 @@ def count_rating(
         _add_to_prompt(session, generation, n_takes=0, n_rated=-1 if was_rated else 1)
 
 
-def _add_to_prompt(session: Session, generation: Generation, *, n_takes: int, n_rated: int) -> None:
+def count_vote(session: Session, vote: PreferenceVote, n: int) -> None:
+    """Count an answer about two takes of a text, or (-1) count it no more."""
+    key = {name: getattr(vote, name) for name in ("owner_id", "model_id", "prompt_key")}
+    where = [getattr(PromptTally, name) == value for name, value in key.items()]
+    session.execute(update(PromptTally).where(*where).values(n_votes=col(PromptTally.n_votes) + n))
+
+
+def _count_votes(session: Session, take_ids: list[str]) -> int:
+    is_of_one = col(PreferenceVote.first_take_id).in_(take_ids) | col(PreferenceVote.second_take_id).in_(
+        take_ids
+    )
+    counted = select(func.count()).select_from(PreferenceVote)
+    return session.exec(counted.where(is_of_one, col(PreferenceVote.listening_test_id).is_(None))).one()
+
+
+def _add_to_prompt(
+    session: Session, generation: Generation, *, n_takes: int, n_rated: int, n_votes: int = 0
+) -> None:
     key = {"prompt_key": prompt_key(generation.prompt)}
-    counts = {"n_takes": n_takes, "n_rated": n_rated}
+    counts = {"n_takes": n_takes, "n_rated": n_rated, "n_votes": n_votes}
     _add(session, PromptTally, generation, key, counts, prompt=generation.prompt)
 
 
@@ -110,14 +125,18 @@ def _add(
     counts: dict[str, int],
     **besides: Any,
 ) -> None:
-    """Add to the counts of a row, which is made, or removed once its first count is 0."""
+    """Add to the counts of a row, which is made, or removed once its first count is 0.
+
+    One statement makes or adds: two people whose first ratings come at once would else both make the row.
+    """
     key = {"owner_id": generation.owner_id, "model_id": generation.model_id, **key}
-    where = [getattr(table, name) == value for name, value in key.items()]
+    dialect = session.get_bind().dialect.name
+    made = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
+    more = {name: getattr(table, name) + getattr(made.excluded, name) for name in counts}
+    session.execute(
+        made.values(**key, **counts, **besides).on_conflict_do_update(index_elements=list(key), set_=more)
+    )
     first = next(iter(counts))
-    more = {name: getattr(table, name) + n for name, n in counts.items()}
-    result = session.execute(update(table).where(*where).values(more))
-    if isinstance(result, CursorResult) and result.rowcount == 0:
-        session.add(table(**key, **counts, **besides))
-        session.flush()
-    elif counts[first] < 0:
-        session.execute(delete(table).where(*where, getattr(table, first) == 0))
+    if counts[first] < 0:
+        where = [getattr(table, name) == value for name, value in key.items()]
+        session.execute(delete(table).where(*where, getattr(table, first) <= 0))

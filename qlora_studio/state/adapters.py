@@ -1,89 +1,82 @@
 """The list of adapters and the page of one."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import reflex as rx
 
-from qlora_studio.contracts.enums import AdapterStage, Role
-from qlora_studio.contracts.metrics import METRICS, first_of
-from qlora_studio.core.errors import NotFound
+from qlora_studio.contracts.enums import AdapterStage, Role, Verdict
+from qlora_studio.contracts.inference import MAX_STRENGTH
+from qlora_studio.core.errors import Conflict, NotFound
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import Adapter, User
-from qlora_studio.services import adapters, cards
-from qlora_studio.services.adapters import AdapterUpdate, AdapterView
-from qlora_studio.state import formats
+from qlora_studio.db.models import User
+from qlora_studio.services import adapters
+from qlora_studio.services.adapter_schemas import (
+    MAX_NOTES,
+    MAX_TAG,
+    MOST_TAGS,
+    Activation,
+    AdapterUpdate,
+    AdapterView,
+)
+from qlora_studio.state.adapter_rows import (
+    AdapterPage,
+    AdapterRow,
+    MetricRow,
+    adapter_page,
+    adapter_row,
+    metric_rows,
+)
 from qlora_studio.state.auth import authorized
-from qlora_studio.state.certificates import CertificateView, certificate_view, parse
+from qlora_studio.state.certificates import CertificateView, certificate_view
 from qlora_studio.state.dialogs import DeletingState, DialogState
 from qlora_studio.state.tables import TableState, parsed
-
-
-@dataclass(frozen=True)
-class AdapterRow:
-    """One line of the list."""
-
-    id: str
-    name: str
-    href: str
-    download: str
-    model: str
-    stage: str
-    verdict: str
-    result: str
-    size: str
-    created: str
-    created_exact: str
-
-
-@dataclass(frozen=True)
-class MetricRow:
-    """One metric of the base model and of the adapter, on the same held-out clips."""
-
-    name: str
-    base: str
-    adapter: str
-    change: str
-    is_better: bool
-
-
-@dataclass(frozen=True)
-class AdapterPage:
-    """The page of one adapter."""
-
-    id: str = ""
-    name: str = ""
-    stage: str = ""
-    model: str = ""
-    model_href: str = ""
-    try_href: str = ""
-    dataset: str = ""
-    dataset_href: str = ""
-    job: str = ""
-    job_href: str = ""
-    size: str = ""
-    created: str = ""
-    base_hash: str = ""
-    origin: str = ""
-    download: str = ""
-    snippet: str = ""
 
 
 class AdaptersState(DeletingState, TableState, rx.State):
     """One page of adapters."""
 
     _path: ClassVar[str] = "/adapters"
-    _filter_names: ClassVar[tuple[str, ...]] = ("stage",)
+    _filter_names: ClassVar[tuple[str, ...]] = (
+        "stage",
+        "verdict",
+        "tag",
+        "model_id",
+        "dataset_id",
+        "archived",
+    )
     rows: list[AdapterRow] = []
+    tags: list[list[str]] = []
+    models: list[list[str]] = []
+    datasets: list[list[str]] = []
+    view: str = ""  # cards, or else a table
 
     @rx.event
     @authorized()
     async def load(self, actor: User):
         """Show the page that the address names."""
         self._read_address()
-        self.rows, self.total = await asyncio.to_thread(_page, actor, self._wanted())
+        self.view = "cards" if self.router.url.query_parameters.get("view") == "cards" else ""
+        choices, self.rows, self.total = await asyncio.to_thread(_page, actor, self._wanted())
+        self.tags, self.models, self.datasets = choices
         self.is_loading = False
+
+    def _address(self, **changes: Any) -> str:
+        return super()._address(**({"view": self.view} | changes))
+
+    @rx.event
+    @authorized()
+    async def show_as(self, view: str):
+        """Show cards or a table; the address names it."""
+        return rx.redirect(self._address(view="cards" if view == "cards" else ""), replace=True)
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def archive(self, actor: User, adapter_id: str, is_away: bool):
+        """Put an adapter away, or take it back."""
+        await asyncio.to_thread(_update, actor, adapter_id[:32], AdapterUpdate(archived=is_away))
+        yield rx.toast.success("Adapter archived" if is_away else "Adapter taken back")
+        yield AdaptersState.load
 
     @rx.event
     @authorized(Role.TRAINER)
@@ -104,6 +97,9 @@ class AdapterState(DialogState, rx.State):
     is_loading: bool = True
     load_error: str = ""
     field_errors: dict[str, str] = {}
+    strength: str = "1"
+    doubt: str = ""  # why the adapter may not be wanted as the default
+    replaces: str = ""  # what is in production now
 
     @rx.event
     @authorized()
@@ -125,27 +121,80 @@ class AdapterState(DialogState, rx.State):
     @rx.event
     @authorized()
     async def show_dialog(self, name: str):
-        """Open the rename or the delete dialog; an empty name closes it."""
-        if name in ("", "rename", "delete"):
-            self.dialog, self.field_errors = name, {}
+        """Open one of the dialogs; an empty name closes it."""
+        if name in ("", "edit", "delete", "activate"):
+            self.dialog, self.field_errors, self.doubt, self.strength = name, {}, "", "1"
 
     @rx.event
     @authorized(Role.TRAINER)
-    async def rename(self, actor: User, form: dict[str, str]):
-        """Give the adapter another name."""
-        update = AdapterUpdate(name=str(form.get("adapter-name", ""))[:200])
-        await asyncio.to_thread(_update, actor, self._shown_id(), update)
+    async def edit(self, actor: User, form: dict[str, str]):
+        """Change the adapter's name, tags and notes."""
+        tags = [tag for tag in form.get("adapter-tags", "").split(",") if tag.strip()]
+        if len(tags) > MOST_TAGS or any(len(tag) > MAX_TAG for tag in tags):
+            self.field_errors = {"tags": f"At most {MOST_TAGS} tags of {MAX_TAG} characters."}
+            return
+        name, notes = form.get("adapter-name", "")[:200], form.get("adapter-notes", "")[:MAX_NOTES]
+        await asyncio.to_thread(
+            _update, actor, self._shown_id(), AdapterUpdate(name=name, tags=tags, notes=notes)
+        )
         self.dialog = ""
         yield AdapterState.load
 
     @rx.event
     @authorized(Role.TRAINER)
     async def set_stage(self, actor: User, stage: str):
-        """Move the adapter to another stage."""
+        """Move the adapter to another stage; asks first if another one would leave production."""
         if stage not in set(AdapterStage):
             return
+        self.replaces = ""
+        if stage == AdapterStage.PRODUCTION:
+            self.replaces = await asyncio.to_thread(_in_production, actor, self._shown_id())
+        if self.replaces and self.dialog != "production":
+            self.dialog = "production"
+            return
+        self.dialog = ""
         await asyncio.to_thread(_update, actor, self._shown_id(), AdapterUpdate(stage=AdapterStage(stage)))
         yield rx.toast.success(f"Stage set to {stage}")
+        yield AdapterState.load
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def archive(self, actor: User, is_away: bool):
+        """Put the adapter away, or take it back."""
+        await asyncio.to_thread(_update, actor, self._shown_id(), AdapterUpdate(archived=is_away))
+        yield rx.toast.success("Adapter archived" if is_away else "Adapter taken back")
+        yield AdapterState.load
+
+    @rx.event
+    @authorized()
+    async def set_strength(self, value: float | str):
+        """Choose how much of the adapter counts."""
+        try:
+            number = float(value)
+        except ValueError:
+            return
+        self.strength = f"{min(max(number, 0.0), MAX_STRENGTH):g}"
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def activate(self, actor: User):
+        """Make the adapter its model's default; a doubt is shown first, and overcome by asking again."""
+        wish = Activation(strength=float(self.strength), insist=bool(self.doubt))
+        try:
+            await asyncio.to_thread(_activate, actor, self._shown_id(), wish)
+        except Conflict as error:
+            self.doubt = error.message
+            return
+        self.dialog = ""
+        yield rx.toast.success("Adapter active")
+        yield AdapterState.load
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def deactivate(self, actor: User):
+        """Leave the base model without a default."""
+        await asyncio.to_thread(_deactivate, actor, self._shown_id())
+        yield rx.toast.success("Adapter no longer active")
         yield AdapterState.load
 
     @rx.event
@@ -161,90 +210,15 @@ class AdapterState(DialogState, rx.State):
         return str(getattr(self, "adapter_id", "") or "")
 
 
-def adapter_row(view: AdapterView) -> AdapterRow:
-    """Return an adapter as a line of the list."""
-    adapter = view.adapter
-    created = formats.when(adapter.created_at)
-    metric = first_of(adapter.metrics)
-    before, now = adapter.base_metrics.get(metric.key), adapter.metrics.get(metric.key)
-    change = f"{formats.figure(metric, before)} → {formats.figure(metric, now)}"
-    return AdapterRow(
-        id=adapter.id,
-        name=adapter.name,
-        href=f"/adapters/{adapter.id}",
-        download=f"/api/v1/adapters/{adapter.id}/download",
-        model=view.model_name,
-        stage=adapter.stage.value,
-        verdict=_verdict(adapter),
-        result=f"{metric.short} {change}" if now is not None else "–",
-        size=formats.size(adapter.size_bytes),
-        created=created.relative,
-        created_exact=created.exact,
-    )
-
-
-def adapter_page(view: AdapterView) -> AdapterPage:
-    """Return an adapter as its page shows it."""
-    adapter = view.adapter
-    return AdapterPage(
-        id=adapter.id,
-        name=adapter.name,
-        stage=adapter.stage.value,
-        model=view.model_name,
-        model_href=f"/models/{adapter.base_model_id}",
-        try_href=f"/models/{adapter.base_model_id}?adapter={adapter.id}#try",
-        dataset=f"{view.dataset_name}, version {adapter.dataset_version}" if view.dataset_name else "–",
-        dataset_href=f"/datasets/{adapter.dataset_id}" if adapter.dataset_id else "",
-        job=view.job_name or "–",
-        job_href=f"/training/{adapter.job_id}" if adapter.job_id else "",
-        size=formats.size(adapter.size_bytes),
-        created=formats.when(adapter.created_at).exact,
-        base_hash=adapter.base_model_hash[:12] or "–",
-        origin=_origin_text(adapter),
-        download=f"/api/v1/adapters/{adapter.id}/download",
-        snippet=cards.read_example(adapter),
-    )
-
-
-def _origin_text(adapter: Adapter) -> str:
-    """Where an imported adapter comes from and what was left out of it; "no" for one that a job has made."""
-    origin = adapter.origin
-    if origin.get("kind") != "imported":
-        return "no"
-    parts = [str(origin.get("file") or "imported"), f"rank {origin.get('rank')}"]
-    if not origin.get("is_base_known"):
-        parts.append(f"says its base is {origin['base_name']}" if origin.get("base_name") else "base unknown")
-    if origin.get("dropped"):
-        parts.append("left out: " + ", ".join(origin["dropped"][:4]))
-    return "; ".join(parts)
-
-
-def metric_rows(view: AdapterView) -> list[MetricRow]:
-    """Return what was measured of the base model and of the adapter, side by side."""
-    rows: list[MetricRow] = []
-    for key, metric in METRICS.items():
-        base, now = view.adapter.base_metrics.get(key), view.adapter.metrics.get(key)
-        if base is None and now is None:
-            continue
-        change = f"{(now - base) / base * 100:+.0f}\u00a0%" if base and now is not None else ""
-        is_changed = base is not None and now is not None and now != base
-        is_better = is_changed and (now > base) is metric.is_higher_better
-        name = metric.name[:1].upper() + metric.name[1:]
-        shown = formats.figure(metric, base), formats.figure(metric, now)
-        rows.append(MetricRow(name, *shown, change, is_better))
-    return rows
-
-
-def _page(actor: User, wanted: dict[str, Any]) -> tuple[list[AdapterRow], int]:
-    wanted = parsed(wanted, stage=AdapterStage)
+def _page(actor: User, wanted: dict[str, Any]) -> tuple[Any, list[AdapterRow], int]:
+    wanted = parsed(wanted, stage=AdapterStage, verdict=Verdict)
+    wanted["archived"] = bool(wanted["archived"])
     with db.read() as session:
         views, total = adapters.list_adapters(session, actor=actor, **wanted)
-        return [adapter_row(view) for view in views], total
-
-
-def _verdict(adapter: Adapter) -> str:
-    found = parse(adapter.certificate)
-    return found.verdict.value if found else ""
+        found = adapters.list_choices(session, actor=actor)
+        tags = [[tag, tag] for tag in found.tags]
+        choices = (tags, [list(one) for one in found.models], [list(one) for one in found.datasets])
+        return choices, [adapter_row(view) for view in views], total
 
 
 def _one(actor: User, adapter_id: str) -> AdapterView:
@@ -260,3 +234,21 @@ def _update(actor: User, adapter_id: str, form: AdapterUpdate) -> None:
 def _delete(actor: User, adapter_id: str) -> None:
     with db.write() as session:
         adapters.delete(session, actor=actor, adapter_id=adapter_id)
+
+
+def _activate(actor: User, adapter_id: str, wish: Activation) -> None:
+    with db.write() as session:
+        adapters.activate(session, actor=actor, adapter_id=adapter_id, **wish.model_dump())
+
+
+def _deactivate(actor: User, adapter_id: str) -> None:
+    with db.write() as session:
+        adapters.deactivate(session, actor=actor, adapter_id=adapter_id)
+
+
+def _in_production(actor: User, adapter_id: str) -> str:
+    """The name of another adapter of the same base model that is in production, or nothing."""
+    with db.read() as session:
+        adapter = adapters.get_view(session, actor=actor, adapter_id=adapter_id).adapter
+        there = adapters.in_production(session, actor=actor, model_id=adapter.base_model_id)
+    return there.name if there is not None and there.id != adapter_id else ""

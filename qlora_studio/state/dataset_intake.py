@@ -29,6 +29,7 @@ _FROM = {
     "folder": "the server's folder",
     "upload": "your upload",
     "example": "the studio",
+    "feedback": "your feedback",
 }
 
 

@@ -24,6 +24,7 @@ class DatasetView:
     description: str = ""
     task: str = ""
     is_classes: bool = False
+    is_speech: bool = False
     status: str = ""
     error: str = ""
     is_upload: bool = False
@@ -94,6 +95,7 @@ class ClipRow:
 
 
 LABELS_COME = {
+    "corrections": "from corrected transcripts",
     "manifest": "from a table of labels",
     "transcript list": "from a list of what is said",
     "rttm": "from RTTM files",
@@ -117,6 +119,7 @@ def view_of(dataset: Dataset, counts: dict[Split, tuple[int, float]]) -> Dataset
         description=dataset.description,
         task=TASK_LABELS[dataset.task],
         is_classes=dataset.task is Task.AUDIO_CLASSIFICATION,
+        is_speech=dataset.task is Task.SPEECH_TO_TEXT,
         status=dataset.status.value,
         error=dataset.error or "",
         is_upload=dataset.source.get("kind") == "upload",

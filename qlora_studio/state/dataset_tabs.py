@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import reflex as rx
 
-TABS = ("overview", "clips", "quality", "versions", "augment")
+TABS = ("overview", "clips", "quality", "transcribe", "versions", "augment")
 
 
 class DatasetTab(rx.State, mixin=True):

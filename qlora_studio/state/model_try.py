@@ -94,7 +94,10 @@ class ModelTryState(rx.State):
     @rx.event
     @authorized()
     async def load(self, actor: User):
-        """Start without a clip; the newest adapter is chosen where the base has nothing to say."""
+        """Start without a clip, with the model's active adapter.
+
+        Where none is, the newest adapter is chosen if the base has nothing to say.
+        """
         if self._ticket_id:
             await asyncio.to_thread(_forget, actor, self.clip_id, self._ticket_id)
         n_asked = self._n_asked
@@ -110,14 +113,17 @@ class ModelTryState(rx.State):
         self.task, self.note, self.has_base = options.task.value, options.note, options.is_base_of_use
         self.makes_sound = options.task is Task.TEXT_TO_AUDIO
         self.is_offered = self.makes_sound or options.task in inference.HEARING_TASKS
-        self.adapters = [(adapter.id, adapter.name) for adapter in options.adapters]
+        active = options.active
+        self.adapters = [(a.id, f"{a.name} (active)" if a is active else a.name) for a in options.adapters]
         n_left = options.n_adapters - len(self.adapters)
         self.left_out = ""
         if n_left > 0:
             self.left_out = f"{formats.count(n_left, 'older one')} can be tried from the adapter's own page."
         known = [adapter_id for adapter_id, _ in self.adapters]
-        if wanted in known or (known and not self.has_base):
-            self.adapter_id = wanted if wanted in known else known[0]
+        newest = known[0] if known and not self.has_base else ""
+        self.adapter_id = wanted if wanted in known else active.id if active else newest
+        if active is not None and self.adapter_id == active.id:
+            self.strength = f"{active.active_strength:g}"
 
     @rx.event
     @authorized()

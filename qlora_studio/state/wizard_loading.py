@@ -92,7 +92,8 @@ class Review:
 def start_draft(actor: User, query: dict[str, str]) -> Draft | None:
     """Change the draft by what the address asks for; None if it asks nothing.
 
-    That is a `dataset`, a `model`, an `adapter` to start from, or a job to `clone`.
+    That is a `dataset`, a `model`, an `adapter` to start from, or a job to `clone`; with a dataset or model
+    also the `type` of training.
 
     Raises:
         NotFound: the job to clone, or the adapter, isn't the actor's.
@@ -109,6 +110,8 @@ def start_draft(actor: User, query: dict[str, str]) -> Draft | None:
             _start_from(session, actor, draft, query["adapter"])
         draft.dataset_id = query.get("dataset") or draft.dataset_id
         draft.model_id = query.get("model") or draft.model_id
+        if query.get("type") in list(TrainingType):
+            draft.values = (draft.values or drafts.preset_values()) | {_TYPE: query["type"]}
         draft.step = furthest(draft)
         drafts.save_draft(session, actor=actor, draft=draft)
     return draft

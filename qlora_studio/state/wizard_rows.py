@@ -74,6 +74,7 @@ class ReviewView:
     memory_free: str = ""
     memory_fits: bool = True
     memory_percent: int = 0
+    memory_basis: str = ""
     time: str = ""
     time_range: str = ""
     time_basis: str = ""
@@ -142,6 +143,7 @@ def review_view(check: JobCheck) -> ReviewView:
         memory_free=formats.size(free),
         memory_fits=memory["fits"],
         memory_percent=min(100, round(100 * wanted / free)) if free else 0,
+        memory_basis=memory.get("basis", ""),
         time=formats.duration(time["total_s"]),
         time_range=f"{formats.duration(time['low_s'])} to {formats.duration(time['high_s'])}",
         time_basis=time["basis"],

@@ -12,6 +12,8 @@ runs/<job id>/                one training run: clips.jsonl, config.yaml, checkp
                               tensorboard/, mlflow.json, held-out/ (what the result made of held-out clips)
                               start/ (a copy of the adapter that it starts from, if any)
 generations/<generation id>/   takes that a model made of a text: <take id>.wav; .lock while they are made
+listening/<test id>.lock      held by whoever has the takes of a listening test made
+dictations/<dictation id>.lock  held by whoever has a model write down a dataset's clips
 merged/<adapter id>/          an adapter merged into its base model, with merge.json
 adapters/<adapter id>/        an adapter that was made elsewhere
 pushes/<push id>.lock         held by whoever sends an adapter to the Hub
@@ -65,6 +67,14 @@ def generation_path(generation_id: str) -> Path:
 
 def take_path(generation_id: str, take_id: str) -> Path:
     return generation_path(generation_id) / f"{take_id}.wav"
+
+
+def listening_lock(test_id: str) -> Path:
+    return data_path() / "listening" / f"{test_id}.lock"
+
+
+def dictation_lock_path(dictation_id: str) -> Path:
+    return data_path() / "dictations" / f"{dictation_id}.lock"
 
 
 def merged_path(adapter_id: str) -> Path:

@@ -1,7 +1,9 @@
 """Ratings over REST."""
 
 from qlora_studio.api.security import current_user
-from tests.services.test_ratings import add_takes
+from qlora_studio.ingest import launching, pipeline
+from tests.services.test_feedback_datasets import heard
+from tests.services.test_ratings import add_takes, rate
 
 
 def test_rated_changed_and_taken_back(client, user) -> None:
@@ -37,3 +39,23 @@ def test_what_is_refused(api, client, user, stranger) -> None:
     assert client.get(f"/takes/{take.id}/ratings").status_code == 404
     assert client.delete(url).status_code == 404
     assert client.get("/feedback/stats").json()["n_takes"] == 0
+
+
+def test_as_many_rows_as_were_counted_before(api, client, user, stranger, monkeypatch, decoding_here) -> None:
+    monkeypatch.setattr(launching, "launch", pipeline.run)
+    for take, stars in zip(heard(user, 3), (5, 4, 1), strict=True):
+        rate(user, take, stars)
+    source = {"kind": "feedback", "filter": {"min_stars": 4}}
+    counted = client.post("/datasets/preview", json={"source": source})
+    assert counted.status_code == 200, counted.text
+    assert counted.json() == {"n_rows": 2, "n_takes": 2, "n_prompts": 1, "model_ids": ["mod_a"]}
+    made = client.post("/datasets", json={"name": "Good", "source": source})
+    assert made.status_code == 201, made.text
+    found = client.get(f"/datasets/{made.json()['id']}").json()
+    assert (found["status"], found["n_clips"], found["task"]) == ("ready", 2, "text-to-audio")
+    for wrong in ({"kind": "upload"}, source | {"filter": {"min_gap": 1}}, source | {"filter": {"x": 1}}):
+        assert client.post("/datasets/preview", json={"source": wrong}).status_code == 422
+    none = client.post("/datasets", json={"name": "x", "source": source | {"filter": {"tags": ["cold"]}}})
+    assert none.json()["errors"][0]["field"] == "source.filter"
+    api.dependency_overrides[current_user] = lambda: stranger
+    assert client.post("/datasets/preview", json={"source": source}).json()["n_rows"] == 0

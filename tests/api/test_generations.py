@@ -83,3 +83,23 @@ def test_what_is_refused(host, client, user, body) -> None:
         assert refused.json()["errors"][0]["field"] == next(iter(values))
     user.role = Role.RATER
     assert client.post("/generations", json=body).status_code == 403
+
+
+def test_shared_it_is_heard_rated_and_still_its_owners(host, api, client, user, stranger, body) -> None:
+    made = finished(client, body | {"sharing": "use"})
+    take, url = made["takes"][0]["id"], f"/generations/{made['id']}"
+    assert (made["sharing"], made["owner_id"]) == ("use", user.id)
+    assert client.get("/generations/shared").json()["total"] == 0
+    api.dependency_overrides[current_user] = lambda: stranger
+    assert client.get("/generations/shared").json()["items"] == [made]
+    assert client.get(f"/takes/{take}/audio").status_code == 200
+    assert client.put(f"/takes/{take}/rating", json={"stars": 5}).status_code == 200
+    assert client.get("/preferences/next").json()["pair"]["prompt"] == "rain"
+    assert client.patch(url, json={"sharing": "private"}).status_code == 404
+    assert client.delete(url).status_code == 404
+    api.dependency_overrides[current_user] = lambda: user
+    assert client.patch(url, json={"sharing": "odd"}).status_code == 422
+    assert client.patch(url, json={"sharing": "read"}).json()["sharing"] == "read"
+    api.dependency_overrides[current_user] = lambda: stranger
+    assert client.put(f"/takes/{take}/rating", json={"stars": 1}).status_code == 403
+    assert client.get("/preferences/next").json()["pair"] is None

@@ -97,6 +97,19 @@ def test_a_clip_is_written_down_and_nothing_of_it_stays(
     assert left_files() == []
 
 
+def test_the_active_adapter_is_used_where_it_is_asked_for(
+    client: TestClient, model: BaseAudioModel, adapter: Adapter
+) -> None:
+    def meant(**fields: object) -> tuple[str | None, float]:
+        body = transcribe(client, model_id=model.id, **fields).json()
+        return body["adapter_id"], body["strength"]
+
+    assert meant(adapter_id="active") == (None, 1.0), "none is active"
+    assert client.post(f"/adapters/{adapter.id}/activate", json={"strength": 0.75}).status_code == 200
+    assert meant(adapter_id="active") == (adapter.id, 0.75)
+    assert meant() == (None, 1.0), "no adapter is still no adapter"
+
+
 def test_a_clip_that_takes_long_to_decode_has_arrived_all_the_same(
     client: TestClient, model: BaseAudioModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from sqlmodel import Session, select
 
 from qlora_studio.db.engine import make_engine
-from qlora_studio.db.models import Adapter, BaseAudioModel, User
+from qlora_studio.db.models import Adapter, BaseAudioModel, Generation, User
 from scripts.running import Server, axe_violations, watch_console
 from tests.browser.conftest import Person
 from tests.engine import adapters
@@ -71,7 +71,7 @@ def test_an_adapter_from_elsewhere_is_taken_in_merged_and_added_as_a_base_model(
     chosen.set_input_files(packed)
     page.wait_for_url(re.compile(r"/adapters/ada_"))
     expect(page.get_by_role("heading", name=re.compile("From elsewhere"))).to_be_visible()
-    expect(page.get_by_text("theirs.zip")).to_be_visible()
+    expect(page.get_by_text("theirs.zip").first).to_be_visible()
 
     page.get_by_role("button", name="Merge into a full model").click()
     merged = page.locator("#merge")
@@ -113,3 +113,77 @@ def test_the_certificate_says_what_it_rests_on(
     expect(page.get_by_text("a.q_proj")).to_be_visible()
     assert axe_violations(page) == []
     _look(page, "certificate")
+
+
+def test_an_adapter_is_sorted_in_made_the_default_and_followed_back(
+    page: Page, server: Server, person: Person, model: dict[str, Any]
+) -> None:
+    engine = make_engine(f"sqlite:///{server.data_path / 'studio.db'}")
+    with Session(engine, expire_on_commit=False) as session:
+        user = session.exec(select(User).where(User.username == person.name)).one()
+        made = {"owner_id": user.id, "base_model_id": model["id"], "path": "/nowhere", "size_bytes": 123_456}
+        quiet = Adapter(name="Quiet rooms", dataset_version=2, metrics={"wer": 0.3}, **made)
+        session.add(quiet)
+        session.commit()
+        judged = certificate().model_dump(mode="json") | {"verdict": "broken"}
+        session.add(Adapter(name="Loud halls", stage="production", certificate=judged, **made))
+        session.add(
+            Generation(
+                owner_id=user.id, prompt="rain", model_id=model["id"], model_name="m", adapter_id=quiet.id,
+                duration_s=1, seed=1, n_takes=3, n_done=3, guidance=3, temperature=1, status="succeeded",
+            )
+        )  # fmt: skip
+        session.commit()
+    engine.dispose()
+    problems = watch_console(page)
+    page.goto(f"{server.base}/adapters/{quiet.id}")
+    lineage = page.get_by_role("list", name="Lineage")
+    for step in ("Dataset deleted", "Job deleted", "Quiet rooms", "1 generation"):
+        expect(lineage).to_contain_text(step)
+    page.get_by_role("button", name="Edit").click()
+    page.get_by_role("textbox", name="Tags").fill("Night, far away")
+    page.get_by_role("textbox", name="Notes").fill("For the museum.")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("For the museum.")).to_be_visible()
+    page.get_by_label("Stage").select_option("production")
+    dialog = page.get_by_role("alertdialog")
+    expect(dialog).to_contain_text("Loud halls")
+    dialog.get_by_role("button", name="Put into production").click()
+    expect(dialog).to_have_count(0)
+    page.get_by_role("button", name="Activate").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("slider").fill("0.5")
+    expect(dialog.get_by_role("textbox")).to_have_value("0.5")
+    dialog.get_by_role("button", name="Activate").click()
+    expect(page.locator("#activation")).to_contain_text("Active, strength 0.5")
+    assert axe_violations(page) == []
+    _look(page, "adapter")
+
+    page.get_by_role("link", name="Try it").click()
+    expect(page.get_by_role("combobox", name="With")).to_have_value(quiet.id)
+    expect(page.get_by_role("slider", name="Strength")).to_have_value("0.5")
+
+    page.goto(f"{server.base}/adapters?stage=candidate&view=cards")
+    card = page.get_by_role("list", name="Adapters").get_by_role("listitem")
+    expect(card).to_contain_text("Loud halls")
+    page.get_by_role("button", name="Clear search and filters").or_(
+        page.get_by_role("button", name="Remove the filter")
+    ).first.click()
+    expect(page.get_by_role("article")).to_have_count(2)
+    assert axe_violations(page) == []
+    _look(page, "adapters-cards")
+    page.get_by_role("button", name="Show as a table").click()
+    page.get_by_label("Filter by tags").select_option("night")
+    expect(page).to_have_url(re.compile("tag=night"))
+    expect(page.get_by_role("row", name=re.compile("Quiet rooms"))).to_contain_text("Active, strength 0.5")
+    _look(page, "adapters-table")
+    page.get_by_label("Filter by tags").select_option("")
+    page.get_by_role("row", name=re.compile("Loud halls")).get_by_role("link").first.click()
+    page.get_by_role("button", name="Activate").click()
+    dialog.get_by_role("button", name="Activate").click()
+    expect(dialog).to_contain_text("is broken")
+    _look(page, "activate-broken")
+    dialog.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Archive").click()
+    expect(page.locator("#activation")).to_contain_text("Archived")
+    assert problems == []

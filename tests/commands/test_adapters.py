@@ -1,10 +1,11 @@
-"""`adapters merge`: what it prints, and the base model that it may add."""
+"""`adapters`: what merging prints and adds, and the registry."""
 
 import sys
 from pathlib import Path
 
 import pytest
 from sqlmodel import Session
+from typer.testing import Result
 
 from qlora_studio.db.models import Adapter, User
 from qlora_studio.services import merging, models
@@ -32,3 +33,32 @@ def test_a_merge_is_told_written_and_added(
     assert models.get_model(session, actor=user, model_id=told["model_id"]).name == "both"
     assert "held-out clips" in run(*asked, "--to", str(to)).stdout
     assert to.read_bytes()[:2] == b"PK"
+
+
+def test_adapters_are_sorted_in_activated_and_put_away(run: Run, session: Session, user: User) -> None:
+    model = models.add_starter(session, actor=user)
+    made = [Adapter(owner_id=user.id, name=n, base_model_id=model.id, path="/x") for n in ("one", "two")]
+    for adapter in made:
+        session.add(adapter)
+        session.commit()
+    one, two = (adapter.id for adapter in made)
+
+    def tell(verb: str, *arguments: str, code: int = 0) -> Result:
+        return run("adapters", verb, *arguments, "--user", "ada", code=code)
+
+    tell("edit", one, "--stage", "production", "--tag", "Night", "--notes", "the quiet one")
+    assert "tags: night" in tell("show", one).stdout
+    replaced = answer(tell("edit", two, "--stage", "production", "--json"))["replaces"]
+    assert replaced == one
+    active = answer(tell("activate", one, "--strength", "0.5", "--json"))
+    assert (active["is_active"], active["active_strength"], active["version"]) == (True, 0.5, 1)
+    assert not answer(tell("deactivate", one, "--json"))["is_active"]
+    assert "Job deleted -> two" in tell("lineage", two).stdout
+    tell("archive", two)
+    listed = answer(tell("list", "--tag", "night", "--stage", "candidate", "--json"))
+    assert [row["id"] for row in listed] == [one]
+    assert [row["id"] for row in answer(tell("list", "--archived", "--json"))] == [two]
+    tell("activate", two, code=1)
+    tell("unarchive", two)
+    assert len(answer(tell("list", "--json"))) == 2
+    tell("activate", one, "--strength", "3", code=2)

@@ -1,7 +1,9 @@
 """`feedback`: rate, look, and see whether it is enough."""
 
+from qlora_studio.ingest import launching, pipeline
 from tests.commands.conftest import Run, answer
-from tests.services.test_ratings import add_takes
+from tests.services.test_feedback_datasets import heard
+from tests.services.test_ratings import add_takes, rate
 
 AS_ADA = ("--user", "ada")
 
@@ -20,3 +22,16 @@ def test_feedback_from_the_command_line(run: Run, user) -> None:
     assert run("feedback", "rate", take.id, "6", *AS_ADA, code=2).stderr
     run("feedback", "remove", take.id, *AS_ADA)
     assert "No ratings yet." in run("feedback", "show", take.id, *AS_ADA).stdout
+
+
+def test_a_dataset_of_good_takes_from_the_command_line(run: Run, user, monkeypatch, decoding_here) -> None:
+    monkeypatch.setattr(launching, "launch", pipeline.run)
+    for take, stars in zip(heard(user, 3), (5, 4, 1), strict=True):
+        rate(user, take, stars)
+    count = run("feedback", "dataset", "--preview", *AS_ADA).stdout
+    assert count.strip() == "2 rows of 2 takes, 1 texts"
+    made = answer(run("feedback", "dataset", "Good", "--json", *AS_ADA))
+    assert (made["status"], made["n_clips"]) == ("ready", 2)
+    pairs = run("feedback", "dataset", "--preview", "--pairs", "ratings", "--min-gap", "3", "--json", *AS_ADA)
+    assert answer(pairs)["n_rows"] == 2
+    assert "min_gap goes with pairs" in run("feedback", "dataset", "--min-gap", "1", *AS_ADA, code=2).stderr

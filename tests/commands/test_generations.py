@@ -21,6 +21,7 @@ def test_takes_from_the_command_line(host, run: Run, model, tmp_path: Path, data
     again = run("generations", "save", made["id"], "--to", str(tmp_path / "out"), *AS_ADA, code=1)
     assert "there already" in again.stderr
     assert run(*asked[:-2], "--user", "ada", "--temperature", "9", code=2).stderr
+    assert "read" in run("generations", "share", made["id"], "read", *AS_ADA).stdout
     run("generations", "delete", made["id"], *AS_ADA)
     assert run("generations", "show", made["id"], *AS_ADA, code=2).stderr
     assert list((data_folder / "generations").iterdir()) == []

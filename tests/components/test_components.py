@@ -133,6 +133,8 @@ def test_the_sidebar_shows_what_exists() -> None:
         "dashboard",
         "datasets",
         "models",
+        "studio",
+        "feedback",
         "training",
         "adapters",
         "settings",

@@ -14,6 +14,7 @@ from sqlmodel import SQLModel
 import qlora_studio.db.models  # noqa: F401
 from qlora_studio.db import migrations
 from qlora_studio.db.engine import get_engine, make_engine
+from qlora_studio.db.models.generation import key_of_prompt
 
 SEARCH = re.compile(
     r"(dataset|clip|generation)_search(_\w+)?|(dataset|generation|owner)_place|dataset_count"
@@ -100,15 +101,17 @@ def test_takes_that_are_there_are_counted(data_folder):
     with get_engine().connect().execution_options(studio_write=True) as connection, connection.begin():
         connection.execute(text("PRAGMA defer_foreign_keys=ON"))
         _insert(connection, "user", id="")
-        _insert(connection, "generation", id="", status="failed")
+        _insert(connection, "generation", id="", status="failed", prompt="rain")
         for number, mean in enumerate((None, 4.0, 4.0)):
             _insert(connection, "take", id=f"take_{number}", position=number, mean_stars=mean)
     command.upgrade(config, "head")
     with get_engine().connect() as connection:
         takes = connection.execute(text("SELECT mean_stars, n FROM take_tally ORDER BY mean_stars")).all()
         made = connection.execute(text("SELECT status, n FROM generation_tally")).all()
+        key = connection.execute(text("SELECT prompt_key FROM generation")).scalar_one()
     assert [tuple(row) for row in takes] == [(0.0, 1), (4.0, 2)]
     assert [tuple(row) for row in made] == [("failed", 1)]
+    assert key == key_of_prompt("rain"), "takes of a text are found by its key"
 
 
 def _insert(connection, table, **values):

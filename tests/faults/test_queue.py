@@ -21,14 +21,21 @@ ROUNDS = 100 if os.environ.get("QLORA_STUDIO_LONG_FAULTS") else 20
 
 
 class OneSlot:
-    """A launcher whose attempts live, by their lock, until they are let go."""
+    """A launcher whose attempts live, by their lock, until they are let go.
+
+    As with a real shim, a second one of the same attempt finds the lock held and goes away.
+    """
 
     def __init__(self):
         self.held = []
 
     def launch(self, attempt_path):
         descriptor = os.open(attempt_path / "shim.lock", os.O_RDWR | os.O_CREAT)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return
         self.held.append(descriptor)
 
     def let_go(self):

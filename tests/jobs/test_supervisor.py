@@ -13,7 +13,8 @@ from qlora_studio.db.engine import read, write
 from qlora_studio.db.models import Adapter, Job, JobSample
 from qlora_studio.jobs import liveness, metrics, outcome, transitions
 from qlora_studio.jobs.liveness import Liveness
-from qlora_studio.jobs.supervisor import Lock, Supervisor, run_until_done
+from qlora_studio.jobs.lock import Lock
+from qlora_studio.jobs.supervisor import Supervisor, run_until_done
 from qlora_studio.launchers.base import LaunchFailed
 from qlora_studio.launchers.local import LocalLauncher
 from qlora_studio.storage import layout

@@ -277,6 +277,7 @@ def test_clips_and_earlier_jobs_are_read_from_the_database(
             model_id=model.id,
             status=JobStatus.SUCCEEDED,
             samples_per_s=12.5,
+            actual={"peak_rss_bytes": 3 * 10**9},
             spec=asked.model_dump(mode="json"),
         )
     )
@@ -285,6 +286,46 @@ def test_clips_and_earlier_jobs_are_read_from_the_database(
     assert known.time.samples_per_s == 12.5
     assert "earlier" in known.time.basis
     assert known.time.high_s - known.time.low_s < rough.time.high_s - rough.time.low_s
+    assert "earlier" not in rough.memory.basis
+    assert known.memory.total_bytes == 3 * 10**9
+    assert "earlier" in known.memory.basis
+    parts = known.memory.model_dump(exclude={"total_bytes", "free_bytes"})
+    assert sum(size for name, size in parts.items() if name.endswith("_bytes")) == 3 * 10**9
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimization": {"batch_size": 4}},
+        {"optimization": {"batch_size": 2, "gradient_checkpointing": True}},
+        {"optimization": {"batch_size": 2}, "qlora": {"rank": 64}},
+        {"optimization": {"batch_size": 2}, "qlora": {"target_modules": "all-linear"}},
+    ],
+    ids=str,
+)
+def test_memory_does_not_rest_on_a_job_that_was_another(
+    session: Session, user: User, change: dict[str, Any]
+) -> None:
+    model = whisper_tiny()
+    model.owner_id = user.id
+    dataset = Dataset(owner_id=user.id, name="d", task=Task.SPEECH_TO_TEXT, n_clips=10, duration_s=30)
+    session.add_all([model, dataset])
+    session.flush()
+    session.add(
+        Job(
+            owner_id=user.id,
+            name="before",
+            training_type=TrainingType.QLORA,
+            dataset_id=dataset.id,
+            model_id=model.id,
+            status=JobStatus.SUCCEEDED,
+            actual={"peak_rss_bytes": 3 * 10**9},
+            spec=spec(optimization={"batch_size": 2}).model_dump(mode="json"),
+        )
+    )
+    session.flush()
+    found = forecast_job(spec=spec(**change), model=model, dataset=dataset, machine=MACHINE)
+    assert "earlier" not in found.memory.basis
 
 
 def test_this_machine_can_be_looked_at(data_folder: Path) -> None:

@@ -117,6 +117,17 @@ def test_takes_are_kept_with_seeds_that_count_up(host, session, user, model) -> 
     assert session.exec(select(AuditEvent.action)).all() == ["generation.start"] * 3
 
 
+def test_takes_are_asked_of_the_active_adapter(host, session, user, model, tmp_path) -> None:
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"x")
+    adapter = Adapter(owner_id=user.id, name="wet", base_model_id=model.id, path=str(tmp_path))
+    session.add(adapter)
+    adapters.activate(session, actor=user, adapter_id=adapter.id, strength=0.5)
+    session.commit()
+    asked, _ = look(ask(user, model, adapter_id="active"))
+    assert asked is not None
+    assert (asked.adapter_id, asked.adapter_name, asked.strength) == (adapter.id, "wet", 0.5)
+
+
 def test_a_seed_is_drawn_if_none_is_given(user, model, host) -> None:
     seeds = set()
     for _ in range(3):
@@ -282,23 +293,6 @@ def test_what_another_process_makes_is_not_made_twice(host, user, model) -> None
     making.run(one)
     making.run(one)
     assert len(look(one)[1]) == 3
-
-
-def test_an_account_has_one_thread_and_others_have_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[str] = []
-    goes_on = threading.Event()
-
-    def run(generation_id: str) -> None:
-        begun.append(generation_id)
-        goes_on.wait(10)
-
-    monkeypatch.setattr(making, "run", run)
-    line = making._Line()
-    for generation_id, owner in (("a1", "a"), ("a2", "a"), ("b1", "b")):
-        line.add(generation_id, owner)
-    wait_for(lambda: sorted(begun) == ["a1", "b1"])
-    goes_on.set()
-    wait_for(lambda: sorted(begun) == ["a1", "a2", "b1"] and not line._busy)
 
 
 def test_a_full_disk_is_said(host, user, model, monkeypatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from sqlmodel import Session, select
 
-from qlora_studio.contracts.enums import GenerationStatus, Role
+from qlora_studio.contracts.enums import GenerationStatus, Role, Sharing
 from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
@@ -26,11 +26,19 @@ from qlora_studio.services import generations, ratings, tallies
 from qlora_studio.services.rating_schemas import RatingPut
 
 
-def add_takes(user: User, n_takes: int = 2, *, prompt: str = "rain", model_id: str = "mod_a") -> list[Take]:
+def add_takes(
+    user: User,
+    n_takes: int = 2,
+    *,
+    prompt: str = "rain",
+    model_id: str = "mod_a",
+    sharing: Sharing = Sharing.PRIVATE,
+) -> list[Take]:
     """Takes as they are once made, without their files."""
     generation = Generation(
         owner_id=user.id, prompt=prompt, model_id=model_id, model_name="Rain", duration_s=1.0, seed=0,
         n_takes=n_takes, n_done=n_takes, guidance=3.0, temperature=1.0, status=GenerationStatus.SUCCEEDED,
+        sharing=sharing,
     )  # fmt: skip
     with db.write() as session:
         session.add(generation)
@@ -147,13 +155,8 @@ def test_one_criterion_too_many(user: User, monkeypatch: pytest.MonkeyPatch) -> 
         rate(user, take, 3, "c")
 
 
-def test_two_who_rate_at_once_are_both_counted(
-    user: User, stranger: User, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    take, _ = add_takes(user)
-    monkeypatch.setattr(
-        generations, "get_take", lambda session, *, actor, take_id: session.get_one(Take, take_id)
-    )
+def test_two_who_rate_at_once_are_both_counted(user: User, stranger: User, session: Session) -> None:
+    take, _ = add_takes(user, sharing=Sharing.USE)
     together = threading.Barrier(2)
 
     def run(rater: User) -> None:

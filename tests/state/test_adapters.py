@@ -1,8 +1,15 @@
 """What the pages say of an adapter."""
 
-from qlora_studio.db.models import Adapter
-from qlora_studio.services.adapters import AdapterView
-from qlora_studio.state.adapters import adapter_row, metric_rows
+from sqlmodel import Session
+
+from qlora_studio.db.models import Adapter, User
+from qlora_studio.services.adapter_schemas import AdapterView
+from qlora_studio.services.lineage import Lineage, NodeKind, _adapter_node, _gone, _node
+from qlora_studio.state.adapter_rows import adapter_row, metric_rows
+from qlora_studio.state.adapters import AdapterState
+from qlora_studio.state.lineage import lineage_view
+from tests.jobs.workbench import make_model
+from tests.state.calling import Opener, call
 
 
 def view(base: dict[str, float | None], now: dict[str, float | None]) -> AdapterView:
@@ -32,3 +39,37 @@ def test_more_is_better_of_an_accuracy():
 def test_an_adapter_that_was_not_measured_has_no_result():
     assert adapter_row(view({}, {})).result == "–"
     assert metric_rows(view({}, {})) == []
+
+
+async def test_a_doubt_about_an_adapter_is_shown_before_it_becomes_the_default(
+    opened: Opener, session: Session, user: User
+) -> None:
+    model = make_model(session, user)
+    certificate = {"verdict": "broken"}
+    made = Adapter(owner_id=user.id, name="a", base_model_id=model.id, path="/a", certificate=certificate)
+    session.add(made)
+    session.commit()
+    state = opened(AdapterState, adapter_id=made.id)
+    await call(state, "activate")
+    assert "is broken" in state.doubt
+    await call(state, "set_strength", value="0.5")
+    sent = await call(state, "activate")
+    assert any("Adapter active" in one for one in sent)
+    session.refresh(made)
+    assert (made.is_active, made.active_strength) == (True, 0.5)
+
+
+def test_a_lineage_is_laid_out_in_columns_without_overlap() -> None:
+    graph = Lineage()
+    here = graph.add(_adapter_node(Adapter(id="ada_1", name="a", version=1, path=""), 2))
+    for n in range(3):
+        graph.add(_node(NodeKind.DICTATION, 3, f"d{n}", f"run {n}"), after=here)
+    graph.add(_gone(NodeKind.JOB, 1, "job_1"), before=here)
+    shown = lineage_view(graph, "ada_1")
+    assert len({(box.left, box.top) for box in shown.boxes}) == 5
+    assert len(shown.lines) == 4
+    boxes = {box.id: box for box in shown.boxes}
+    assert boxes["adapter:ada_1"].is_here
+    assert boxes["job:job_1"].href == ""
+    assert boxes["dictation:d0"].after == "a"
+    assert boxes["job:job_1"].top == boxes["adapter:ada_1"].top == boxes["dictation:d1"].top

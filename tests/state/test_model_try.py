@@ -12,7 +12,7 @@ from sqlmodel import Session
 from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, BaseAudioModel, User
-from qlora_studio.services import inference
+from qlora_studio.services import adapters, inference
 from qlora_studio.services.engine_host import EngineHost
 from qlora_studio.services.trial_clips import RATE
 from qlora_studio.state.model_try import ModelTryState
@@ -145,6 +145,11 @@ async def test_of_very_many_adapters_the_newest_are_offered_and_the_one_asked_fo
     with db.read() as reading:
         options = inference.get_options(reading, actor=user, model_id=model_id, adapter_id=made[0].id)
         assert [adapter.name for adapter in options.adapters] == ["3", "2", "0"]
+    adapters.activate(session, actor=user, adapter_id=made[1].id, strength=0.5)
+    session.commit()
+    await call(state, "load")
+    assert (state.adapter_id, state.strength) == (made[1].id, "0.5"), "the default is chosen"
+    assert (made[1].id, "1 (active)") in state.adapters
 
 
 async def test_what_went_wrong_is_a_sentence_in_place(card: Callable[[str], Any]) -> None:

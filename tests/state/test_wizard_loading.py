@@ -93,6 +93,10 @@ def test_the_address_chooses(user: User, dataset: Dataset, model: BaseAudioModel
     started = loading.start_draft(user, {"model": model.id})
     assert started is not None
     assert (started.step, started.dataset_id) == (2, dataset.id), "what was chosen before stays"
+    for asked, kind in (("preference", "preference"), ("nonsense", "preference"), ("qlora", "qlora")):
+        started = loading.start_draft(user, {"dataset": dataset.id, "type": asked})
+        assert started is not None
+        assert started.values["training_type"] == kind
     loaded = loading.load(user)
     assert (loaded.dataset.name, loaded.model.name) == ("Words", "Tiny")
     assert loaded.splits.train.startswith("8 clips")

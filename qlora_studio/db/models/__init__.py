@@ -11,13 +11,28 @@ from qlora_studio.db.models.dataset import (
     DatasetVersion,
     Exclusion,
 )
+from qlora_studio.db.models.dictation import Dictation, Transcript
 from qlora_studio.db.models.generation import Generation, Take
 from qlora_studio.db.models.hub_push import HubPush
 from qlora_studio.db.models.job import Job, JobSample, WizardDraft
+from qlora_studio.db.models.listening import (
+    ListeningCell,
+    ListeningContestant,
+    ListeningQuestion,
+    ListeningRater,
+    ListeningTest,
+)
 from qlora_studio.db.models.model import BaseAudioModel
 from qlora_studio.db.models.notification import Delivery, MailSent, Notification, NotificationChannel
 from qlora_studio.db.models.queue import JobGroup, QueueState
-from qlora_studio.db.models.rating import GenerationTally, PromptTally, Rating, RatingTally, TakeTally
+from qlora_studio.db.models.rating import (
+    GenerationTally,
+    PreferenceVote,
+    PromptTally,
+    Rating,
+    RatingTally,
+    TakeTally,
+)
 from qlora_studio.db.models.user import AuthSession, LoginFailure, User
 
 __all__ = [
@@ -32,6 +47,7 @@ __all__ = [
     "Dataset",
     "DatasetVersion",
     "Delivery",
+    "Dictation",
     "Exclusion",
     "Generation",
     "GenerationTally",
@@ -40,16 +56,23 @@ __all__ = [
     "Job",
     "JobGroup",
     "JobSample",
+    "ListeningCell",
+    "ListeningContestant",
+    "ListeningQuestion",
+    "ListeningRater",
+    "ListeningTest",
     "LoginFailure",
     "MailSent",
     "Notification",
     "NotificationChannel",
+    "PreferenceVote",
     "PromptTally",
     "QueueState",
     "Rating",
     "RatingTally",
     "Take",
     "TakeTally",
+    "Transcript",
     "User",
     "WizardDraft",
 ]

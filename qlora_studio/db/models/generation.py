@@ -1,19 +1,33 @@
 """Sounds made of a text, to be listened to and rated: a request, and each take of it."""
 # pyright: reportAssignmentType=false
 
+import hashlib
 from datetime import datetime
+from typing import Any
 
-from sqlmodel import Field, Index, SQLModel, UniqueConstraint
+from sqlmodel import Field, Index, SQLModel, UniqueConstraint, text
 
-from qlora_studio.contracts.enums import GenerationStatus
+from qlora_studio.contracts.enums import GenerationStatus, Sharing
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.ids import new_id
 from qlora_studio.db.columns import UtcDateTime, enum_type
+
+IS_SHARED = text("generation.sharing != 'private'")  # as its index has it: a parameter would not match
+
+
+def key_of_prompt(prompt: str) -> str:
+    """The text's SHA-256, by which takes of one text are found: an index can't hold a long text."""
+    return hashlib.sha256(prompt.encode()).hexdigest()
+
+
+def _key_of_row(context: Any) -> str:
+    return key_of_prompt(context.get_current_parameters()["prompt"])
 
 
 class Generation(SQLModel, table=True):
     """One request for takes. Model and adapter are copied with their names: takes outlive both.
 
+    `prompt_key` is filled in as the row is written, see `key_of_prompt`.
     `label` and `percent` say what is being done for the next take, and how far that is.
     """
 
@@ -22,11 +36,23 @@ class Generation(SQLModel, table=True):
         Index("ix_generation_by_created_at", "owner_id", "created_at", "id"),
         Index("ix_generation_by_status", "owner_id", "status", "created_at", "id"),
         Index("ix_generation_by_model", "owner_id", "model_id", "created_at", "id"),
+        Index(
+            "ix_generation_shared",
+            "sharing",
+            "created_at",
+            "id",
+            sqlite_where=text("sharing != 'private'"),
+            postgresql_where=text("sharing != 'private'"),
+        ),
+        Index("ix_generation_by_prompt", "owner_id", "model_id", "prompt_key", "id"),
     )
 
     id: str = Field(default_factory=lambda: new_id("gen"), primary_key=True, max_length=32)
     owner_id: str = Field(foreign_key="user.id", max_length=32)
     prompt: str = Field(max_length=1000)
+    prompt_key: str | None = Field(
+        default=None, max_length=64, nullable=False, sa_column_kwargs={"default": _key_of_row}
+    )
     model_id: str = Field(max_length=32)
     model_name: str = Field(max_length=120)
     adapter_id: str | None = Field(default=None, index=True, max_length=32)
@@ -41,6 +67,10 @@ class Generation(SQLModel, table=True):
         default=GenerationStatus.QUEUED,
         index=True,
         sa_type=enum_type(GenerationStatus),  # type: ignore[arg-type]
+    )
+    sharing: Sharing = Field(
+        default=Sharing.PRIVATE,
+        sa_type=enum_type(Sharing),  # type: ignore[arg-type]
     )
     n_done: int = Field(default=0)
     label: str = Field(default="", max_length=120)

@@ -3,10 +3,11 @@
 
 from datetime import datetime
 
-from sqlmodel import Field, Index, SQLModel
+from sqlmodel import Field, Index, SQLModel, text
 
-from qlora_studio.contracts.enums import GenerationStatus
+from qlora_studio.contracts.enums import GenerationStatus, Preference
 from qlora_studio.core.clock import utc_now
+from qlora_studio.core.ids import new_id
 from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type
 
 
@@ -38,8 +39,43 @@ class RatingTally(SQLModel, table=True):
     n: int = Field(default=0)
 
 
+class PreferenceVote(SQLModel, table=True):
+    """Which of two takes of one text a person prefers; the first one was on the left.
+
+    Outside listening tests there is one of a person and pair, whichever way round: `pair_key` has both ids in
+    order. Owner, model and text are the takes'.
+    """
+
+    __tablename__ = "preference_vote"
+    __table_args__ = (
+        Index(
+            "ix_preference_vote_once",
+            "rater_id",
+            "pair_key",
+            unique=True,
+            sqlite_where=text("listening_test_id IS NULL"),
+            postgresql_where=text("listening_test_id IS NULL"),
+        ),
+        Index("ix_preference_vote_by_rater", "rater_id", "updated_at", "id"),
+        Index("ix_preference_vote_by_prompt", "owner_id", "model_id", "prompt_key", "rater_id"),
+    )
+
+    id: str = Field(default_factory=lambda: new_id("vote"), primary_key=True, max_length=32)
+    rater_id: str = Field(foreign_key="user.id", max_length=32)
+    first_take_id: str = Field(foreign_key="take.id", ondelete="CASCADE", index=True, max_length=32)
+    second_take_id: str = Field(foreign_key="take.id", ondelete="CASCADE", index=True, max_length=32)
+    pair_key: str = Field(max_length=70)
+    owner_id: str = Field(foreign_key="user.id", max_length=32)
+    model_id: str = Field(max_length=32)
+    prompt_key: str = Field(max_length=64)
+    verdict: Preference = Field(sa_type=enum_type(Preference))  # type: ignore[arg-type]
+    listening_test_id: str | None = Field(default=None, index=True, max_length=32)
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+
+
 class PromptTally(SQLModel, table=True):
-    """How many takes of one text one model has made, and how many of them were rated.
+    """How many takes of one text one model has made, how many were rated, and the votes between two of them.
 
     `prompt_key` is the text's SHA-256: an index can't hold a long text everywhere.
     """
@@ -48,6 +84,7 @@ class PromptTally(SQLModel, table=True):
     __table_args__ = (
         Index("ix_prompt_tally_by_rated", "owner_id", "n_rated", "prompt_key"),
         Index("ix_prompt_tally_by_model", "owner_id", "model_id", "n_rated", "prompt_key"),
+        Index("ix_prompt_tally_by_votes", "owner_id", "n_votes", "prompt_key"),
     )
 
     owner_id: str = Field(foreign_key="user.id", primary_key=True, max_length=32)
@@ -56,6 +93,7 @@ class PromptTally(SQLModel, table=True):
     prompt: str = Field(max_length=1000)
     n_takes: int = Field(default=0)
     n_rated: int = Field(default=0)
+    n_votes: int = Field(default=0)
 
 
 class TakeTally(SQLModel, table=True):

@@ -1,0 +1,192 @@
+"""`qlora-studio dictations …`: a model writes clips down, people correct it, and that becomes a dataset."""
+
+import threading
+from typing import Annotated
+
+import typer
+
+from qlora_studio.commands.console import (
+    FAILED,
+    JsonFlag,
+    UserName,
+    acting,
+    command,
+    end,
+    find_actor,
+    print_json,
+    print_line,
+    print_table,
+    say,
+)
+from qlora_studio.commands.inference import AdapterId, ModelId, Strength
+from qlora_studio.contracts.enums import DictationStatus
+from qlora_studio.db import engine as db
+from qlora_studio.db.models import User
+from qlora_studio.services import dictating, dictations
+from qlora_studio.services.dictation_schemas import DictationCreate, DictationPublic, TranscriptPublic
+
+app = typer.Typer(
+    help="Clips written down by a model: make, list, show, correct, apply, dataset, delete.",
+    no_args_is_help=True,
+)
+_LOOK_EVERY_S = 0.2
+_MOST_SHOWN = 100
+
+
+@app.command("make")
+@command
+def make(
+    dataset_id: str,
+    *,
+    model: ModelId,
+    adapter: AdapterId = "",
+    strength: Strength = 1.0,
+    all_clips: Annotated[bool, typer.Option("--all", help="Also clips that have words already.")] = False,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Have a speech model write down a dataset's clips; Ctrl-C stops, and what was heard stays."""
+    actor = find_actor(user)
+    form = DictationCreate(
+        model_id=model,
+        adapter_id=adapter or None,
+        strength=strength,
+        clips="all" if all_clips else "without_text",
+    )
+    with db.write() as session:
+        asked = dictations.start(session, actor=actor, dataset_id=dataset_id, form=form, in_background=False)
+    found = _follow(actor, asked.id)
+    _print([found], as_json=as_json)
+    if found.status is DictationStatus.FAILED:
+        say(f"error: {found.error}")
+        end(FAILED)
+
+
+@app.command("list")
+@command
+def list_(dataset_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+    """List a dataset's dictations, newest first."""
+    with acting(user) as (session, actor):
+        rows, _ = dictations.list_dictations(
+            session, actor=actor, dataset_id=dataset_id, page_size=_MOST_SHOWN
+        )
+    found = [DictationPublic.of(row) for row in rows]
+    if as_json:
+        print_json(found)
+    else:
+        _print(found, as_json=False)
+
+
+@app.command("show")
+@command
+def show(
+    dictation_id: str,
+    only: Annotated[str, typer.Option(help="open or checked.")] = "",
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what was heard in each clip, and what somebody says was said."""
+    if only not in ("", "open", "checked"):
+        raise typer.BadParameter("Choose open or checked.", param_hint="--only")
+    found: list[TranscriptPublic] = []
+    with acting(user) as (session, actor):
+        page = 1
+        while True:
+            rows, total = dictations.list_transcripts(
+                session,
+                actor=actor,
+                dictation_id=dictation_id,
+                show=only or None,  # type: ignore[arg-type]
+                page=page,
+                page_size=_MOST_SHOWN,
+            )
+            found += [TranscriptPublic.of(row, clip) for row, clip in rows]
+            if not rows or len(found) >= total:
+                break
+            page += 1
+    if as_json:
+        print_json(found)
+        return
+    cells = [(t.clip_id, t.filename, t.heard or t.error, t.text or "") for t in found]
+    print_table(("Clip", "File", "Heard", "Said"), cells, empty="No clips.")
+
+
+@app.command("correct")
+@command
+def correct(dictation_id: str, clip_id: str, text: str, user: UserName = "") -> None:
+    """Say what was really said in a clip; an empty text takes that back."""
+    with acting(user, writes=True) as (session, actor):
+        row = dictations.put(session, actor=actor, dictation_id=dictation_id, clip_id=clip_id, text=text)
+        said = row.text
+    print_line(f"{clip_id}: {said}" if said else f"{clip_id} is to be looked at again.")
+
+
+@app.command("apply")
+@command
+def apply(dictation_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+    """Give the dataset's clips the corrected texts, as its next version."""
+    with acting(user, writes=True) as (session, actor):
+        done = dictations.apply(session, actor=actor, dictation_id=dictation_id)
+    if as_json:
+        print_json(done)
+    else:
+        print_line(f"{done.n_changed} clips have another text now: version {done.version}.")
+
+
+@app.command("dataset")
+@command
+def dataset(
+    dictation_id: str,
+    name: Annotated[str, typer.Argument(help="What the new dataset is called.")],
+    user: UserName = "",
+) -> None:
+    """Make a dataset of the clips that were looked at."""
+    with acting(user, writes=True) as (session, actor):
+        made = dictations.make_dataset(session, actor=actor, dictation_id=dictation_id, name=name)
+        line = f"{made.id}: {made.n_clips} clips."
+    print_line(line)
+
+
+@app.command("delete")
+@command
+def delete(dictation_id: str, user: UserName = "") -> None:
+    """Delete a dictation with what was heard and corrected."""
+    with acting(user, writes=True) as (session, actor):
+        dictations.remove(session, actor=actor, dictation_id=dictation_id)
+    print_line(f"{dictation_id} is gone.")
+
+
+def _read(actor: User, dictation_id: str) -> DictationPublic:
+    with db.read() as session:
+        return DictationPublic.of(dictations.get_dictation(session, actor=actor, dictation_id=dictation_id))
+
+
+def _follow(actor: User, dictation_id: str) -> DictationPublic:
+    """Write it down here and tell how far it is; Ctrl-C stops it."""
+    worker = threading.Thread(target=dictating.run, args=(dictation_id,), daemon=True)
+    worker.start()
+    told = -1
+    try:
+        while worker.is_alive():
+            worker.join(_LOOK_EVERY_S)
+            found = _read(actor, dictation_id)
+            if found.n_done != told:
+                told = found.n_done
+                say(f"{told} of {found.n_clips} clips")
+    except KeyboardInterrupt:
+        with db.write() as session:
+            dictations.stop(session, actor=actor, dictation_id=dictation_id)
+        worker.join()
+        raise
+    return _read(actor, dictation_id)
+
+
+def _print(found: list[DictationPublic], *, as_json: bool) -> None:
+    if as_json:
+        print_json(found[0])
+        return
+    cells = [
+        (d.id, d.adapter_name or d.model_name, d.status.value, f"{d.n_done} of {d.n_clips}", d.n_checked)
+        for d in found
+    ]
+    print_table(("ID", "Model", "Status", "Heard", "Looked at"), cells, empty="No dictations yet.")

@@ -1,0 +1,165 @@
+"""The page *Studio*: what it offers, what it has made, and ratings that stay with their take."""
+
+import asyncio
+
+import pytest
+from sqlmodel import Session, select
+
+from qlora_studio.contracts.enums import GenerationStatus, ModelStatus, Role, Sharing, Task
+from qlora_studio.db.models import BaseAudioModel, Generation, Rating, User
+from qlora_studio.services import making
+from qlora_studio.state import studio
+from qlora_studio.state.studio import StudioState
+from qlora_studio.state.takes import TakesState
+from tests.conftest import make_user
+from tests.services.test_generations import sound_model
+from tests.services.test_ratings import add_takes
+from tests.state.calling import Opener, call
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "launch", lambda *_: None)
+
+
+def test_a_text_becomes_a_generation(
+    user: User, session: Session, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = sound_model(session, user)
+    session.add(
+        BaseAudioModel(owner_id=user.id, name="hears", task=Task.SPEECH_TO_TEXT, status=ModelStatus.READY)
+    )
+    session.commit()
+    state = opened(StudioState)
+
+    async def sit() -> None:
+        await call(state, "load")
+        assert state.models == [(model.id, model.name)]
+        await call(state, "generate")
+        assert state.refusal == "Describe the sound first."
+        await call(state, "write", text="  rain  on a roof ")
+        await call(state, "set_number", name="n_takes", value="99")
+        await call(state, "set_number", name="owner_id", value="1")
+        await call(state, "set_seed", value="7")
+        await call(state, "generate")
+        assert (state.refusal, state.seed, state.recent) == ("", "7", ["rain on a roof"])
+        await call(state, "generate")  # the second press of a double one
+        await call(state, "lock_seed", is_locked=False)
+        monkeypatch.setattr(studio, "DOUBLE_PRESS_S", 0.0)
+        await call(state, "generate")
+
+    asyncio.run(sit())
+    made = session.exec(select(Generation).order_by("created_at")).all()
+    assert [(g.prompt, g.n_takes, g.model_id) for g in made] == [("rain on a roof", 16, model.id)] * 2
+    assert made[0].seed == 7
+    shelf = opened(TakesState)
+    asyncio.run(call(shelf, "load"))
+    assert [row.progress for row in shelf.rows] == ["Waiting for its turn"] * 2
+    asyncio.run(call(shelf, "cancel", generation_id=made[0].id))
+    assert [row.id for row in shelf.rows] == [made[1].id]
+
+
+def test_stars_tags_and_note_stay_with_their_criterion(user: User, session: Session, opened: Opener) -> None:
+    first, second = add_takes(user)
+    state = opened(TakesState)
+
+    def shown() -> tuple:
+        take = state.rows[0].takes[0]
+        return take.stars, take.tags, take.note
+
+    async def sit() -> None:
+        await call(state, "load")
+        await call(state, "set_note", take_id=first.id, text="without stars")
+        assert shown() == (0, "", "")
+        await call(state, "rate", take_id=first.id, stars=5)
+        await call(state, "set_tags", take_id=first.id, text="Warm, long tail,")
+        await call(state, "set_note", take_id=first.id, text=" fine ")
+        assert (shown(), state.saved_id) == ((5, "warm, long tail", "fine"), first.id)
+        await call(state, "rate", take_id=first.id, stars=4)
+        assert shown() == (4, "warm, long tail", "fine")
+        assert state.n_good == 1
+        await call(state, "rate_by", criterion=" Fits  the text ")
+        assert shown() == (0, "", "")
+        await call(state, "rate", take_id=first.id, stars=2)
+        assert state.criteria == ["overall", "fits the text"]
+        assert state.n_good == 0, "the mean over both criteria"
+        await call(state, "take_back", take_id=first.id)
+        assert (shown(), state.n_good) == ((0, "", ""), 1)
+        await call(state, "rate", take_id="take_of_nobody", stars=5)
+
+    asyncio.run(sit())
+    assert [(r.take_id, r.stars) for r in session.exec(select(Rating))] == [(first.id, 4)]
+    assert state.rows[0].takes[1].id == second.id
+
+
+def test_the_same_text_and_seed_are_compared(user: User, session: Session, opened: Opener) -> None:
+    model = sound_model(session, user)
+    take, _ = add_takes(user, model_id=model.id)
+    asked = session.get_one(Generation, take.generation_id)
+    asked.adapter_id, asked.adapter_name = "ada_gone", "wet"
+    session.add(asked)
+    session.commit()
+    state = opened(TakesState)
+    asyncio.run(call(state, "load"))
+    assert (state.rows[0].made_by, state.rows[0].takes[0].twin) == ("Rain + wet", "")
+    asyncio.run(call(state, "compare", generation_id=asked.id))
+    plain = session.exec(select(Generation).where(Generation.id != asked.id)).one()
+    same = ("prompt", "seed", "n_takes", "duration_s", "model_id")
+    assert [getattr(plain, name) for name in same] == [getattr(asked, name) for name in same]
+    assert (plain.adapter_id, plain.status) == (None, GenerationStatus.QUEUED)
+    add_takes(user, 1, model_id=model.id)
+    asyncio.run(call(state, "load"))
+    twins = [take.twin for row in state.rows for take in row.takes]
+    assert [bool(twin) for twin in twins] == [True, True, False]
+
+
+def test_another_person_sees_and_changes_nothing(user: User, session: Session, opened: Opener) -> None:
+    take, _ = add_takes(make_user(session, "eve"))
+    sound_model(session, user, "mine")
+    state = opened(TakesState)
+    asyncio.run(call(state, "load"))
+    assert (state.rows, state.total) == ([], 0)
+    asyncio.run(call(state, "cancel", generation_id=take.generation_id))
+    assert session.get(Generation, take.generation_id) is not None
+
+
+def test_who_may_only_look_makes_nothing(user: User, session: Session, opened: Opener) -> None:
+    user.role = Role.VIEWER
+    session.add(user)
+    session.commit()
+    state = opened(StudioState)
+    asyncio.run(call(state, "load"))
+    assert not state.may_make
+    state.prompt = "rain"
+    asyncio.run(call(state, "generate"))
+    assert session.exec(select(Generation)).all() == []
+
+
+def test_what_others_share_is_on_a_shelf_of_its_own(user: User, session: Session, opened: Opener) -> None:
+    eve = make_user(session, "eve")
+    heard, rated, _ = (add_takes(eve, 1, prompt=prompt)[0] for prompt in ("heard", "rated", "hidden"))
+    for take, sharing in ((heard, Sharing.READ), (rated, Sharing.USE)):
+        asked = session.get_one(Generation, take.generation_id)
+        asked.sharing = sharing
+        session.add(asked)
+    session.commit()
+    state = opened(TakesState, {"shelf": "shared"})
+
+    async def sit() -> None:
+        await call(state, "load")
+        assert [(row.name, row.may_rate, row.is_own) for row in state.rows] == [
+            ("rated", True, False),
+            ("heard", False, False),
+        ]
+        await call(state, "rate", take_id=rated.id, stars=3)
+        assert state.rows[0].takes[0].stars == 3
+        await call(state, "rate", take_id=heard.id, stars=3)
+        assert state.rows[1].takes[0].stars == 0
+
+    asyncio.run(sit())
+    mine, _ = add_takes(user)
+    own = opened(TakesState)
+    asyncio.run(call(own, "load"))
+    assert [(row.name, row.sharing) for row in own.rows] == [("rain", "private")]
+    asyncio.run(call(own, "share", generation_id=mine.generation_id, sharing="use"))
+    assert own.rows[0].sharing == "use"
