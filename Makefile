@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
-TRAININGS := tests/training tests/ingest
 FAULTS := tests/faults
 INJECT := QLORA_STUDIO_LONG_FAULTS=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -p tests.faults.table --faults-into docs/faults.md
 PAGELESS := tests/training tests/engine tests/protocol tests/ingest tests/modelfiles tests/audio tests/db tests/core tests/storage tests/listening tests/api
@@ -45,12 +44,12 @@ fast-pages:
 fast-pageless:
 	$(FAST) $(PAGELESS)
 
-# Trainings share the cores, and so do faults, which mostly wait; what watches a browser has them to itself.
-test: check .cache/chromium ## Everything: check, then trainings in subprocesses and a real browser
+# What starts processes of its own shares the cores, and so do faults, which mostly wait; what watches a browser has them to itself.
+test: check .cache/chromium ## Everything: check, then trainings, servers and faults, and a real browser
 	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist load -m "slow and not browser and not gpu" $(TRAININGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist load -m "slow and not browser and not gpu" tests --ignore=tests/browser $(FAULTS:%=--ignore=%)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 3 --dist load -m "slow and not gpu" $(FAULTS)
-	$(BIN)/pytest -q -m "(slow or browser) and not gpu" $(TRAININGS:%=--ignore=%) $(FAULTS:%=--ignore=%)
+	$(BIN)/pytest -q -m "browser and not gpu" tests/browser
 
 screens: $(DEV_STAMP) .cache/chromium ## Walk every page in Chromium at three widths, light and dark, into .screens/
 	$(BIN)/python -m scripts.screens

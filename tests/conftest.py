@@ -25,7 +25,12 @@ def _forget() -> None:
     get_settings.cache_clear()
 
 
-STAYING = ("renderer", "engine", "mail deadline", "tqdm_monitor", "trial-clip")  # wait for work, no database
+STAYING = ("renderer", "engine", "mail deadline")  # they wait for work, and never ask the database
+
+
+def _is_working(thread: threading.Thread) -> bool:
+    module = getattr(getattr(thread, "_target", None), "__module__", "")
+    return module.startswith("qlora_studio.") and not thread.name.startswith(STAYING)
 
 
 def _let_end(already: set[threading.Thread], seconds: float = 30.0) -> None:
@@ -35,9 +40,7 @@ def _let_end(already: set[threading.Thread], seconds: float = 30.0) -> None:
     """
     deadline = time.monotonic() + seconds
     while left := [
-        thread
-        for thread in threading.enumerate()
-        if thread not in already and not thread.name.startswith(STAYING)
+        thread for thread in threading.enumerate() if thread not in already and _is_working(thread)
     ]:
         left[0].join(max(0.0, deadline - time.monotonic()))
         assert time.monotonic() < deadline, f"the test left at work: {[thread.name for thread in left]}"

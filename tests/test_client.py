@@ -252,6 +252,7 @@ def take_a_listening_test(studio: Studio, model_id: str, folder: Path) -> None:
     studio.delete_listening_test(made.id)
 
 
+@pytest.mark.slow
 def test_clips_are_written_down_and_corrected(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     host = EngineHost(COMMAND, idle_s=60.0)
     monkeypatch.setattr(inference, "host", host)
@@ -282,6 +283,7 @@ def test_clips_are_written_down_and_corrected(studio: Studio, monkeypatch: pytes
         host._end_child()
 
 
+@pytest.mark.slow
 def test_takes_are_made_and_fetched(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = EngineHost(COMMAND, idle_s=60.0)
     monkeypatch.setattr(inference, "host", host)

@@ -15,6 +15,7 @@ def _loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_the_web_app_loads_no_training_library():
     assert _loaded_after("import qlora_studio.qlora_studio").isdisjoint(HEAVY)
 
@@ -22,5 +23,6 @@ def test_the_web_app_loads_no_training_library():
 @pytest.mark.parametrize(
     "module", ["qlora_studio.training", "qlora_studio.training.__main__", "qlora_studio.engine.__main__"]
 )
+@pytest.mark.slow
 def test_training_and_inference_load_no_web_and_no_database(module):
     assert _loaded_after(f"import {module}").isdisjoint({"reflex", "sqlmodel", "sqlalchemy", "fastapi"})

@@ -72,6 +72,7 @@ def test_a_killed_server_is_replaced_and_nothing_is_loaded_again(
     assert "jobs have gone on" in parent.communicate()[0]
 
 
+@pytest.mark.slow
 def test_no_server_outlives_the_parent(start: _Start, served_by: Callable[[int], list[int]]) -> None:
     parent = start()
     (pid,) = served_by(1)

@@ -38,6 +38,7 @@ def clips(session, user) -> dict[str, str]:
     return made | {"rejected": rejected.id, "dataset": dataset.id}
 
 
+@pytest.mark.slow
 def test_a_spectrogram_is_drawn_once_kept_and_not_sent_twice(client, clips, monkeypatch):
     url = f"/clips/{clips['good']}/spectrogram"
     first = client.get(url)

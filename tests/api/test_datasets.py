@@ -283,6 +283,7 @@ def test_an_idempotency_key_makes_one_dataset(client):
     assert client.get("/datasets").json()["total"] == 1
 
 
+@pytest.mark.slow
 def test_the_example_is_ready_with_its_own_split(client, session: Session):
     dataset = create(client, source={"kind": "example"}, name="Example")
     dataset = client.get(f"/datasets/{dataset['id']}").json()

@@ -60,6 +60,7 @@ def test_a_sound_is_its_owners_alone(host, api, client, stranger, body) -> None:
     assert client.get("/generations").json()["total"] == 0
 
 
+@pytest.mark.slow
 def test_removed_it_is_gone(host, client, body) -> None:
     made = finished(client, body)
     assert client.delete(f"/generations/{made['id']}").status_code == 204

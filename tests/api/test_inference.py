@@ -110,6 +110,7 @@ def test_the_active_adapter_is_used_where_it_is_asked_for(
     assert meant() == (None, 1.0), "no adapter is still no adapter"
 
 
+@pytest.mark.slow
 def test_a_clip_that_takes_long_to_decode_has_arrived_all_the_same(
     client: TestClient, model: BaseAudioModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

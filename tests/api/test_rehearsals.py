@@ -38,6 +38,7 @@ def test_a_step_is_tried_and_asked_for(client, body, monkeypatch):
     assert client.get("/jobs").json()["total"] == 0, "nothing is queued"
 
 
+@pytest.mark.slow
 def test_it_is_its_owners_alone_and_can_be_called_off(api, client, body, session, user, monkeypatch):
     monkeypatch.setattr(rehearsals, "COMMAND", (sys.executable, "-c", "import time; time.sleep(60)"))
     started = client.post("/jobs/rehearse", json=body).json()["id"]

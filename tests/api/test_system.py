@@ -43,6 +43,7 @@ def test_audit_is_for_admins(client: TestClient, session: Session, user: User) -
     assert "abc" not in str(page)
 
 
+@pytest.mark.slow
 def test_reference_page_lists_every_route_and_fetches_nothing(client: TestClient) -> None:
     page = client.get("/docs")
     description = client.get("/openapi.json").json()

@@ -40,6 +40,7 @@ def test_measures_every_format_it_promises(tmp_path, format, subtype):
 
 
 @pytest.mark.parametrize("name", list(sounds.bad_files()))
+@pytest.mark.slow
 def test_each_bad_file_has_its_reason(tmp_path, name):
     content, reason = sounds.bad_files()[name]
     with pytest.raises(Unusable) as refusal:

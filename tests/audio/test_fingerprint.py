@@ -58,6 +58,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", list(CHANGES))
+@pytest.mark.slow
 def test_copies_are_found_and_strangers_are_not(voices, change):
     items = [(name, fingerprint.compute(samples, RATE)) for name, samples in voices.items()]
     items += [(f"{name} again", CHANGES[change](samples)) for name, samples in voices.items()]
@@ -66,6 +67,7 @@ def test_copies_are_found_and_strangers_are_not(voices, change):
     assert len(groups) >= 0.94 * len(voices)
 
 
+@pytest.mark.slow
 def test_the_example_holds_two_recordings_twice_and_no_other_look_alikes():
     paths = sorted((example_dataset_path() / "clips").glob("*.flac"))
     items = [(path.stem, fingerprint.compute(sf.read(path, dtype="float32")[0], RATE)) for path in paths]

@@ -28,6 +28,7 @@ def host(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineH
             thread.join(10)
 
 
+@pytest.mark.slow
 def test_a_listening_test_from_the_command_line(run: Run, host, session, user, tmp_path: Path) -> None:
     models = [sound_model(session, user, does).id for does in ("cpu", "gpu")]
     contestants = [part for model in models for part in ("--contestant", model)]

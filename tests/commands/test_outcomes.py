@@ -48,6 +48,7 @@ def test_results_and_tensorboard(run: Run, job: Job, adapter: Adapter, tmp_path:
     assert not (tmp_path / "more.zip").exists()
 
 
+@pytest.mark.slow
 def test_a_push_is_followed_to_its_end(
     hub: type[Hub], run: Run, session: Session, user: User, adapter: Adapter
 ) -> None:

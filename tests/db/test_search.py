@@ -32,6 +32,7 @@ def found(session: Session, dataset_id: str, query: str) -> list[set[str]]:
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(WORDS, WORDS), max_size=6), st.lists(st.tuples(st.integers(0, 5), WORDS)), QUERIES)
 @pytest.mark.parametrize("few", [0, 1_000])
+@pytest.mark.slow
 def test_hits_are_right_after_any_edit(data_folder, few, rows, edits, query):
     with pytest.MonkeyPatch.context() as patch, Session(db_engine.get_engine()) as session:
         patch.setattr(search, "FEW", few)

@@ -188,6 +188,7 @@ def test_classes_are_those_of_the_adapter_and_then_the_models_own_again(tmp_path
     assert torch.equal(_logits(warm, None), alone)
 
 
+@pytest.mark.slow
 def test_speakers_are_told_apart_by_adapters_for_as_many_as_each_knows(
     tmp_path: Path, ctc: tuple[Path, Path]
 ) -> None:

@@ -114,6 +114,7 @@ def full(*_args, **_options):
 
 @pytest.mark.fault("F8", "disk full while a dataset is taken in", "said so, what came is kept; goes on later")
 @pytest.mark.parametrize("place", ["an original", "the sync", "gathering"])
+@pytest.mark.slow
 def test_f8_a_full_disk_is_said_and_everything_received_is_kept(dataset, monkeypatch, place):
     files = {f"{n}.wav": sounds.wav(0.1, pitch=200 + n) for n in range(6)}
     stage(dataset, files)

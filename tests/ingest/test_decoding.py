@@ -29,6 +29,7 @@ MOODY_CHILD = textwrap.dedent(
     ("mood", "reason"),
     [("crash", "signal 11"), ("exit", "exit code 7"), ("hang", "Hangs the decoder"), ("nonsense", "Crashes")],
 )
+@pytest.mark.slow
 def test_a_file_that_breaks_the_decoder_costs_only_itself(tmp_path, mood, reason):
     limit_s = 1.5 if mood == "hang" else 60.0
     for name in ("before", mood, "after"):
@@ -42,6 +43,7 @@ def test_a_file_that_breaks_the_decoder_costs_only_itself(tmp_path, mood, reason
     assert before != after, "a fresh child took over"
 
 
+@pytest.mark.slow
 def test_a_crash_among_many_costs_one_and_the_order_stays(tmp_path):
     names = ["a", "b", "crash", "c", "hang", "d", "crash", "exit", "e"]
     paths = []

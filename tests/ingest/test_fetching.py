@@ -185,6 +185,7 @@ def test_an_answer_whose_end_cannot_be_told_is_refused(dataset, web):
 
 @pytest.mark.fault("F19", "a byte now and then", "given up as too slow")
 @pytest.mark.parametrize("head_first", [True, False])
+@pytest.mark.slow
 def test_a_byte_now_and_then_is_too_slow(dataset, web, head_first, monkeypatch):
     import threading
 
@@ -206,6 +207,7 @@ def test_a_byte_now_and_then_is_too_slow(dataset, web, head_first, monkeypatch):
         stop.set()
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_silent_is_given_up(dataset, web, monkeypatch):
     import threading
 

@@ -177,6 +177,7 @@ def test_broken_parquet_costs_itself_only(dataset, content, reason):
     assert reason in clips["bad.parquet"].reason
 
 
+@pytest.mark.slow
 def test_parquet_without_recordings_or_over_a_cap_is_refused(dataset, monkeypatch):
     out = io.BytesIO()
     pq.write_table(pa.table({"text": ["a"]}), out)
@@ -222,6 +223,7 @@ def test_the_preview_shows_what_an_ingest_would_do(dataset):
     assert len(clips) == told.n_matched + told.n_unmatched
 
 
+@pytest.mark.slow
 def test_the_preview_looks_into_archives_and_shards_without_unpacking_sound(dataset):
     made = dataset(status=DatasetStatus.AWAITING_FILES)
     inner = {

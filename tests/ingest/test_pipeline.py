@@ -224,6 +224,7 @@ def test_a_process_says_nothing_of_the_one_started_after_it(dataset, monkeypatch
     assert _load(dataset.id).status is DatasetStatus.ERROR
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_an_error_and_can_be_started_again(dataset, monkeypatch):
     stage(dataset.id, {"a.wav": sounds.wav()})
     with pipeline._exclusive(dataset.id):  # the process waits for the lock, so it can be killed in time

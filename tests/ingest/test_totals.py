@@ -56,6 +56,7 @@ def contents(session: Session, dataset: Dataset) -> dict[str, tuple]:
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(TEXTS, min_size=6, max_size=6), ROUNDS)
+@pytest.mark.slow
 def test_increments_equal_a_count_from_scratch_and_every_version_comes_back(engine, texts, rounds):
     with Session(engine) as session:
         user, dataset, ids = make(session, texts)

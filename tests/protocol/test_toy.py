@@ -69,6 +69,7 @@ def test_a_run_from_start_to_result(spec: WorkerSpec) -> None:
         ("disk_full", ExitReason.DISK_FULL),
     ],
 )
+@pytest.mark.slow
 def test_failures_are_told_with_their_reason(spec: WorkerSpec, failure: str, reason: ExitReason) -> None:
     assert start(spec, STEP_S="0", FAIL=failure).wait(30) == 1
     result = result_of(spec)
@@ -106,6 +107,7 @@ def test_stop_and_keep_then_resume(spec: WorkerSpec, how: str) -> None:
     assert steps == list(range(result.step + 1, 11))
 
 
+@pytest.mark.slow
 def test_a_worker_ends_when_its_parent_dies(spec: WorkerSpec) -> None:
     """The parent here is a process in between, killed hard."""
     code = (

@@ -140,6 +140,7 @@ def test_nobody_can_fill_the_queue(host: EngineHost) -> None:
     assert other.result(30).device == "cpu"
 
 
+@pytest.mark.slow
 def test_an_idle_process_is_ended(data_folder: Path) -> None:
     host = EngineHost(COMMAND, idle_s=0.2)
     pid = pid_of(host)
@@ -148,6 +149,7 @@ def test_an_idle_process_is_ended(data_folder: Path) -> None:
     wait_for(lambda: not host.is_warm)
 
 
+@pytest.mark.slow
 def test_a_training_gets_the_gpu_that_an_idle_process_holds(data_folder: Path) -> None:
     is_training: list[bool] = []
     host = EngineHost(COMMAND, idle_s=60.0, must_leave_gpu=lambda: bool(is_training))
@@ -159,6 +161,7 @@ def test_a_training_gets_the_gpu_that_an_idle_process_holds(data_folder: Path) -
     wait_for(lambda: not host.is_warm)
 
 
+@pytest.mark.slow
 def test_a_training_gets_the_gpu_of_a_process_that_was_only_asked_to_use_it(data_folder: Path) -> None:
     is_training: list[bool] = []
     host = EngineHost(COMMAND, idle_s=60.0, must_leave_gpu=lambda: bool(is_training))
@@ -189,6 +192,7 @@ def test_what_comes_after_a_training_has_begun_does_not_keep_the_gpu(data_folder
     host._end_child()
 
 
+@pytest.mark.slow
 def test_a_look_that_fails_does_not_stop_the_queue(data_folder: Path) -> None:
     looks: list[int] = []
 

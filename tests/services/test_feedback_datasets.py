@@ -93,6 +93,7 @@ def test_votes_become_pairs_whose_better_take_won(user: User, stranger: User, se
     assert marks == {f"{other.id}.wav": "1+", f"{one.id}.wav": "1-"}
 
 
+@pytest.mark.slow
 def test_a_take_in_more_pairs_than_a_label_holds_loses_none(user: User) -> None:
     takes = heard(user, 60)
     rate(user, takes[0], 5)

@@ -151,6 +151,7 @@ def test_skipped_pairs_count_nothing_and_are_not_asked_again(user: User) -> None
     assert (now(test).n_votes, results(user, test).summary) == (0, "No vote counts yet.")
 
 
+@pytest.mark.slow
 def test_a_careless_rater_is_left_out_until_the_owner_says_otherwise(user: User, stranger: User) -> None:
     test = open_test(user, n_contestants=2, n_prompts=15, catch_every=5)
     sit(user, test, Listener(0, [1.5, -1.5]))

@@ -26,6 +26,7 @@ def download(session: Session, user: User, repo_id: str) -> BaseAudioModel:
     return session.get_one(BaseAudioModel, model.id)
 
 
+@pytest.mark.slow
 def test_a_model_is_downloaded_checked_and_ready(
     session: Session, user: User, hub: type[Hub], tmp_path: Path
 ) -> None:
@@ -39,6 +40,7 @@ def test_a_model_is_downloaded_checked_and_ready(
     assert hub.seen_authorization == [], "the server's own token is nobody's"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_trained_is_refused_before_its_weights_come(
     session: Session, user: User, hub: type[Hub], tmp_path: Path
 ) -> None:
@@ -62,6 +64,7 @@ def test_a_model_that_is_not_there_is_said_so(session: Session, user: User, hub:
 
 
 @pytest.mark.fault("F24", "429 for a model", "tried again, then said so")
+@pytest.mark.slow
 def test_a_hub_in_trouble_is_tried_again_then_said_so(session: Session, user: User, hub: type[Hub]) -> None:
     hub.repos["someone/busy"] = 429
     model = download(session, user, "someone/busy")
@@ -70,6 +73,7 @@ def test_a_hub_in_trouble_is_tried_again_then_said_so(session: Session, user: Us
 
 
 @pytest.mark.fault("F24", "a model's Hub is offline", "said so; never half a model ready")
+@pytest.mark.slow
 def test_offline_is_said_so(session: Session, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("QLORA_STUDIO_HUB_WAIT_S", "0.01")

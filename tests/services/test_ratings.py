@@ -175,6 +175,7 @@ def test_two_who_rate_at_once_are_both_counted(user: User, stranger: User, sessi
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_running_counts_are_what_counting_says(user: User, session: Session, seed: int) -> None:
     drawn = random.Random(seed)
     takes = [t for i in range(4) for t in add_takes(user, 2, prompt=f"text {i % 3}", model_id=f"mod_{i % 2}")]

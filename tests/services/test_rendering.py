@@ -48,6 +48,7 @@ def test_one_child_answers_many_and_ends_when_idle():
 
 
 @pytest.mark.parametrize("mood", ["crash", "hang", "nonsense"])
+@pytest.mark.slow
 def test_a_recording_that_breaks_the_child_costs_itself_only(mood):
     ours = renderer(limit_s=2.0 if mood == "hang" else 30.0, idle_s=0.5)
     first = ours.render({"mood": "well"})
@@ -64,6 +65,7 @@ def test_a_refusal_is_told_and_keeps_the_child():
     assert ours.render({"mood": "well"}) == first
 
 
+@pytest.mark.slow
 def test_too_many_at_once_are_asked_to_come_back():
     ours, outcomes = renderer(max_waiting=2, idle_s=0.5), []
 

@@ -74,6 +74,7 @@ def vote_of(rater: User, left: Take, right: Take) -> PreferenceVote:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_sides_are_by_chance_and_stay(user: User) -> None:
     takes = add_takes(user, 12)
     order = {take.id: index for index, take in enumerate(sorted(takes, key=lambda take: take.id))}

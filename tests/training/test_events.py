@@ -76,6 +76,7 @@ def test_a_line_is_readable_at_once(tmp_path: Path) -> None:
         assert len(_lines(path)) == 1
 
 
+@pytest.mark.slow
 def test_a_line_is_synced_within_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[float] = []
     monkeypatch.setattr(os, "fsync", lambda _: synced.append(time.monotonic()))

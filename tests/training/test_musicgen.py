@@ -190,6 +190,7 @@ def test_codes_are_the_codecs_own_and_long_clips_are_cut(
     assert task.features(sound)["codes"].shape == (4, 10)
 
 
+@pytest.mark.slow
 def test_generation_is_the_same_for_a_seed_tells_how_far_it_is_and_can_be_ended(
     tmp_path: Path, model_path: Path, clips_path: Path
 ) -> None:
@@ -237,6 +238,7 @@ def test_clips_without_a_prompt_are_left_out(tmp_path: Path, model_path: Path, c
         task.read_clips(listing)
 
 
+@pytest.mark.slow
 def test_mel_distance_is_in_decibels_and_zero_for_the_same_sound() -> None:
     low, high = melodies.tone(250.0, seconds=0.5), melodies.tone(2000.0, seconds=0.5)
     assert sound_quality.mel_distance(low, low, tiny.RATE) == 0.0
