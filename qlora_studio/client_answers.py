@@ -298,6 +298,18 @@ class FeedbackPreview(Answer):
     model_ids: list[str]
 
 
+class FeedbackUpdate(Answer):
+    """What bringing a dataset from feedback up to date would do, in rows."""
+
+    n_added: int
+    n_removed: int
+    n_kept: int
+    n_left_out: int
+    n_rows: int
+    is_up_to_date: bool
+    message: str
+
+
 class Readiness(Answer):
     """Whether there is enough to train on."""
 

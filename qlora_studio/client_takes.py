@@ -7,8 +7,10 @@ from typing import Any
 
 from qlora_studio.client_answers import (
     BlindPair,
+    Dataset,
     FeedbackPreview,
     FeedbackStats,
+    FeedbackUpdate,
     Generation,
     PreferenceVote,
     Rating,
@@ -46,6 +48,14 @@ class TakeCalls(Connection):
         source = {"kind": "feedback", "filter": wanted}
         answer = self._send("POST", "/datasets/preview", json={"source": source})
         return FeedbackPreview.model_validate(answer)
+
+    def preview_feedback_update(self, dataset_id: str) -> FeedbackUpdate:
+        """Which rows would come and go if a dataset from feedback were brought up to date now."""
+        return FeedbackUpdate.model_validate(self._send("GET", f"/datasets/{dataset_id}/feedback-update"))
+
+    def update_from_feedback(self, dataset_id: str) -> Dataset:
+        """Bring a dataset from feedback up to date; `wait_for_dataset` waits until it is ready again."""
+        return Dataset.model_validate(self._send("POST", f"/datasets/{dataset_id}/feedback-update"))
 
     def wait_for_generation(self, generation_id: str, *, timeout_s: float = 3600) -> Generation:
         """Wait until all takes are made, or it has failed.

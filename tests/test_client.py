@@ -11,11 +11,11 @@ from sqlmodel import Session, select
 
 from qlora_studio.api import build_api
 from qlora_studio.client import ApiError, Studio
-from qlora_studio.contracts.enums import DictationStatus, GenerationStatus, JobStatus, Task
+from qlora_studio.contracts.enums import DatasetStatus, DictationStatus, GenerationStatus, JobStatus, Task
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import Adapter, User
+from qlora_studio.db.models import Adapter, Dataset, User
 from qlora_studio.ingest import launching, pipeline
 from qlora_studio.jobs import supervisor
 from qlora_studio.services import inference, trial_clips
@@ -303,6 +303,7 @@ def test_takes_are_made_and_fetched(studio: Studio, tmp_path: Path, monkeypatch:
         assert [rating.stars for rating in studio.list_ratings(take)] == [5]
         assert studio.get_feedback_stats(model_id=model.id).n_ratings == 1
         assert studio.get_readiness(n_needed=1).is_ready
+        _bring_up_to_date(studio, monkeypatch)
         studio.remove_rating(take)
         assert studio.list_ratings(take) == []
         assert studio.share_generation(asked.id, "use").id == asked.id
@@ -318,3 +319,17 @@ def test_takes_are_made_and_fetched(studio: Studio, tmp_path: Path, monkeypatch:
         take_a_listening_test(studio, model.id, tmp_path)
     finally:
         host._end_child()
+
+
+def _bring_up_to_date(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One take is rated; a dataset from feedback that is ready has none yet."""
+    monkeypatch.setattr(launching, "launch", lambda _: None)
+    with Session(db.get_engine(), expire_on_commit=False) as session:
+        owner = session.exec(select(User)).one()
+        made = Dataset(owner_id=owner.id, name="Good", task=Task.TEXT_TO_AUDIO, status=DatasetStatus.READY)
+        made.source = {"kind": "feedback"}
+        session.add(made)
+        session.commit()
+    assert studio.preview_feedback_update(made.id).n_added == 1
+    assert studio.update_from_feedback(made.id).status is DatasetStatus.PROCESSING
+    assert studio.cancel_dataset(made.id).status is DatasetStatus.READY

@@ -12,8 +12,9 @@ from qlora_studio.api.jobs import attachment
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db import engine
-from qlora_studio.services import exports, versions
+from qlora_studio.services import exports, feedback_updates, versions
 from qlora_studio.services.exports import ExportFormat
+from qlora_studio.services.feedback_updates import FeedbackUpdate
 from qlora_studio.services.versions import Kind
 
 router = APIRouter(tags=["Datasets"])
@@ -158,3 +159,22 @@ def get_recipe(
     with engine.read() as session:
         found = exports.recipe(session, actor=user, dataset_id=dataset_id, version=version)
     return RecipePublic.model_validate(found)
+
+
+@router.get("/datasets/{dataset_id}/feedback-update")
+def preview_feedback_update(dataset_id: str, user: CurrentUser) -> FeedbackUpdate:
+    """Say which rows would come and go if a dataset from feedback were brought up to date now."""
+    with engine.read() as session:
+        return feedback_updates.preview(session, actor=user, dataset_id=dataset_id)
+
+
+@router.post("/datasets/{dataset_id}/feedback-update", status_code=202)
+def update_from_feedback(dataset_id: str, user: CurrentTrainer) -> DatasetPublic:
+    """Bring a dataset from feedback up to date with its own filter, as its next version.
+
+    While new takes are decoded it is `processing`; `source.update_error` says why an update failed. A dataset
+    that is up to date stays as it is.
+    """
+    with engine.write() as session:
+        dataset = feedback_updates.start(session, actor=user, dataset_id=dataset_id)
+        return DatasetPublic.of(dataset)

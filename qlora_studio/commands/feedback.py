@@ -1,4 +1,4 @@
-"""`qlora-studio feedback …`: rate takes, see what the ratings say, make datasets of them."""
+"""`qlora-studio feedback …`: rate takes, see what the ratings say, make datasets of them and update these."""
 
 from typing import Annotated, Any
 
@@ -22,13 +22,17 @@ from qlora_studio.commands.datasets import public, wait_for
 from qlora_studio.contracts.enums import DatasetStatus
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
-from qlora_studio.services import datasets, feedback_rows, ratings
+from qlora_studio.db.models import Dataset
+from qlora_studio.ingest import updating
+from qlora_studio.services import datasets, feedback_rows, feedback_updates, ratings
 from qlora_studio.services.dataset_sources import DatasetSource
 from qlora_studio.services.datasets import DatasetCreate
 from qlora_studio.services.feedback_filter import FeedbackFilter
 from qlora_studio.services.rating_schemas import OVERALL, RatingPublic, RatingPut
 
-app = typer.Typer(help="Ratings of takes: rate, show, stats, readiness, dataset.", no_args_is_help=True)
+app = typer.Typer(
+    help="Rate takes; make and update datasets of them.", no_args_is_help=True
+)
 OfModel = Annotated[str, typer.Option("--model", help="Only takes of this model.")]
 
 
@@ -130,14 +134,31 @@ def dataset(
     actor = find_actor(user)
     with db.write() as session:
         made = datasets.create(session, actor=actor, form=form)
-    made = wait_for(actor, made.id)
-    if as_json:
-        print_json(public(made))
-    elif made.status == DatasetStatus.READY:
-        print_line(f"{made.id}  {made.name}: {made.n_clips:,} takes, ready")
-    if made.status != DatasetStatus.READY:
-        say(f"error: {made.error or made.status.value}")
-        end(FAILED)
+    _print_dataset(wait_for(actor, made.id), as_json=as_json)
+
+
+@app.command("update")
+@command
+def update(
+    dataset_id: str,
+    *,
+    preview: Annotated[bool, typer.Option("--preview", help="Only say what would come and go.")] = False,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Bring a dataset from feedback up to date with its own filter, as its next version."""
+    with acting(user) as (session, actor):
+        found = feedback_updates.preview(session, actor=actor, dataset_id=dataset_id)
+    if preview and as_json:
+        print_json(found)
+    elif not as_json:
+        print_line(found.message)
+    if preview or (found.is_up_to_date and not as_json):
+        return
+    actor = find_actor(user)
+    with db.write() as session:
+        feedback_updates.start(session, actor=actor, dataset_id=dataset_id)
+    _print_dataset(wait_for(actor, dataset_id), as_json=as_json)
 
 
 @app.command("readiness")
@@ -158,6 +179,17 @@ def readiness(
         print_json(found)
     else:
         print_line(found.message)
+
+
+def _print_dataset(made: Dataset, *, as_json: bool) -> None:
+    error = made.error or made.source.get(updating.FAILED)
+    if as_json:
+        print_json(public(made))
+    elif made.status == DatasetStatus.READY and not error:
+        print_line(f"{made.id}  {made.name}: {made.n_clips:,} takes, ready")
+    if made.status != DatasetStatus.READY or error:
+        say(f"error: {error or made.status.value}")
+        end(FAILED)
 
 
 def _read_filter(given: dict[str, Any]) -> FeedbackFilter:

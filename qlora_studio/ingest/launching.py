@@ -10,7 +10,7 @@ from qlora_studio.contracts.enums import DatasetStatus
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
 from qlora_studio.db.models import Dataset
-from qlora_studio.ingest import notices
+from qlora_studio.ingest import notices, updating
 from qlora_studio.ingest.credentials import scrubbed
 from qlora_studio.storage import layout
 
@@ -82,6 +82,10 @@ def _watch(dataset_id: str, process: subprocess.Popen[bytes]) -> None:
 def _fail(dataset_id: str, message: str) -> None:
     with engine.write() as session:
         dataset = session.get(Dataset, dataset_id)
-        if dataset is not None and dataset.status is DatasetStatus.PROCESSING:
+        if dataset is None or dataset.status is not DatasetStatus.PROCESSING:
+            return
+        if updating.is_under_way(dataset):
+            updating.end(dataset, message=message)
+        else:
             dataset.status, dataset.error = DatasetStatus.ERROR, message
             notices.tell(session, dataset)

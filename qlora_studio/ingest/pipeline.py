@@ -10,7 +10,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -27,11 +27,22 @@ from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine
 from qlora_studio.db.models import Clip, Dataset
 from qlora_studio.examples import catalog
-from qlora_studio.ingest import blobs, examining, findings, notices, remote, sources, splits, staging, totals
+from qlora_studio.ingest import (
+    blobs,
+    examining,
+    findings,
+    notices,
+    remote,
+    sources,
+    splits,
+    staging,
+    totals,
+    updating,
+)
 from qlora_studio.ingest.decoding import DecoderPool
 from qlora_studio.ingest.examining import Examined
 from qlora_studio.ingest.manifests import ManifestRefused
-from qlora_studio.ingest.matching import Plan, StagedFile, match
+from qlora_studio.ingest.matching import Plan, PlannedClip, StagedFile, match
 from qlora_studio.ingest.refusal import Cancelled, DatasetGone, SourceRefused
 from qlora_studio.storage import layout
 
@@ -51,7 +62,10 @@ def run(dataset_id: str) -> None:
         kept: set[str] = set()
         began = time.monotonic()
         try:
-            if _fetch(dataset):
+            if updating.is_under_way(dataset):
+                with _examining(dataset.id, kept) as examine:
+                    updating.take_in(dataset, examine)
+            elif _fetch(dataset):
                 _take_in(dataset, kept, began)
             kept.clear()
         except DatasetGone:
@@ -92,17 +106,10 @@ def _fetch(dataset: Dataset) -> bool:
 
 def _take_in(dataset: Dataset, kept: set[str], began: float) -> None:
     """Do the whole work; `kept` is filled with the hashes of originals as they are stored."""
-    with DecoderPool(max_clip_s=get_settings().max_clip_s, n_children=_n_cores()) as pool:
+    with _examining(dataset.id, kept) as examine:
         plan = match(_gather(dataset), task=dataset.task, mapping=dataset.mapping)
         old = _begin(dataset.id, len(plan.clips))
-        with ThreadPoolExecutor(_n_cores() + 1) as threads:
-            examine = partial(examining.examine, dataset_id=dataset.id, pool=pool, kept=kept)
-            examined = chain.from_iterable(threads.map(examine, examining.cut(plan.clips)))
-            try:
-                _store(dataset.id, examined)
-            except BaseException:
-                threads.shutdown(wait=False, cancel_futures=True)
-                raise
+        _store(dataset.id, examine(plan.clips))
     blobs.make_durable(kept)  # before the database says that the dataset is ready
     with engine.read() as session:
         sounds = findings.similar_sounds(session, dataset.id)
@@ -110,6 +117,23 @@ def _take_in(dataset: Dataset, kept: set[str], began: float) -> None:
         blobs.sweep(session, old)
         _finish(session, dataset.id, plan, sounds)
         notices.tell(session, session.get_one(Dataset, dataset.id), began=began)
+
+
+@contextmanager
+def _examining(
+    dataset_id: str, kept: set[str]
+) -> Iterator[Callable[[list[PlannedClip]], Iterable[Examined]]]:
+    """Give what decodes planned clips on all cores, in their order; what isn't asked for is called off."""
+    with (
+        DecoderPool(max_clip_s=get_settings().max_clip_s, n_children=_n_cores()) as pool,
+        ThreadPoolExecutor(_n_cores() + 1) as threads,
+    ):
+        examine = partial(examining.examine, dataset_id=dataset_id, pool=pool, kept=kept)
+        try:
+            yield lambda clips: chain.from_iterable(threads.map(examine, examining.cut(clips)))
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _begin(dataset_id: str, n_files: int) -> Sequence[str]:
@@ -211,7 +235,11 @@ def _nothing_usable(session: Session, dataset: Dataset, plan: Plan) -> str:
 def _fail(dataset_id: str, message: str, began: float) -> None:
     with engine.write() as session:
         dataset = session.get(Dataset, dataset_id)
-        if dataset is not None and dataset.status is DatasetStatus.PROCESSING:
+        if dataset is None or dataset.status is not DatasetStatus.PROCESSING:
+            return
+        if updating.is_under_way(dataset):
+            updating.end(dataset, message=message)
+        else:
             dataset.status, dataset.error = DatasetStatus.ERROR, message[:1000]
             notices.tell(session, dataset, began=began)
 

@@ -7,6 +7,7 @@ a small JSON file beside it:
     staging/<dataset id>/files/<32 hex>.json    {"name": …, "size": …, "is_complete": …}
     staging/<dataset id>/taken/                 files unpacked from archives or copied from a server folder
     staging/<dataset id>/chosen/                takes that people rated or compared, and their table
+    staging/<dataset id>/update.json            what becomes of the clips that are there, where takes are added
     staging/<dataset id>/ingest.lock            held by the process that takes them in
 """
 
@@ -59,6 +60,10 @@ def taken_path(dataset_id: str) -> Path:
 
 def chosen_path(dataset_id: str) -> Path:
     return layout.staging_path(dataset_id) / "chosen"
+
+
+def update_path(dataset_id: str) -> Path:
+    return layout.staging_path(dataset_id) / "update.json"
 
 
 def free_bytes() -> int:

@@ -9,7 +9,7 @@ it is no seal against somebody who searches for a second content with the same s
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,7 @@ def change(
     *,
     summary: str,
     actor_id: str | None,
+    added: Sequence[Mapping[str, Any]] = (),
 ) -> int:
     """Change clips and make the dataset's next version, if anything differs. The caller commits.
 
@@ -90,6 +91,7 @@ def change(
 
     Args:
         edits: by clip id the new values of fields of `CONTENT`, and of `reason` and `exclusion_id`.
+        added: whole rows of clips that weren't there before; in former versions they are left out.
         summary: what was done, in a few words for people.
 
     Returns:
@@ -107,9 +109,12 @@ def change(
             fields = [key for key in CONTENT if after[key] != before[key]]
             changed.append((clip_id, {k: before[k] for k in fields}, {k: after[k] for k in fields}))
     _write_clips(session, dataset.id, edits)
+    if added:
+        changed += _add_clips(session, dataset, tally, added)
     if changed:
         _make_version(session, dataset, tally, summary=summary, actor_id=actor_id)
         _write_changes(session, dataset, changed)
+    if changed or added:
         _keep(session, dataset, tally)
     return len(changed)
 
@@ -157,6 +162,22 @@ def _contents(
     for clip_id, duration_s, *values in session.exec(query.order_by(col(Clip.position))):  # as they lie there
         if wanted is None or clip_id in wanted:
             yield clip_id, dict(zip(CONTENT, map(_plain, values), strict=True)), duration_s
+
+
+def _add_clips(
+    session: Session, dataset: Dataset, tally: Tally, added: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Write new clips down; returns the changes that those are which can be used."""
+    session.connection().execute(insert(Clip), [dict(row) for row in added])
+    changed: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+    for row in added:
+        tally.add({name: _plain(row[name]) for name in CONTENT}, row["duration_s"])
+        dataset.size_bytes += row["size_bytes"]
+        if row["status"] is ClipStatus.OK:
+            changed.append(
+                (row["id"], {"status": ClipStatus.EXCLUDED.value}, {"status": ClipStatus.OK.value})
+            )
+    return changed
 
 
 def _write_clips(session: Session, dataset_id: str, edits: Mapping[str, Mapping[str, Any]]) -> None:

@@ -16,7 +16,7 @@ from qlora_studio.db import engine, search
 from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Adapter, Clip, Dataset, Job, User
 from qlora_studio.examples import catalog
-from qlora_studio.ingest import blobs, history, launching, staging
+from qlora_studio.ingest import blobs, history, launching, staging, updating
 from qlora_studio.services import audit, dataset_sources, feedback_rows
 from qlora_studio.services.dataset_sources import DatasetSource
 from qlora_studio.services.feedback_filter import FeedbackFilter
@@ -271,7 +271,9 @@ def cancel(session: Session, *, actor: User, dataset_id: str) -> Dataset:
     dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
     if dataset.status is not DatasetStatus.PROCESSING:
         raise Conflict("Nothing is under way that could be stopped.")
-    if dataset.source.get("kind") == "upload":
+    if updating.is_under_way(dataset):
+        updating.end(dataset)  # it is ready as it was before
+    elif dataset.source.get("kind") == "upload":
         dataset.status = DatasetStatus.AWAITING_FILES
     else:
         dataset.status, dataset.error = DatasetStatus.ERROR, "It was stopped. Start it again, or delete it."
@@ -285,6 +287,8 @@ def describe_progress(dataset: Dataset) -> str:
     """What a dataset that is being processed is doing, for people; empty for any other."""
     if dataset.status is not DatasetStatus.PROCESSING:
         return ""
+    if updating.is_under_way(dataset):
+        return f"Adding {dataset.progress_total:,} takes"
     if dataset.progress_total:
         return f"Taking in: {dataset.progress_done:,} of {dataset.progress_total:,} files"
     fetched = dataset.source.get("fetched")

@@ -24,6 +24,10 @@ MOST_ROWS = 20_000
 TABLE = "metadata.jsonl"
 
 
+File = tuple[str, str, int]  # take, generation, bytes
+Recording = tuple[str, File, dict[str, Any]]  # file name, file, what the table says of it
+
+
 class FeedbackPreview(BaseModel):
     """How many rows a dataset would have: takes, or pairs."""
 
@@ -34,20 +38,20 @@ class FeedbackPreview(BaseModel):
 
 
 class Chosen(BaseModel):
-    """A row: a take, and for a pair the one that is worse. Each file is (take, generation, bytes)."""
+    """A row: a take, and for a pair the one that is worse."""
 
     prompt: str
     model_id: str
-    better: tuple[str, str, int]
-    worse: tuple[str, str, int] | None
+    better: File
+    worse: File | None
 
 
 def preview(session: Session, *, actor: User, wanted: FeedbackFilter) -> FeedbackPreview:
     """Say what a dataset with this filter would be made of now."""
-    rows = _find(session, actor, wanted)
+    rows = find(session, actor=actor, wanted=wanted)
     return FeedbackPreview(
         n_rows=len(rows),
-        n_takes=len({file[0] for row in rows for file in _files(row)}),
+        n_takes=len({file[0] for row in rows for file in files_of(row)}),
         n_prompts=len({row.prompt for row in rows}),
         model_ids=sorted({row.model_id for row in rows}),
     )
@@ -60,12 +64,12 @@ def choose(session: Session, *, actor: User, wanted: FeedbackFilter) -> list[Cho
         InvalidInput: there are none, or more than a dataset may have.
         TooLarge: their files are more than the actor may still keep.
     """
-    rows = _find(session, actor, wanted)
+    rows = find(session, actor=actor, wanted=wanted)
     if not rows:
         raise _wrong(f"There are no {wanted.describe()} yet. Rate or compare takes, or ask for less.")
     if len(rows) > MOST_ROWS:
         raise _wrong(f"There are {len(rows):,} rows; at most {MOST_ROWS:,} go into a dataset. Ask for fewer.")
-    sizes = {file[0]: file[2] for row in rows for file in _files(row)}
+    sizes = {file[0]: file[2] for row in rows for file in files_of(row)}
     if sum(sizes.values()) > dataset_sources.left_bytes(session, actor=actor):
         raise TooLarge("These takes are more than your space holds. Ask for fewer, or delete datasets.")
     return rows
@@ -84,19 +88,23 @@ def digest_of(wanted: FeedbackFilter, rows: Iterable[Chosen]) -> str:
     """A name for these rows, found by this filter."""
     seen = hashlib.sha256(wanted.model_dump_json().encode())
     for row in rows:
-        seen.update("\t".join(file[0] for file in _files(row)).encode() + b"\n")
+        seen.update("\t".join(file[0] for file in files_of(row)).encode() + b"\n")
     return seen.hexdigest()
 
 
 def stage(dataset_id: str, rows: Sequence[Chosen]) -> None:
-    """Put the rows' files and their table in staging. They share the takes' bytes.
+    """Put the rows' files and their table in staging; see `stage_recordings`."""
+    stage_recordings(dataset_id, _recordings(rows))
+
+
+def stage_recordings(dataset_id: str, recordings: Sequence[Recording]) -> None:
+    """Put takes' files and their table in staging. They share the takes' bytes.
 
     Raises:
         InvalidInput: a take's file is gone.
         OSError: the disk is full.
     """
     folder = staging.chosen_path(dataset_id)
-    recordings = _recordings(rows)
     try:
         folder.mkdir(parents=True)
         for name, file, _ in recordings:
@@ -117,12 +125,12 @@ def _link(take: Path, link: Path) -> None:
         shutil.copyfile(take, link)
 
 
-def _recordings(rows: Sequence[Chosen]) -> list[tuple[str, tuple[str, str, int], dict[str, Any]]]:
+def _recordings(rows: Sequence[Chosen]) -> list[Recording]:
     """File name, file, and what the table says of it.
 
     A take that is in more pairs than its label holds marks for is there several times, with some each.
     """
-    found: dict[str, tuple[str, tuple[str, str, int], dict[str, Any]]] = {}
+    found: dict[str, Recording] = {}
     latest: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
         if row.worse is None:
@@ -131,21 +139,23 @@ def _recordings(rows: Sequence[Chosen]) -> list[tuple[str, tuple[str, str, int],
             continue
         for file, sign in ((row.better, "+"), (row.worse, "-")):
             copy = latest.setdefault(file[0], 1)
-            name = _copy_name(file[0], copy)
+            name = copy_name(file[0], copy)
             mark = f"{number}{sign}"
             label = f"{found[name][2]['label']} {mark}" if name in found else mark
             if len(label) > MAX_LABEL:
                 latest[file[0]] = copy + 1
-                name, label = _copy_name(file[0], copy + 1), mark
+                name, label = copy_name(file[0], copy + 1), mark
             found[name] = (name, file, {"text": row.prompt, "label": label})
     return list(found.values())
 
 
-def _copy_name(take_id: str, copy: int) -> str:
+def copy_name(take_id: str, copy: int) -> str:
+    """The file of a take's so manieth place in a dataset."""
     return f"{take_id}.wav" if copy == 1 else f"{take_id}-{copy}.wav"
 
 
-def _find(session: Session, actor: User, wanted: FeedbackFilter) -> list[Chosen]:
+def find(session: Session, *, actor: User, wanted: FeedbackFilter) -> list[Chosen]:
+    """The rows that there are now."""
     query = feedback_filter.rows_query(session, actor=actor, wanted=wanted)
     return [
         Chosen(
@@ -160,7 +170,8 @@ def _find(session: Session, actor: User, wanted: FeedbackFilter) -> list[Chosen]
     ]
 
 
-def _files(row: Chosen) -> list[tuple[str, str, int]]:
+def files_of(row: Chosen) -> list[File]:
+    """A row's one or two files."""
     return [row.better] if row.worse is None else [row.better, row.worse]
 
 

@@ -51,11 +51,21 @@ def test_as_many_rows_as_were_counted_before(api, client, user, stranger, monkey
     assert counted.json() == {"n_rows": 2, "n_takes": 2, "n_prompts": 1, "model_ids": ["mod_a"]}
     made = client.post("/datasets", json={"name": "Good", "source": source})
     assert made.status_code == 201, made.text
-    found = client.get(f"/datasets/{made.json()['id']}").json()
+    url = f"/datasets/{made.json()['id']}"
+    found = client.get(url).json()
     assert (found["status"], found["n_clips"], found["task"]) == ("ready", 2, "text-to-audio")
+    assert client.get(f"{url}/feedback-update").json()["is_up_to_date"]
+    rate(user, heard(user, 1)[0], 5)
+    told = client.get(f"{url}/feedback-update").json()
+    assert (told["n_added"], told["n_removed"], told["n_rows"]) == (1, 0, 3)
+    assert client.post(f"{url}/feedback-update").status_code == 202
+    found = client.get(url).json()
+    assert (found["status"], found["n_clips"], found["version"]) == ("ready", 3, 2)
     for wrong in ({"kind": "upload"}, source | {"filter": {"min_gap": 1}}, source | {"filter": {"x": 1}}):
         assert client.post("/datasets/preview", json={"source": wrong}).status_code == 422
     none = client.post("/datasets", json={"name": "x", "source": source | {"filter": {"tags": ["cold"]}}})
     assert none.json()["errors"][0]["field"] == "source.filter"
     api.dependency_overrides[current_user] = lambda: stranger
     assert client.post("/datasets/preview", json={"source": source}).json()["n_rows"] == 0
+    assert client.get(f"{url}/feedback-update").status_code == 404
+    assert client.post(f"{url}/feedback-update").status_code == 404

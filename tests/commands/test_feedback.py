@@ -32,6 +32,11 @@ def test_a_dataset_of_good_takes_from_the_command_line(run: Run, user, monkeypat
     assert count.strip() == "2 rows of 2 takes, 1 texts"
     made = answer(run("feedback", "dataset", "Good", "--json", *AS_ADA))
     assert (made["status"], made["n_clips"]) == ("ready", 2)
+    assert "Nothing to do" in run("feedback", "update", made["id"], *AS_ADA).stdout
+    rate(user, heard(user, 1)[0], 5)
+    assert "1 takes come, 0 go, 2 stay" in run("feedback", "update", made["id"], "--preview", *AS_ADA).stdout
+    assert "3 takes, ready" in run("feedback", "update", made["id"], *AS_ADA).stdout
+    assert answer(run("feedback", "update", made["id"], "--json", *AS_ADA))["version"] == 2
     pairs = run("feedback", "dataset", "--preview", "--pairs", "ratings", "--min-gap", "3", "--json", *AS_ADA)
-    assert answer(pairs)["n_rows"] == 2
+    assert answer(pairs)["n_rows"] == 3
     assert "min_gap goes with pairs" in run("feedback", "dataset", "--min-gap", "1", *AS_ADA, code=2).stderr
