@@ -30,9 +30,7 @@ from qlora_studio.services.datasets import DatasetCreate
 from qlora_studio.services.feedback_filter import FeedbackFilter
 from qlora_studio.services.rating_schemas import OVERALL, RatingPublic, RatingPut
 
-app = typer.Typer(
-    help="Rate takes; make and update datasets of them.", no_args_is_help=True
-)
+app = typer.Typer(help="Rate takes; make and update datasets of them.", no_args_is_help=True)
 OfModel = Annotated[str, typer.Option("--model", help="Only takes of this model.")]
 
 

@@ -10,6 +10,7 @@ class NoticeKind(StrEnum):
     JOB_FAILED = "job_failed"
     JOB_LOST = "job_lost"
     JOB_STOPPED = "job_stopped"  # not by its owner
+    ADAPTER_BROKEN = "adapter_broken"
     QUEUE_HELD = "queue_held"
     DATASET_READY = "dataset_ready"
     DATASET_FAILED = "dataset_failed"
@@ -23,6 +24,7 @@ KIND_LABELS = {
     NoticeKind.JOB_FAILED: "Training failed",
     NoticeKind.JOB_LOST: "Training lost",
     NoticeKind.JOB_STOPPED: "Training stopped by something else than you",
+    NoticeKind.ADAPTER_BROKEN: "Default adapter broken by its training",
     NoticeKind.QUEUE_HELD: "Queue waits after a restart",
     NoticeKind.DATASET_READY: "Dataset ready",
     NoticeKind.DATASET_FAILED: "Dataset could not be taken in",
@@ -35,7 +37,7 @@ TOPICS: dict[str, tuple[str, tuple[NoticeKind, ...]]] = {
     "finished": ("Training finished", (NoticeKind.JOB_SUCCEEDED,)),
     "ended": (
         "Training failed, lost or stopped",
-        (NoticeKind.JOB_FAILED, NoticeKind.JOB_LOST, NoticeKind.JOB_STOPPED),
+        (NoticeKind.JOB_FAILED, NoticeKind.JOB_LOST, NoticeKind.JOB_STOPPED, NoticeKind.ADAPTER_BROKEN),
     ),
     "queue": ("The queue waiting after a restart", (NoticeKind.QUEUE_HELD,)),
     "datasets": ("Long imports of datasets", (NoticeKind.DATASET_READY, NoticeKind.DATASET_FAILED)),

@@ -10,7 +10,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -42,7 +42,7 @@ from qlora_studio.ingest import (
 from qlora_studio.ingest.decoding import DecoderPool
 from qlora_studio.ingest.examining import Examined
 from qlora_studio.ingest.manifests import ManifestRefused
-from qlora_studio.ingest.matching import Plan, PlannedClip, StagedFile, match
+from qlora_studio.ingest.matching import Plan, StagedFile, match
 from qlora_studio.ingest.refusal import Cancelled, DatasetGone, SourceRefused
 from qlora_studio.storage import layout
 
@@ -120,9 +120,7 @@ def _take_in(dataset: Dataset, kept: set[str], began: float) -> None:
 
 
 @contextmanager
-def _examining(
-    dataset_id: str, kept: set[str]
-) -> Iterator[Callable[[list[PlannedClip]], Iterable[Examined]]]:
+def _examining(dataset_id: str, kept: set[str]) -> Iterator[updating.Examine]:
     """Give what decodes planned clips on all cores, in their order; what isn't asked for is called off."""
     with (
         DecoderPool(max_clip_s=get_settings().max_clip_s, n_children=_n_cores()) as pool,

@@ -7,7 +7,7 @@ a small JSON file beside it:
     staging/<dataset id>/files/<32 hex>.json    {"name": …, "size": …, "is_complete": …}
     staging/<dataset id>/taken/                 files unpacked from archives or copied from a server folder
     staging/<dataset id>/chosen/                takes that people rated or compared, and their table
-    staging/<dataset id>/update.json            what becomes of the clips that are there, where takes are added
+    staging/<dataset id>/update.json            what becomes of the clips that are there already
     staging/<dataset id>/ingest.lock            held by the process that takes them in
 """
 

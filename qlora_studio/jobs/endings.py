@@ -7,11 +7,12 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import ACTIVE_STATUSES, ExitReason, JobStatus
+from qlora_studio.contracts.enums import ACTIVE_STATUSES, ExitReason, JobStatus, Verdict
 from qlora_studio.contracts.events import ResultFile
 from qlora_studio.core.clock import utc_now
 from qlora_studio.db.engine import write
 from qlora_studio.db.models import Adapter, BaseAudioModel, Job
+from qlora_studio.db.models.audit import AuditEvent
 from qlora_studio.jobs import actuals, notices, stamps, transitions
 from qlora_studio.jobs import outcome as outcomes
 from qlora_studio.jobs.ingest import name_eval_values
@@ -114,9 +115,31 @@ def _register_adapter(
     adapter.path = str(folder)
     adapter.size_bytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     adapter.metrics = name_eval_values(result.metrics)
-    adapter.certificate = result.extra.get("certificate") or {}
+    before, adapter.certificate = adapter.certificate, result.extra.get("certificate") or {}
+    if adapter.is_active and _has_broken(before, adapter.certificate):
+        _deactivate(session, adapter, model)
     adapter.base_metrics = name_eval_values(result.base_metrics)
     session.add(adapter)
+
+
+def _has_broken(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether it worked before; one that was broken already was made the default all the same."""
+    return now.get("verdict") == Verdict.BROKEN and before.get("verdict") != Verdict.BROKEN
+
+
+def _deactivate(session: Session, adapter: Adapter, model: BaseAudioModel | None) -> None:
+    """Take an adapter that broke as its training went on off its model, and tell its owner."""
+    adapter.is_active = False
+    notices.tell_of_broken_default(session, adapter, model_name=model.name if model else "its base model")
+    session.add(
+        AuditEvent(
+            action="adapter.deactivate",
+            object_type="adapter",
+            object_id=adapter.id,
+            object_name=adapter.name,
+            details={"reason": "broken"},
+        )
+    )
 
 
 def _adapter_folder(job_id: str, result: ResultFile) -> Path | None:

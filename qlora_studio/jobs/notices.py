@@ -12,7 +12,7 @@ from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus, Role
 from qlora_studio.contracts.metrics import first_of
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.db import notices
-from qlora_studio.db.models import Job, JobGroup, User
+from qlora_studio.db.models import Adapter, Job, JobGroup, User
 from qlora_studio.db.models.audit import AuditEvent
 
 _TOLD = {
@@ -66,6 +66,19 @@ def tell_of_hold(session: Session, *, owners: Collection[str], why: str) -> None
             body=f"{why} {_YOU_CAN if user_id in admins or not admins else 'An admin can.'}",
             href="/training",
         )
+
+
+def tell_of_broken_default(session: Session, adapter: Adapter, *, model_name: str) -> None:
+    """Tell an adapter's owner that it is no longer its base model's default, since it has broken."""
+    notices.add(
+        session,
+        user_id=adapter.owner_id,
+        kind=NoticeKind.ADAPTER_BROKEN,
+        title=f"“{adapter.name}” is no longer the default",
+        body=f"Its training went on, and its new certificate says that it is broken. “{model_name}” is used "
+        "without an adapter until you choose one.",
+        href=f"/adapters/{adapter.id}",
+    )
 
 
 def pages_of(session: Session, job_id: str) -> frozenset[str]:

@@ -117,5 +117,11 @@ def check_unchanged(prepared: Path, fingerprints: Sequence[Mapping[str, Any]], e
                 "again."
             )
         current.append(entry)
-    if content_hash(prepared, current) != expected_hash:
+    try:
+        found = content_hash(prepared, current)
+    except OSError as error:
+        raise Conflict(
+            f"The model's files are gone: {prepared} can't be read. Put them back, or register it again."
+        ) from error
+    if found != expected_hash:
         raise Conflict("The model's files have changed since they were checked. Register the model again.")

@@ -28,6 +28,7 @@ from qlora_studio.services.adapter_schemas import (
 from qlora_studio.services.datasets import order_by
 from qlora_studio.storage import layout, orphans
 
+_WEIGHTS = "adapter_model.safetensors"
 _SORTS: dict[str, Any] = {
     "name": func.lower(col(Adapter.name)),
     "created_at": col(Adapter.created_at),
@@ -187,7 +188,7 @@ def activate(
     Raises:
         NotFound: it isn't the actor's.
         InvalidInput: the strength is out of bounds, or the adapter belongs to another model.
-        Conflict: it is archived; or it had to be insisted upon.
+        Conflict: it is archived, or its files are gone; or it had to be insisted upon.
     """
     require_trainer(actor)
     adapter = get_view(session, actor=actor, adapter_id=adapter_id).adapter
@@ -198,6 +199,7 @@ def activate(
     model = _lock_model(session, adapter.base_model_id)
     if adapter.archived_at is not None:
         raise Conflict("This adapter is archived. Take it back first.")
+    folder_of(adapter)
     if not insist and (doubt := _doubt(adapter, model)):
         raise Conflict(f"{doubt} Insist if you want it all the same.")
     before = active_for(session, actor=actor, model_id=adapter.base_model_id)
@@ -239,6 +241,20 @@ def choose(
         return Chosen(adapter_id or None, strength)
     adapter = active_for(session, actor=actor, model_id=model_id)
     return Chosen(adapter.id, adapter.active_strength) if adapter else Chosen(None, strength)
+
+
+def folder_of(adapter: Adapter) -> Path:
+    """Return where an adapter's files lie.
+
+    Raises:
+        Conflict: they are gone.
+    """
+    folder = Path(adapter.path)
+    if not (folder / _WEIGHTS).is_file():
+        raise Conflict(
+            f"The files of “{adapter.name}” are no longer on the disk. Put them back, or train it again."
+        )
+    return folder
 
 
 def _doubt(adapter: Adapter, model: BaseAudioModel | None) -> str:

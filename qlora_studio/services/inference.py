@@ -22,7 +22,7 @@ from qlora_studio.contracts.inference import (
     EngineAnswer,
     SpeakerSegment,
 )
-from qlora_studio.core.errors import Conflict, InvalidInput, NotFound
+from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, BaseAudioModel, Job, User
 from qlora_studio.modelfiles.refusal import ModelRefused
@@ -307,8 +307,7 @@ def _adapter_of(session: Session, actor: User, model: BaseAudioModel, adapter_id
     adapter = adapters.get_view(session, actor=actor, adapter_id=adapter_id).adapter
     if adapter.base_model_id != model.id:
         _refuse("adapter_id", "This adapter belongs to another model.")
-    if not (Path(adapter.path) / "adapter_model.safetensors").is_file():
-        raise Conflict("The adapter's files are no longer on the disk.")
+    adapters.folder_of(adapter)
     return adapter
 
 

@@ -144,8 +144,7 @@ def _prepare(session: Session, actor: User, adapter_id: str, bits: int) -> tuple
     if model is None:
         raise Conflict("The adapter's base model is gone.")
     models.check_unchanged(model)
-    if not (Path(adapter.path) / "adapter_model.safetensors").is_file():
-        raise Conflict("The adapter's files are no longer on the disk.")
+    adapters.folder_of(adapter)
     _require_room(session, actor, model.n_parameters * bits // 8)
     return adapter, _request(adapter, model, bits)
 

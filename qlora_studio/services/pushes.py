@@ -190,10 +190,7 @@ def _folder(adapter: Adapter, weights: str) -> Path:
         if not (folder / REPORT).is_file():
             raise Conflict("The adapter has not been merged yet. Merge it on its page first.")
         return folder
-    folder = Path(adapter.path)
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise Conflict("The adapter's files are no longer on the disk.")
-    return folder
+    return adapters.folder_of(adapter)
 
 
 def _list_files(adapter: Adapter, weights: str) -> list[tuple[Path, int]]:

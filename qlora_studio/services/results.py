@@ -9,7 +9,7 @@ from qlora_studio.core.errors import Conflict, NotFound
 from qlora_studio.db.models import Adapter, Job, User
 from qlora_studio.jobs import tensorboard
 from qlora_studio.services import merging
-from qlora_studio.services.adapters import file_name, get_view
+from qlora_studio.services.adapters import file_name, folder_of, get_view
 from qlora_studio.services.cards import make_card
 from qlora_studio.services.job_reading import write_log, write_metrics_csv
 from qlora_studio.services.jobs import get_job
@@ -27,9 +27,7 @@ def stream_adapter(session: Session, *, actor: User, adapter_id: str) -> tuple[s
         Conflict: its files are gone.
     """
     adapter = get_view(session, actor=actor, adapter_id=adapter_id).adapter
-    folder = Path(adapter.path)
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise Conflict("The adapter's files are no longer on the disk.")
+    folder = folder_of(adapter)
     card = make_card(session, adapter=adapter).encode()
     return f"{file_name(adapter.name)}.zip", stream_zip(adapter_entries(folder, card))
 

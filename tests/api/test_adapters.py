@@ -15,6 +15,7 @@ from qlora_studio.db.models import Adapter, BaseAudioModel, User
 from qlora_studio.ingest import staging
 from qlora_studio.services import models
 from qlora_studio.storage import layout
+from tests.services.test_generations import sound_model
 from tests.services.test_merging import REPORT as MERGED
 
 
@@ -64,3 +65,38 @@ def test_a_key_makes_one_model_of_a_merge(
     assert add("a") == first
     assert add("b") != first
     assert len(list((layout.data_path() / "models").iterdir())) == 3
+
+
+def test_files_that_are_gone_or_were_moved_are_answered_with_a_sentence(
+    client: TestClient, session: Session, user: User, tmp_path: Path
+) -> None:
+    model = sound_model(session, user)
+    folder = tmp_path / "adapter"
+    adapter = Adapter(owner_id=user.id, name="mine", base_model_id=model.id, path=str(folder))
+    session.add(adapter)
+    session.commit()
+    token = {"kind": "hub", "name": "hub", "token": "hf_abcdefghijklmnop"}
+    credential_id = client.post("/credentials", json=token).json()["id"]
+    url = f"/adapters/{adapter.id}"
+    wish = {"prompt": "rain", "model_id": model.id, "adapter_id": adapter.id}
+
+    def answers() -> dict[str, tuple[int, str]]:
+        asked = {
+            "generate": client.post("/generations", json=wish),
+            "download": client.get(f"{url}/download"),
+            "activate": client.post(f"{url}/activate", json={"insist": True}),
+            "merge": client.post(f"{url}/merge", json={}),
+            "push": client.post(f"{url}/push", json={"repo_id": "a", "credential_id": credential_id}),
+        }
+        return {what: (answer.status_code, answer.text) for what, answer in asked.items()}
+
+    for what, (status, said) in answers().items():
+        assert (status, "no longer on the disk" in said) == (409, True), what
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").write_bytes(b"x")
+    place = Path(model.path)
+    place.rename(place.with_name("moved"))
+    found = answers()
+    assert [found[what][0] for what in ("generate", "download", "activate", "merge")] == [409, 200, 200, 409]
+    for what in ("generate", "merge"):
+        assert "The model's files are gone" in found[what][1], found[what]

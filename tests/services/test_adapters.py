@@ -1,6 +1,7 @@
 """The registry of adapters: what is found, what may be changed, and the one default of each base model."""
 
 import threading
+from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -13,17 +14,21 @@ from qlora_studio.db.models import Adapter, BaseAudioModel, User
 from qlora_studio.db.models.audit import AuditEvent
 from qlora_studio.services import adapters, inference
 from qlora_studio.services.adapter_schemas import AdapterUpdate
+from qlora_studio.storage import layout
 from tests.conftest import make_user
 from tests.jobs.workbench import make_model
 
 
 def add(session: Session, model: BaseAudioModel, name: str, **values) -> Adapter:
+    folder = layout.data_path() / "elsewhere" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_model.safetensors").write_bytes(b"x")
     made = Adapter(
         owner_id=model.owner_id,
         name=name,
         base_model_id=model.id,
         base_model_hash=model.content_hash,
-        path=f"/{name}",
+        path=str(folder),
         **values,
     )
     session.add(made)
@@ -124,6 +129,9 @@ def test_what_may_not_be_the_default(session, user, model, pair):
         with pytest.raises(Conflict, match=why):
             activate(adapter)
         assert activate(adapter, insist=True).adapter.is_active
+    (Path(pair[0].path) / "adapter_model.safetensors").unlink()
+    with pytest.raises(Conflict, match="“first” are no longer on the disk"):
+        activate(pair[0], insist=True)
     edit(session, user, pair[1], archived=True)
     with pytest.raises(Conflict, match="archived"):
         activate(pair[1], insist=True)

@@ -128,11 +128,13 @@ async def test_of_very_many_adapters_the_newest_are_offered_and_the_one_asked_fo
     user: User,
     opened: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(inference, "MOST_OFFERED", 2)
     model_id = make_model(session, user, "cpu")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"x")
     made = [
-        Adapter(id=f"ada_00000000000{n}", owner_id=user.id, name=str(n), base_model_id=model_id, path="/none")
+        Adapter(id=f"ada_{n:012}", owner_id=user.id, name=str(n), base_model_id=model_id, path=str(tmp_path))
         for n in range(4)
     ]
     for adapter in made:  # one after the other, oldest first
