@@ -317,7 +317,25 @@ class Readiness(Answer):
     n_good: int
     n_needed: int
     min_stars: float
+    criterion: str | None = None
     message: str
+
+
+class ReadinessRule(Answer):
+    """When there is enough to train on; `is_own` if you have set it."""
+
+    criterion: str | None
+    min_stars: float
+    n_needed: int
+    is_own: bool
+
+
+class FeedbackDay(Answer):
+    """How many ratings and votes came on a day of UTC's."""
+
+    day: str
+    n_ratings: int
+    n_votes: int
 
 
 class PairSide(Answer):

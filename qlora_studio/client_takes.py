@@ -8,6 +8,7 @@ from typing import Any
 from qlora_studio.client_answers import (
     BlindPair,
     Dataset,
+    FeedbackDay,
     FeedbackPreview,
     FeedbackStats,
     FeedbackUpdate,
@@ -15,6 +16,7 @@ from qlora_studio.client_answers import (
     PreferenceVote,
     Rating,
     Readiness,
+    ReadinessRule,
 )
 from qlora_studio.client_base import Connection, sleep_until
 from qlora_studio.contracts.enums import GenerationStatus, Preference, Sharing
@@ -114,8 +116,28 @@ class TakeCalls(Connection):
         return FeedbackStats.model_validate(self._send("GET", "/feedback/stats", params=filters))
 
     def get_readiness(self, **rule: Any) -> Readiness:
-        """Whether there is enough to train on; `model_id`, `min_stars`, `n_needed`."""
+        """Whether there is enough to train on; `model_id`, `min_stars`, `n_needed`, `criterion`."""
         return Readiness.model_validate(self._send("GET", "/feedback/readiness", params=rule))
+
+    def get_readiness_rule(self) -> ReadinessRule:
+        """When you have enough to train on."""
+        return ReadinessRule.model_validate(self._send("GET", "/feedback/readiness-rule"))
+
+    def set_readiness_rule(
+        self, *, min_stars: float = 4.0, n_needed: int = 50, criterion: str | None = None
+    ) -> ReadinessRule:
+        """Set when you have enough to train on."""
+        body = {"min_stars": min_stars, "n_needed": n_needed, "criterion": criterion}
+        return ReadinessRule.model_validate(self._send("PUT", "/feedback/readiness-rule", json=body))
+
+    def forget_readiness_rule(self) -> None:
+        """Go by the server's rule again."""
+        self._send("DELETE", "/feedback/readiness-rule")
+
+    def list_feedback_days(self, days: int = 30, **filters: Any) -> list[FeedbackDay]:
+        """How many ratings and votes came on each of the last days, of one `model_id` or all."""
+        found = self._send("GET", "/feedback/days", params={"days": days, **filters})
+        return [FeedbackDay.model_validate(item) for item in found["items"]]
 
     def get_next_pair(self, *, without: Sequence[str] = ()) -> BlindPair | None:
         """Two takes of a text to compare, or nothing if none are left.

@@ -81,12 +81,14 @@ def test_an_uploaded_speech_model_can_be_for_another_task(studio: Studio, tmp_pa
     assert studio.wait_for_model(made.id, timeout_s=30).task is Task.AUDIO_CLASSIFICATION
 
 
-def test_adapters_are_sorted_in_and_activated(studio: Studio) -> None:
+def test_adapters_are_sorted_in_and_activated(studio: Studio, tmp_path: Path) -> None:
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"x")
     model = studio.add_model({"kind": "starter"})
     with db.write() as session:
         owner_id = session.exec(select(User.id)).one()
         adapter_id = "ada_0000000000001"
-        session.add(Adapter(id=adapter_id, owner_id=owner_id, name="a", base_model_id=model.id, path="/x"))
+        made = Adapter(id=adapter_id, owner_id=owner_id, name="a", base_model_id=model.id, path=str(tmp_path))
+        session.add(made)
     changed = studio.update_adapter(adapter_id, name="b", tags=["Loud"], stage="production")
     assert (changed.name, changed.tags, changed.stage, changed.replaces) == (
         "b",
@@ -304,6 +306,10 @@ def test_takes_are_made_and_fetched(studio: Studio, tmp_path: Path, monkeypatch:
         assert studio.get_feedback_stats(model_id=model.id).n_ratings == 1
         assert studio.get_readiness(n_needed=1).is_ready
         _bring_up_to_date(studio, monkeypatch)
+        assert studio.set_readiness_rule(n_needed=3).is_own
+        studio.forget_readiness_rule()
+        assert studio.get_readiness_rule().n_needed == 50
+        assert studio.list_feedback_days(1)[0].n_ratings == 1
         studio.remove_rating(take)
         assert studio.list_ratings(take) == []
         assert studio.share_generation(asked.id, "use").id == asked.id

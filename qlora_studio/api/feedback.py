@@ -7,8 +7,18 @@ from pydantic import BaseModel
 
 from qlora_studio.api.security import CurrentUser
 from qlora_studio.db import engine as db
-from qlora_studio.services import ratings
-from qlora_studio.services.rating_schemas import OVERALL, FeedbackStats, RatingPublic, RatingPut, Readiness
+from qlora_studio.services import feedback_days, feedback_rules, ratings
+from qlora_studio.services.rating_schemas import (
+    OVERALL,
+    DayCount,
+    FeedbackStats,
+    Rater,
+    RatingPublic,
+    RatingPut,
+    Readiness,
+    ReadinessRulePublic,
+    ReadinessRulePut,
+)
 
 router = APIRouter(tags=["Feedback"])
 
@@ -19,6 +29,13 @@ class RatingList(BaseModel):
     """All ratings of a take."""
 
     items: list[RatingPublic]
+
+
+class DayList(BaseModel):
+    """Feedback by day, the oldest first, and all who gave any."""
+
+    items: list[DayCount]
+    raters: list[Rater]
 
 
 @router.put("/takes/{take_id}/rating")
@@ -59,12 +76,45 @@ def get_readiness(
     model_id: ModelId = None,
     min_stars: Annotated[float | None, Query(ge=1, le=5)] = None,
     n_needed: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
+    criterion: Annotated[str | None, Query(max_length=32)] = None,
 ) -> Readiness:
     """Return whether enough takes are rated well enough to train on them.
 
-    A take counts if the mean of its ratings is at least `min_stars`; the server's settings have the defaults.
+    A take counts if the mean of its ratings, by one criterion or all, is at least `min_stars`. What isn't
+    given is as your own rule, or else the server's settings, say; an empty `criterion` is all of them.
     """
+    rule = {"min_stars": min_stars, "n_needed": n_needed, "criterion": criterion}
     with db.read() as session:
-        return ratings.get_readiness(
-            session, actor=user, model_id=model_id, min_stars=min_stars, n_needed=n_needed
-        )
+        return ratings.get_readiness(session, actor=user, model_id=model_id, **rule)
+
+
+@router.get("/feedback/readiness-rule")
+def get_rule(user: CurrentUser) -> ReadinessRulePublic:
+    """Return when you have enough to train on: your own rule, or the server's."""
+    with db.read() as session:
+        return feedback_rules.get_rule(session, actor=user)
+
+
+@router.put("/feedback/readiness-rule")
+def put_rule(body: ReadinessRulePut, user: CurrentUser) -> ReadinessRulePublic:
+    """Set when you have enough to train on."""
+    with db.write() as session:
+        return feedback_rules.put_rule(session, actor=user, form=body)
+
+
+@router.delete("/feedback/readiness-rule", status_code=204)
+def forget_rule(user: CurrentUser) -> Response:
+    """Go by the server's rule again."""
+    with db.write() as session:
+        feedback_rules.forget_rule(session, actor=user)
+    return Response(status_code=204)
+
+
+@router.get("/feedback/days")
+def list_days(
+    user: CurrentUser, days: Annotated[int, Query(ge=1, le=366)] = 30, model_id: ModelId = None
+) -> DayList:
+    """Return how many ratings and votes came on each of the last days (UTC's), and who gave any at all."""
+    with db.read() as session:
+        found = feedback_days.list_days(session, actor=user, n_days=days, model_id=model_id)
+        return DayList(items=found, raters=feedback_days.list_raters(session, actor=user))

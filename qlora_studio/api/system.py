@@ -17,6 +17,8 @@ router = APIRouter(tags=["System"])
 
 
 class AuditLine(BaseModel):
+    """Who did what, when, to what; what is done very often `n` times in a day, lastly at `last_at`."""
+
     model_config = ConfigDict(from_attributes=True)
 
     id: int
@@ -28,6 +30,8 @@ class AuditLine(BaseModel):
     object_id: str
     object_name: str
     details: dict[str, Any]
+    n: int
+    last_at: datetime | None
 
 
 class AuditPage(BaseModel):

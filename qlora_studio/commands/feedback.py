@@ -24,11 +24,18 @@ from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Dataset
 from qlora_studio.ingest import updating
-from qlora_studio.services import datasets, feedback_rows, feedback_updates, ratings
+from qlora_studio.services import (
+    datasets,
+    feedback_days,
+    feedback_rows,
+    feedback_rules,
+    feedback_updates,
+    ratings,
+)
 from qlora_studio.services.dataset_sources import DatasetSource
 from qlora_studio.services.datasets import DatasetCreate
 from qlora_studio.services.feedback_filter import FeedbackFilter
-from qlora_studio.services.rating_schemas import OVERALL, RatingPublic, RatingPut
+from qlora_studio.services.rating_schemas import OVERALL, RatingPublic, RatingPut, ReadinessRulePut
 
 app = typer.Typer(help="Rate takes; make and update datasets of them.", no_args_is_help=True)
 OfModel = Annotated[str, typer.Option("--model", help="Only takes of this model.")]
@@ -162,21 +169,73 @@ def update(
 @app.command("readiness")
 @command
 def readiness(
+    *,
     model: OfModel = "",
     min_stars: Annotated[float | None, typer.Option(help="Of a take that counts.", min=1, max=5)] = None,
     n_needed: Annotated[int | None, typer.Option("--takes", help="So many are enough.", min=1)] = None,
+    criterion: Annotated[str | None, typer.Option(help="Only ratings by this; “” for all.")] = None,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Say whether there is enough to train on."""
+    """Say whether there is enough to train on, by your rule or another one."""
+    rule = {"min_stars": min_stars, "n_needed": n_needed, "criterion": criterion}
     with acting(user) as (session, actor):
-        found = ratings.get_readiness(
-            session, actor=actor, model_id=model or None, min_stars=min_stars, n_needed=n_needed
-        )
+        found = ratings.get_readiness(session, actor=actor, model_id=model or None, **rule)
     if as_json:
         print_json(found)
     else:
         print_line(found.message)
+
+
+@app.command("rule")
+@command
+def rule(
+    *,
+    min_stars: Annotated[float | None, typer.Option(help="Of a take that counts.", min=1, max=5)] = None,
+    n_needed: Annotated[int | None, typer.Option("--takes", help="So many are enough.", min=1)] = None,
+    criterion: Annotated[str | None, typer.Option(help="Only ratings by this; “” for all.")] = None,
+    forget: Annotated[bool, typer.Option("--forget", help="Go by the server's rule again.")] = False,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show when you have enough to train on; with options, change it."""
+    changes = {"min_stars": min_stars, "n_needed": n_needed, "criterion": criterion}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    with acting(user, writes=bool(changes or forget)) as (session, actor):
+        if forget:
+            feedback_rules.forget_rule(session, actor=actor)
+        elif changes:
+            now = feedback_rules.get_rule(session, actor=actor).model_dump(exclude={"is_own"})
+            changes["criterion"] = changes.get("criterion", now["criterion"]) or None
+            form = ReadinessRulePut.model_validate(now | changes)
+            feedback_rules.put_rule(session, actor=actor, form=form)
+        session.flush()
+        found = feedback_rules.get_rule(session, actor=actor)
+    if as_json:
+        print_json(found)
+        return
+    by = f" by {found.criterion}" if found.criterion else ""
+    whose = "your own rule" if found.is_own else "the server's rule"
+    print_line(f"{found.n_needed:,} takes rated {found.min_stars:g} or more{by} are enough ({whose}).")
+
+
+@app.command("days")
+@command
+def days(
+    *,
+    n_days: Annotated[int, typer.Option("--days", help="So many, up to today.", min=1, max=366)] = 30,
+    model: OfModel = "",
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show how many ratings and votes came on each day (UTC's)."""
+    with acting(user) as (session, actor):
+        found = feedback_days.list_days(session, actor=actor, n_days=n_days, model_id=model or None)
+    if as_json:
+        print_json(found)
+        return
+    rows = [(day.day, day.n_ratings, day.n_votes) for day in found if day.n_ratings or day.n_votes]
+    print_table(("Day", "Ratings", "Votes"), rows, empty="No ratings and no votes.")
 
 
 def _print_dataset(made: Dataset, *, as_json: bool) -> None:

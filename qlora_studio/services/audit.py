@@ -1,11 +1,16 @@
-"""Who did what, when, to what. Names are copied into the line; secrets never are."""
+"""Who did what, when, to what. Names are copied into the line; secrets never are.
+
+What people do thousands of times is one line a day and person (docs/decisions/0005).
+"""
 
 from typing import Any
 
 from sqlalchemy import func
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, desc, or_, select
 
 from qlora_studio.contracts.enums import Role
+from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Forbidden
 from qlora_studio.core.logging import redact
 from qlora_studio.db.models.audit import AuditEvent
@@ -40,6 +45,33 @@ def record(
             details=clean,
         )
     )
+
+
+def count(session: Session, *, actor: User, action: str, object_type: str = "", object_id: str = "") -> None:
+    """Count what somebody does very often, in one line a day; for things that keep who and when themselves.
+
+    One statement makes or counts: two requests of one person at once would else both make the line.
+
+    Args:
+        object_id: the latest of the things.
+    """
+    now = utc_now()
+    dialect = session.get_bind().dialect.name
+    made = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(AuditEvent).values(
+        at=now,
+        actor_id=actor.id,
+        actor_name=actor.username,
+        action=action,
+        object_type=object_type,
+        object_id=object_id,
+        object_name="",
+        details={},
+        n=1,
+        last_at=now,
+        day_key=f"{action}:{actor.id}:{now.date().isoformat()}",
+    )
+    more = {"n": col(AuditEvent.n) + 1, "last_at": now, "object_id": object_id}
+    session.execute(made.on_conflict_do_update(index_elements=["day_key"], set_=more))
 
 
 def recent(session: Session, *, actor: User, limit: int = 10) -> list[AuditEvent]:

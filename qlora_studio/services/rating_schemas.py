@@ -88,12 +88,53 @@ class FeedbackStats(BaseModel):
     prompts: list[PromptCoverage]
 
 
+class DayCount(BaseModel):
+    """How many ratings and votes were first given on a day of UTC's."""
+
+    day: str
+    n_ratings: int
+    n_votes: int
+
+
+class Rater(BaseModel):
+    """Who has rated or compared somebody's takes, and how often."""
+
+    id: str
+    name: str
+    n: int
+
+
+Stars = Annotated[float, Field(ge=1, le=5)]
+Needed = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class ReadinessRulePut(Strict):
+    """When there is enough to train on: so many takes whose mean, by one criterion or all, is so high."""
+
+    criterion: Words | None = None
+    min_stars: Stars = 4.0
+    n_needed: Needed = 50
+
+
+class ReadinessRulePublic(BaseModel):
+    """The rule that somebody's feedback is judged by; `is_own` if they have set it themselves."""
+
+    criterion: str | None
+    min_stars: float
+    n_needed: int
+    is_own: bool
+
+
 class Readiness(BaseModel):
-    """Whether there is enough to train on: `n_needed` takes whose mean is at least `min_stars`."""
+    """Whether there is enough to train on: `n_needed` takes whose mean is at least `min_stars`.
+
+    The mean is over the ratings by one `criterion`, or by all.
+    """
 
     is_ready: bool
     n_good: int
     n_needed: int
     n_missing: int
     min_stars: float
+    criterion: str | None = None
     message: str

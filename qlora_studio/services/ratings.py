@@ -8,9 +8,8 @@ from sqlmodel import Session, col, select
 
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import InvalidInput, NotFound
-from qlora_studio.core.settings import get_settings
-from qlora_studio.db.models import PromptTally, Rating, RatingTally, Take, TakeTally, User
-from qlora_studio.services import audit, generations, tallies
+from qlora_studio.db.models import CriterionTally, PromptTally, Rating, RatingTally, Take, TakeTally, User
+from qlora_studio.services import audit, feedback_rules, generations, tallies
 from qlora_studio.services.rating_schemas import (
     CriterionStats,
     FeedbackStats,
@@ -41,8 +40,8 @@ def put(session: Session, *, actor: User, take_id: str, form: RatingPut) -> Rati
     rating.stars, rating.note, rating.tags = form.stars, form.note, list(dict.fromkeys(form.tags))
     rating.updated_at = utc_now()
     session.add(rating)
-    tallies.count_rating(session, take, form.criterion, before=before, after=form.stars)
-    _audit(session, actor, "take.rate", take, criterion=form.criterion, stars=form.stars)
+    tallies.count_rating(session, take, rating, before=before, after=form.stars)
+    audit.count(session, actor=actor, action="take.rate", object_type="take", object_id=take.id)
     return rating
 
 
@@ -58,8 +57,8 @@ def take_back(session: Session, *, actor: User, take_id: str, criterion: str) ->
     if rating is None:
         raise NotFound("There is no such rating.")
     session.delete(rating)
-    tallies.count_rating(session, take, rating.criterion, before=rating.stars, after=None)
-    _audit(session, actor, "take.unrate", take, criterion=rating.criterion)
+    tallies.count_rating(session, take, rating, before=rating.stars, after=None)
+    _audit(session, actor, "take.unrate", take, criterion=rating.criterion, stars=rating.stars)
 
 
 def list_of_take(session: Session, *, actor: User, take_id: str) -> list[Rating]:
@@ -107,25 +106,31 @@ def get_readiness(
     model_id: str | None = None,
     min_stars: float | None = None,
     n_needed: int | None = None,
+    criterion: str | None = None,
 ) -> Readiness:
     """Return whether enough of the actor's takes are rated well enough to train on them.
 
+    What isn't given is as the actor's rule, or else the server's settings, say.
+
     Args:
-        min_stars: a take counts if the mean of its ratings is at least this; by default as the settings say.
-        n_needed: so many takes are enough; by default as the settings say.
+        min_stars: a take counts if the mean of its ratings is at least this.
+        n_needed: so many takes are enough.
+        criterion: only ratings by this.
     """
-    settings = get_settings()
-    stars = settings.ready_stars if min_stars is None else min_stars
-    needed = settings.ready_takes if n_needed is None else n_needed
-    n_good = _count_takes(session, actor, model_id, min_stars=stars)
+    own = feedback_rules.get_rule(session, actor=actor)
+    stars = own.min_stars if min_stars is None else min_stars
+    needed = own.n_needed if n_needed is None else n_needed
+    by = own.criterion if criterion is None else " ".join(criterion.split()).lower() or None
+    n_good = _count_takes(session, actor, model_id, min_stars=stars, criterion=by)
     missing = max(0, needed - n_good)
-    rule = f"{n_good:,} of {needed:,} takes are rated {stars:g} or more"
+    rule = f"{n_good:,} of {needed:,} takes are rated {stars:g} or more" + (f" by {by}" if by else "")
     return Readiness(
         is_ready=not missing,
         n_good=n_good,
         n_needed=needed,
         n_missing=missing,
         min_stars=stars,
+        criterion=by,
         message=f"{rule}: rate {missing:,} more." if missing else f"{rule}: enough to train on.",
     )
 
@@ -165,9 +170,19 @@ def _criteria(session: Session, actor: User, model_id: str | None) -> list[Crite
     ]
 
 
-def _count_takes(session: Session, actor: User, model_id: str | None, *, min_stars: float = 0) -> int:
-    counted = select(func.sum(TakeTally.n)).where(*_mine(TakeTally, actor, model_id))
-    return session.exec(counted.where(col(TakeTally.mean_stars) >= min_stars)).one() or 0
+def _count_takes(
+    session: Session,
+    actor: User,
+    model_id: str | None,
+    *,
+    min_stars: float = 0,
+    criterion: str | None = None,
+) -> int:
+    table: Any = TakeTally if criterion is None else CriterionTally
+    counted = select(func.sum(table.n)).where(*_mine(table, actor, model_id))
+    if criterion is not None:
+        counted = counted.where(table.criterion == criterion)
+    return session.exec(counted.where(table.mean_stars >= min_stars - 1e-9)).one() or 0
 
 
 def _mine(table: Any, actor: User, model_id: str | None) -> list[Any]:

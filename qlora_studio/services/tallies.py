@@ -3,6 +3,7 @@
 With them what is told of all feedback costs the same after a million ratings as after ten.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.dialects import postgresql, sqlite
@@ -10,6 +11,8 @@ from sqlmodel import Session, col, delete, func, select, update
 
 from qlora_studio.contracts.enums import GenerationStatus
 from qlora_studio.db.models import (
+    CriterionTally,
+    FeedbackDay,
     Generation,
     GenerationTally,
     PreferenceVote,
@@ -60,13 +63,31 @@ def forget_generation(session: Session, generation: Generation) -> None:
     )
     for criterion, stars, n in session.exec(grouped).all():
         _add_stars(session, generation, criterion, stars, -n)
+    of_takes = select(Rating.criterion, func.sum(Rating.stars), func.count())
+    of_takes = of_takes.where(col(Rating.take_id).in_(take_ids))
+    for criterion, stars, n in session.exec(
+        of_takes.group_by(col(Rating.take_id), col(Rating.criterion))
+    ).all():
+        _add_criterion_mean(session, generation, criterion, stars / n, -1)
+    for rating in session.exec(select(Rating).where(col(Rating.take_id).in_(take_ids))).all():
+        _add_day(session, generation, rating, -1)
+    for vote in session.exec(select(PreferenceVote).where(*_votes_about(take_ids))).all():
+        _add_day(session, generation, vote, -1)
 
 
 def count_rating(
-    session: Session, take: Take, criterion: str, *, before: int | None, after: int | None
+    session: Session, take: Take, rating: Rating, *, before: int | None, after: int | None
 ) -> None:
-    """Count a rating's stars: `before` none if it is new, `after` none if it is taken back."""
+    """Count a rating's stars: `before` none if it is new, `after` none if it is taken back.
+
+    The rating itself is as it comes to be: added, changed or deleted.
+    """
+    criterion = rating.criterion
     generation = session.get_one(Generation, take.generation_id)
+    _count_in_criterion(session, take, generation, criterion, before=before, after=after)
+    if (before is None) != (after is None):
+        n = 1 if before is None else -1
+        _add_day(session, generation, rating, n)
     for stars, n in ((before, -1), (after, 1)):
         if stars is not None and before != after:
             _add_stars(session, generation, criterion, stars, n)
@@ -87,14 +108,40 @@ def count_vote(session: Session, vote: PreferenceVote, n: int) -> None:
     key = {name: getattr(vote, name) for name in ("owner_id", "model_id", "prompt_key")}
     where = [getattr(PromptTally, name) == value for name, value in key.items()]
     session.execute(update(PromptTally).where(*where).values(n_votes=col(PromptTally.n_votes) + n))
+    _add_day(session, vote, vote, n)
 
 
 def _count_votes(session: Session, take_ids: list[str]) -> int:
-    is_of_one = col(PreferenceVote.first_take_id).in_(take_ids) | col(PreferenceVote.second_take_id).in_(
-        take_ids
-    )
     counted = select(func.count()).select_from(PreferenceVote)
-    return session.exec(counted.where(is_of_one, col(PreferenceVote.listening_test_id).is_(None))).one()
+    return session.exec(counted.where(*_votes_about(take_ids))).one()
+
+
+def _votes_about(take_ids: list[str]) -> list[Any]:
+    """Those outside listening tests that are about one of these takes."""
+    first, second = col(PreferenceVote.first_take_id), col(PreferenceVote.second_take_id)
+    is_of_one = first.in_(take_ids) | second.in_(take_ids)
+    return [is_of_one, col(PreferenceVote.listening_test_id).is_(None)]
+
+
+def _count_in_criterion(
+    session: Session,
+    take: Take,
+    generation: Generation,
+    criterion: str,
+    *,
+    before: int | None,
+    after: int | None,
+) -> None:
+    """Count a take as what its mean by one criterion becomes."""
+    session.flush()
+    summed = select(func.coalesce(func.sum(Rating.stars), 0), func.count())
+    stars, n = session.exec(summed.where(Rating.take_id == take.id, Rating.criterion == criterion)).one()
+    n_before = n - (after is not None) + (before is not None)
+    if n_before:
+        mean = (stars - (after or 0) + (before or 0)) / n_before
+        _add_criterion_mean(session, generation, criterion, mean, -1)
+    if n:
+        _add_criterion_mean(session, generation, criterion, stars / n, 1)
 
 
 def _add_to_prompt(
@@ -113,14 +160,34 @@ def _add_mean(session: Session, generation: Generation, mean_stars: float | None
     _add(session, TakeTally, generation, {"mean_stars": mean_stars or 0.0}, {"n": n})
 
 
+def _add_criterion_mean(
+    session: Session, generation: Generation, criterion: str, mean_stars: float, n: int
+) -> None:
+    key = {"criterion": criterion, "mean_stars": mean_stars}
+    _add(session, CriterionTally, generation, key, {"n": n})
+
+
+def _add_day(
+    session: Session, of: Generation | PreferenceVote, given: Rating | PreferenceVote, n: int
+) -> None:
+    kind = "rating" if isinstance(given, Rating) else "vote"
+    key = {"day": day_of(given.created_at), "rater_id": given.rater_id, "kind": kind}
+    _add(session, FeedbackDay, of, key, {"n": n})
+
+
+def day_of(at: datetime) -> str:
+    """The day in UTC, as it is counted by."""
+    return at.astimezone(UTC).date().isoformat()
+
+
 def _add_status(session: Session, generation: Generation, status: GenerationStatus, n: int) -> None:
     _add(session, GenerationTally, generation, {"status": status}, {"n": n})
 
 
 def _add(
     session: Session,
-    table: type[PromptTally | RatingTally | TakeTally | GenerationTally],
-    generation: Generation,
+    table: type[PromptTally | RatingTally | TakeTally | GenerationTally | CriterionTally | FeedbackDay],
+    of: Generation | PreferenceVote,
     key: dict[str, Any],
     counts: dict[str, int],
     **besides: Any,
@@ -129,7 +196,7 @@ def _add(
 
     One statement makes or adds: two people whose first ratings come at once would else both make the row.
     """
-    key = {"owner_id": generation.owner_id, "model_id": generation.model_id, **key}
+    key = {"owner_id": of.owner_id, "model_id": of.model_id, **key}
     dialect = session.get_bind().dialect.name
     made = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
     more = {name: getattr(table, name) + getattr(made.excluded, name) for name in counts}

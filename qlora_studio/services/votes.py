@@ -57,7 +57,7 @@ def put(session: Session, *, actor: User, form: VotePut) -> PreferenceVote:
     vote.first_take_id, vote.second_take_id, vote.verdict = first, second, verdict
     vote.updated_at = utc_now()
     session.add(vote)
-    _audit(session, actor, "pair.vote", vote)
+    audit.count(session, actor=actor, action="pair.vote", object_type="preference_vote", object_id=vote.id)
     return vote
 
 

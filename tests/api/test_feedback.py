@@ -21,6 +21,15 @@ def test_rated_changed_and_taken_back(client, user) -> None:
     ready = client.get("/feedback/readiness", params={"n_needed": 1}).json()
     assert (ready["is_ready"], ready["n_good"], ready["min_stars"]) == (True, 1, 4.0)
     assert client.get("/feedback/readiness").json()["n_missing"] == 49
+    rule = "/feedback/readiness-rule"
+    assert client.put(rule, json={"n_needed": 1, "min_stars": 5}).json()["is_own"]
+    assert client.get("/feedback/readiness").json()["is_ready"]
+    assert client.put(rule, json={"n_needed": 0}).status_code == 422
+    assert client.delete(rule).status_code == 204
+    assert client.get(rule).json()["n_needed"] == 50
+    days = client.get("/feedback/days", params={"days": 7}).json()
+    assert [day["n_ratings"] for day in days["items"]] == [0] * 6 + [1]
+    assert [rater["id"] for rater in days["raters"]] == [user.id]
     assert client.delete(url).status_code == 204
     assert client.delete(url).status_code == 404
     assert client.get(f"/takes/{take.id}").json()["mean_stars"] is None

@@ -116,12 +116,14 @@ def test_the_certificate_says_what_it_rests_on(
 
 
 def test_an_adapter_is_sorted_in_made_the_default_and_followed_back(
-    page: Page, server: Server, person: Person, model: dict[str, Any]
+    page: Page, server: Server, person: Person, model: dict[str, Any], tmp_path: Path
 ) -> None:
     engine = make_engine(f"sqlite:///{server.data_path / 'studio.db'}")
     with Session(engine, expire_on_commit=False) as session:
         user = session.exec(select(User).where(User.username == person.name)).one()
-        made = {"owner_id": user.id, "base_model_id": model["id"], "path": "/nowhere", "size_bytes": 123_456}
+        (tmp_path / "adapter_model.safetensors").write_bytes(b"x")
+        made = {"owner_id": user.id, "base_model_id": model["id"], "path": str(tmp_path)}
+        made["size_bytes"] = 123_456
         quiet = Adapter(name="Quiet rooms", dataset_version=2, metrics={"wer": 0.3}, **made)
         session.add(quiet)
         session.commit()

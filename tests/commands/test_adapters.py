@@ -10,6 +10,7 @@ from typer.testing import Result
 from qlora_studio.db.models import Adapter, User
 from qlora_studio.services import merging, models
 from tests.commands.conftest import Run, answer
+from tests.services.test_adapters import add
 from tests.services.test_merging import _MERGES, _PREFIX, REPORT
 
 
@@ -37,10 +38,7 @@ def test_a_merge_is_told_written_and_added(
 
 def test_adapters_are_sorted_in_activated_and_put_away(run: Run, session: Session, user: User) -> None:
     model = models.add_starter(session, actor=user)
-    made = [Adapter(owner_id=user.id, name=n, base_model_id=model.id, path="/x") for n in ("one", "two")]
-    for adapter in made:
-        session.add(adapter)
-        session.commit()
+    made = [add(session, model, name) for name in ("one", "two")]
     one, two = (adapter.id for adapter in made)
 
     def tell(verb: str, *arguments: str, code: int = 0) -> Result:

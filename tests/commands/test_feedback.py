@@ -19,6 +19,15 @@ def test_feedback_from_the_command_line(run: Run, user) -> None:
     said = run("feedback", "readiness", "--takes", "1", *AS_ADA).stdout
     assert said.strip() == "1 of 1 takes are rated 4 or more: enough to train on."
     assert answer(run("feedback", "readiness", "--json", *AS_ADA))["n_missing"] == 49
+    assert "(the server's rule)" in run("feedback", "rule", *AS_ADA).stdout
+    said = run("feedback", "rule", "--takes", "7", "--criterion", "Warmth", *AS_ADA).stdout
+    assert said.strip() == "7 takes rated 4 or more by warmth are enough (your own rule)."
+    said = run("feedback", "rule", "--criterion", "", *AS_ADA).stdout
+    assert said.strip() == "7 takes rated 4 or more are enough (your own rule)."
+    assert answer(run("feedback", "rule", "--forget", "--json", *AS_ADA))["n_needed"] == 50
+    assert [
+        day["n_ratings"] for day in answer(run("feedback", "days", "--days", "1", "--json", *AS_ADA))
+    ] == [1]
     assert run("feedback", "rate", take.id, "6", *AS_ADA, code=2).stderr
     run("feedback", "remove", take.id, *AS_ADA)
     assert "No ratings yet." in run("feedback", "show", take.id, *AS_ADA).stdout

@@ -13,6 +13,8 @@ from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import (
+    CriterionTally,
+    FeedbackDay,
     Generation,
     GenerationTally,
     PromptTally,
@@ -202,6 +204,9 @@ def test_running_counts_are_what_counting_says(user: User, session: Session, see
     assert sum(t.n for t in session.exec(select(GenerationTally))) == 3
     by_mean = {(t.model_id, t.mean_stars): t.n for t in session.exec(select(TakeTally))}
     assert by_mean == Counter((t.model_id, t.mean_stars or 0.0) for t in session.exec(select(Take)))
+    counted = {(t.model_id, t.criterion, t.mean_stars): t.n for t in session.exec(select(CriterionTally))}
+    assert counted == Counter((kept[t].model_id, c, s) for (t, c), s in left.items()), "one rater"
+    assert sum(t.n for t in session.exec(select(FeedbackDay))) == len(left)
     for take in session.exec(select(Take)):
         stars = [s for (take_id, _), s in left.items() if take_id == take.id]
         assert take.mean_stars == (sum(stars) / len(stars) if stars else None)

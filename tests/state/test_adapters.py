@@ -9,6 +9,7 @@ from qlora_studio.state.adapter_rows import adapter_row, metric_rows
 from qlora_studio.state.adapters import AdapterState
 from qlora_studio.state.lineage import lineage_view
 from tests.jobs.workbench import make_model
+from tests.services.test_adapters import add
 from tests.state.calling import Opener, call
 
 
@@ -44,11 +45,7 @@ def test_an_adapter_that_was_not_measured_has_no_result():
 async def test_a_doubt_about_an_adapter_is_shown_before_it_becomes_the_default(
     opened: Opener, session: Session, user: User
 ) -> None:
-    model = make_model(session, user)
-    certificate = {"verdict": "broken"}
-    made = Adapter(owner_id=user.id, name="a", base_model_id=model.id, path="/a", certificate=certificate)
-    session.add(made)
-    session.commit()
+    made = add(session, make_model(session, user), "a", certificate={"verdict": "broken"})
     state = opened(AdapterState, adapter_id=made.id)
     await call(state, "activate")
     assert "is broken" in state.doubt

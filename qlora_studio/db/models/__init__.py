@@ -26,11 +26,14 @@ from qlora_studio.db.models.model import BaseAudioModel
 from qlora_studio.db.models.notification import Delivery, MailSent, Notification, NotificationChannel
 from qlora_studio.db.models.queue import JobGroup, QueueState
 from qlora_studio.db.models.rating import (
+    CriterionTally,
+    FeedbackDay,
     GenerationTally,
     PreferenceVote,
     PromptTally,
     Rating,
     RatingTally,
+    ReadinessRule,
     TakeTally,
 )
 from qlora_studio.db.models.user import AuthSession, LoginFailure, User
@@ -44,11 +47,13 @@ __all__ = [
     "ClipChange",
     "ClipFinding",
     "Credential",
+    "CriterionTally",
     "Dataset",
     "DatasetVersion",
     "Delivery",
     "Dictation",
     "Exclusion",
+    "FeedbackDay",
     "Generation",
     "GenerationTally",
     "HubPush",
@@ -70,6 +75,7 @@ __all__ = [
     "QueueState",
     "Rating",
     "RatingTally",
+    "ReadinessRule",
     "Take",
     "TakeTally",
     "Transcript",

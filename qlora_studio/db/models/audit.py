@@ -11,7 +11,10 @@ from qlora_studio.db.columns import JsonType, UtcDateTime
 
 
 class AuditEvent(SQLModel, table=True):
-    """One line of the audit log. Names are copied, so that it reads well after a deletion."""
+    """One line of the audit log. Names are copied, so that it reads well after a deletion.
+
+    What somebody does very often is one line a day: `n` times from `at` to `last_at`; `day_key` finds it.
+    """
 
     __tablename__ = "audit_event"
 
@@ -24,6 +27,9 @@ class AuditEvent(SQLModel, table=True):
     object_id: str = Field(default="", max_length=32)
     object_name: str = Field(default="", max_length=200)
     details: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
+    n: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
+    last_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    day_key: str | None = Field(default=None, unique=True, index=True, max_length=120)
 
 
 class IdempotencyKey(SQLModel, table=True):

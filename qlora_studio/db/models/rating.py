@@ -107,6 +107,45 @@ class TakeTally(SQLModel, table=True):
     n: int = Field(default=0)
 
 
+class CriterionTally(SQLModel, table=True):
+    """How many takes of one model have one mean of stars by one criterion; those that it has rated."""
+
+    __tablename__ = "criterion_tally"
+
+    owner_id: str = Field(foreign_key="user.id", primary_key=True, max_length=32)
+    model_id: str = Field(primary_key=True, max_length=32)
+    criterion: str = Field(primary_key=True, max_length=32)
+    mean_stars: float = Field(primary_key=True)
+    n: int = Field(default=0)
+
+
+class FeedbackDay(SQLModel, table=True):
+    """How many ratings (`kind` rating) or votes (vote) one person first gave to takes of one model on a day.
+
+    Days are UTC's, as `2026-11-23`.
+    """
+
+    __tablename__ = "feedback_day"
+
+    owner_id: str = Field(foreign_key="user.id", primary_key=True, max_length=32)
+    model_id: str = Field(primary_key=True, max_length=32)
+    day: str = Field(primary_key=True, max_length=10)
+    rater_id: str = Field(primary_key=True, max_length=32)
+    kind: str = Field(primary_key=True, max_length=8)
+    n: int = Field(default=0)
+
+
+class ReadinessRule(SQLModel, table=True):
+    """When somebody has enough takes to train on; without a row it is as the server's settings say."""
+
+    __tablename__ = "readiness_rule"
+
+    user_id: str = Field(foreign_key="user.id", primary_key=True, ondelete="CASCADE", max_length=32)
+    criterion: str | None = Field(default=None, max_length=32)
+    min_stars: float
+    n_needed: int
+
+
 class GenerationTally(SQLModel, table=True):
     """How many generations of one model have one status."""
 
