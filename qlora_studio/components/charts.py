@@ -112,33 +112,41 @@ class BarChart(rx.NoSSRComponent):
 
 
 def bar_chart(
-    *, label: Any, bars: Any, lines: Any = None, unit: str = "", lying: bool = False, height: Any = 220
+    *,
+    label: Any,
+    bars: Any,
+    lines: Any = None,
+    unit: str = "",
+    lying: bool = False,
+    by_day: bool = False,
+    height: Any = 220,
 ) -> rx.Component:
-    """A histogram, or (`lying`) a ranking with names at the left.
+    """A histogram, a ranking with names at the left (`lying`), or a bar for each day (`by_day`).
 
     Args:
         label: what it shows, in a sentence, for screen readers.
         bars: Var of plotly's `x`, `y`, `width` and `customdata` (what the hover says before the count). Names
-            in it must be escaped: plotly reads markup.
+            in it must be escaped: plotly reads markup. By day it says all that the hover does.
         lines: Var of places on the x axis that are marked.
         unit: stands at the x axis.
     """
-    figure = build_bars(unit=unit, lying=lying)
+    figure = build_bars(unit=unit, lying=lying, by_day=by_day)
     return BarChart.create(
         figure=figure, bars=bars, lines=[] if lines is None else lines, label=label, height=height
     )
 
 
 @lru_cache(maxsize=8)
-def build_bars(*, unit: str, lying: bool) -> dict[str, Any]:
+def build_bars(*, unit: str, lying: bool, by_day: bool = False) -> dict[str, Any]:
     """Return a figure without bars, as plain JSON values."""
     import plotly.graph_objects as go
 
     count = "x" if lying else "y"
+    said = "%{x|%d %b}: %{customdata}" if by_day else f"%{{customdata}}: %{{{count}:,}} clips"
     bars = go.Bar(
         orientation="h" if lying else "v",
         marker={"color": "var(--chart-1)"},
-        hovertemplate=f"%{{customdata}}: %{{{count}:,}} clips<extra></extra>",
+        hovertemplate=f"{said}<extra></extra>",
     )
     fixed = {"fixedrange": True}
     layout: dict[str, Any] = {
@@ -146,12 +154,17 @@ def build_bars(*, unit: str, lying: bool) -> dict[str, Any]:
         "showlegend": False,
         "hovermode": "closest",
         "dragmode": False,
-        "bargap": 0.25 if lying else 0.04,
+        "bargap": 0.25 if lying or by_day else 0.04,
     }
     if lying:
         layout |= {
             "xaxis": {**fixed, "showgrid": True, "rangemode": "tozero"},
             "yaxis": {**fixed, "autorange": "reversed", "showgrid": False, "type": "category", "nticks": 0},
+        }
+    elif by_day:
+        layout |= {
+            "xaxis": {**fixed, "type": "date", "tickformat": "%d %b", "nticks": 6},
+            "yaxis": {**fixed, "rangemode": "tozero", "tickformat": ",~r", "nticks": 5},
         }
     else:
         layout |= {

@@ -9,9 +9,11 @@ from qlora_studio.components.details import tabs
 from qlora_studio.components.feedback import empty_state, skeleton
 from qlora_studio.components.forms import number_field, select_field, text_field
 from qlora_studio.components.shell import studio_page
-from qlora_studio.components.status import progress_bar, status_badge
-from qlora_studio.components.surfaces import card, grid, page_header, stat_card
+from qlora_studio.components.status import status_badge
+from qlora_studio.components.surfaces import card, page_header
 from qlora_studio.pages.feedback_adapters import adapters_tab
+from qlora_studio.pages.feedback_progress import progress_tab
+from qlora_studio.pages.feedback_updates import update_button, update_dialog
 from qlora_studio.state.feedback import FeedbackState
 from qlora_studio.state.feedback_adapters import FeedbackAdaptersState
 
@@ -40,31 +42,45 @@ def feedback() -> rx.Component:
         page_header(
             "Feedback",
             "What you rated and compared becomes a dataset to train on.",
-            link_button("Compare takes", href="/feedback/pairs", icon="headphones"),
+            rx.cond(
+                state.may_rate,
+                link_button("Compare takes", href="/feedback/pairs", icon="headphones"),
+                rx.fragment(),
+            ),
             link_button("Listening tests", href="/listening", icon="users"),
         ),
         tabs(_TABS, current=state.tab),
         rx.cond(
             state.is_loading,
             skeleton("h-64 w-full"),
-            rx.match(state.tab, ("adapters", adapters_tab()), ("progress", _progress()), _datasets()),
+            rx.match(state.tab, ("adapters", adapters_tab()), ("progress", progress_tab()), _datasets()),
         ),
     )
 
 
 def _datasets() -> rx.Component:
     state = FeedbackState
-    none = empty_state(
-        "No datasets from feedback yet",
-        "Rate takes in the studio or compare them blind, then make a dataset of the best.",
-        link_button("Rate takes", href="/studio", icon="wand-sparkles"),
+    none = rx.cond(
+        state.may_train,
+        empty_state(
+            "No datasets from feedback yet",
+            "Rate takes in the studio or compare them blind, then make a dataset of the best.",
+            link_button("Rate takes", href="/studio", icon="wand-sparkles"),
+        ),
+        empty_state(
+            "Datasets are made by trainers",
+            "Your role is to listen. What people who train say of their takes becomes a dataset here.",
+            link_button("Takes shared with you", href="/studio?shelf=shared", icon="wand-sparkles"),
+        ),
     )
     listed = rx.el.ul(rx.foreach(state.made, _made), class_name="list-none m-0 p-0 divide-y divide-border")
-    return rx.el.div(
+    made = rx.cond(state.made.length() > 0, card(listed, title="Made so far"), none)
+    both = rx.el.div(
         card(_form(), title="New dataset"),
-        rx.cond(state.made.length() > 0, card(listed, title="Made so far"), none),
+        made,
         class_name="grid grid-cols-1 lg:grid-cols-2 gap-4 items-start",
     )
+    return rx.fragment(rx.cond(state.may_train, both, card(made)), update_dialog())
 
 
 def _form() -> rx.Component:
@@ -95,13 +111,7 @@ def _form() -> rx.Component:
         rx.cond(state.rows_from == "ratings", _number("Rated apart by", "gap", state.gap, 0.5, 4)),
         rx.cond(state.rows_from != "votes", score),
         rx.cond(state.rows_from != "votes", criterion),
-        select_field(
-            "Made by",
-            name="model_id",
-            options=state.models,
-            value=state.model_id,
-            on_change=lambda value: state.choose("model_id", value),
-        ),
+        _choice("Made by", "model_id", state.models, state.model_id),
         _narrowed(),
         text_field(
             "Name",
@@ -127,7 +137,7 @@ def _form() -> rx.Component:
 
 
 def _narrowed() -> rx.Component:
-    """Fewer ratings or votes: by tags, and by day."""
+    """Fewer ratings or votes: of some takes, by whom, by tags, and by day."""
     state = FeedbackState
     tags = text_field(
         "Tags",
@@ -140,6 +150,8 @@ def _narrowed() -> rx.Component:
     return rx.el.details(
         rx.el.summary("Narrow it down", class_name="text-[13px] text-muted-foreground cursor-pointer"),
         rx.el.div(
+            _choice("Adapter", "adapter_id", state.adapters, state.adapter_id),
+            _choice("Rated or compared by", "rater_id", state.raters, state.rater_id),
             rx.cond(state.rows_from != "votes", tags, rx.fragment()),
             rx.el.div(
                 _day("From", "since", state.since),
@@ -148,6 +160,16 @@ def _narrowed() -> rx.Component:
             ),
             class_name="flex flex-col gap-4 mt-3",
         ),
+    )
+
+
+def _choice(label: str, name: str, options: Any, value: Any) -> rx.Component:
+    return select_field(
+        label,
+        name=name,
+        options=options,
+        value=value,
+        on_change=lambda chosen: FeedbackState.choose(name, chosen),
     )
 
 
@@ -180,48 +202,27 @@ def _made(row: Any) -> rx.Component:
         rx.el.div(
             text_link(row.name, href=row.href),
             rx.el.p(row.detail, class_name="text-xs text-muted-foreground tabular"),
-            class_name="min-w-0 flex-1",
+            rx.cond(
+                row.problem != "",
+                rx.el.p(
+                    "It could not be brought up to date: ",
+                    row.problem,
+                    role="alert",
+                    class_name="text-xs text-danger",
+                ),
+                rx.fragment(),
+            ),
+            class_name="min-w-0 flex-1 basis-40",
         ),
         status_badge(row.status),
-        rx.cond(row.train_href != "", link_button("Train on this", href=row.train_href, size="sm")),
-        class_name="flex items-center gap-3 py-2.5 flex-wrap",
-    )
-
-
-def _progress() -> rx.Component:
-    state = FeedbackState
-    seen = state.progress
-    none = empty_state(
-        "Nothing to rate yet",
-        "Have a model make sounds in the studio; what you say of them is counted here.",
-        link_button("Open the studio", href="/studio", icon="wand-sparkles"),
-    )
-    prompts = rx.el.ul(rx.foreach(state.prompts, _prompt), class_name="list-none m-0 p-0 flex flex-col gap-3")
-    return rx.el.div(
-        card(
-            rx.el.p(seen.ready, id="ready", class_name="text-sm mb-2 tabular"),
-            progress_bar(seen.percent, label="Takes to train on"),
-            title="Enough to train on",
-        ),
-        grid(
-            stat_card("Takes rated", seen.n_rated, icon="star"),
-            stat_card("Ratings", seen.n_ratings, icon="list-checks"),
-            stat_card("Mean", seen.mean, icon="gauge"),
-            stat_card("Texts rated", seen.prompts, icon="text"),
-        ),
         rx.cond(
-            state.prompts.length() > 0, card(prompts, title="Texts, those with the fewest rated first"), none
+            FeedbackState.may_train & row.can_update,
+            rx.el.div(
+                update_button(row.id, row.name),
+                link_button("Train on this", href=row.train_href, size="sm"),
+                class_name="flex flex-wrap gap-2",
+            ),
+            rx.fragment(),
         ),
-        class_name="flex flex-col gap-4",
-    )
-
-
-def _prompt(row: Any) -> rx.Component:
-    return rx.el.li(
-        rx.el.div(
-            rx.el.span(row.prompt, class_name="text-sm min-w-0 truncate"),
-            rx.el.span(row.rated, class_name="text-xs text-muted-foreground tabular shrink-0"),
-            class_name="flex justify-between gap-3 mb-1",
-        ),
-        progress_bar(row.percent, label=row.prompt),
+        class_name="flex items-center gap-3 py-2.5 flex-wrap",
     )

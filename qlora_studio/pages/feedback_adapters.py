@@ -14,10 +14,11 @@ from qlora_studio.state.feedback_adapters import FeedbackAdaptersState
 def adapters_tab() -> rx.Component:
     """Every model that makes sounds, with its adapters."""
     state = FeedbackAdaptersState
+    add = link_button("Add a model", href="/models/new", icon="plus")
     none = empty_state(
         "No model that makes sounds yet",
         "Add one, make takes, rate them, and train on the best.",
-        link_button("Add a model", href="/models/new", icon="plus"),
+        rx.cond(state.may_train, add, rx.fragment()),
         icon="layers",
     )
     return rx.cond(
@@ -86,6 +87,6 @@ def _adapter(row: Any) -> rx.Component:
             ),
             class_name="min-w-0 flex-1",
         ),
-        choose,
+        rx.cond(FeedbackAdaptersState.may_train, choose, rx.fragment()),
         class_name="flex items-center gap-3 py-2.5 flex-wrap",
     )

@@ -1,26 +1,31 @@
 """The page of what was rated and compared: datasets made of it, and how far it has come."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import reflex as rx
 from pydantic import ValidationError
 
-from qlora_studio.contracts.enums import DatasetStatus, Role
+from qlora_studio.contracts.enums import DatasetStatus, Role, Task
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Dataset, User
-from qlora_studio.services import datasets, feedback_rows, models, ratings
+from qlora_studio.ingest import updating
+from qlora_studio.services import adapters, datasets, feedback_days, feedback_rows, models, ratings
 from qlora_studio.services.dataset_sources import DatasetSource
 from qlora_studio.services.datasets import DatasetCreate
-from qlora_studio.services.feedback_filter import FeedbackFilter
-from qlora_studio.services.rating_schemas import FeedbackStats, Readiness
+from qlora_studio.services.feedback_filter import BASE_MODEL, FeedbackFilter
+from qlora_studio.services.rating_schemas import DayCount, FeedbackStats, Readiness
+from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.watching import Watch
 
 _LOOK_EVERY_S = 1.5
-_CHOSEN = ("rows_from", "stars", "gap", "over", "model_id", "criterion", "tags", "since", "until")
+_NARROWED = ("model_id", "adapter_id", "rater_id", "since", "until")
+_CHOSEN = ("rows_from", "stars", "gap", "over", "criterion", "tags", *_NARROWED)
+_PERIODS = ("30", "90")
 _TABS = ("datasets", "adapters", "progress")
 
 
@@ -34,6 +39,8 @@ class MadeRow:
     detail: str = ""
     status: str = ""
     train_href: str = ""
+    can_update: bool = False
+    problem: str = ""
 
 
 @dataclass
@@ -58,22 +65,47 @@ class ProgressView:
     percent: int = 0
 
 
+@dataclass
+class Seen:
+    """All that is told of the feedback so far. Choices are `[value, label]`, bars are plotly's."""
+
+    made: list[MadeRow]
+    progress: ProgressView
+    prompts: list[PromptRow]
+    models: list[list[str]]
+    adapters: list[list[str]]
+    raters: list[list[str]]
+    bars: dict[str, list[Any]]
+    told: str
+
+
 class FeedbackState(rx.State):
     """The page `/feedback`; the tab is in the address."""
 
     _watch_id: int = 0
+    _seen: Seen | None = None
+
+    may_train: bool = False
+    may_rate: bool = False
 
     tab: str = "datasets"
     is_loading: bool = True
     made: list[MadeRow] = []
     progress: ProgressView = ProgressView()
     prompts: list[PromptRow] = []
+    period: str = "30"
+    bars: dict[str, list[Any]] = {"x": [], "y": []}
+    told: str = ""
     models: list[list[str]] = []
+    adapters: list[list[str]] = []
+    raters: list[list[str]] = []
     rows_from: str = "takes"
     stars: str = "4"
     gap: str = "1"
     over: str = "mean"
     model_id: str = ""
+    adapter_id: str = ""
+    rater_id: str = ""
     criterion: str = ""
     tags: str = ""
     since: str = ""
@@ -90,12 +122,31 @@ class FeedbackState(rx.State):
         """Show the tab that the address names."""
         wanted = dict(self.router.url.query_parameters).get("tab", "")
         self.tab = wanted if wanted in _TABS else "datasets"
-        await self._fill(actor)
+        self.may_train = actor.role in (Role.ADMIN, Role.TRAINER)
+        self.may_rate = actor.role is not Role.VIEWER
+        await self._fill(actor, await asyncio.to_thread(_read, actor, int(self.period)))
         self.is_loading = False
         return FeedbackState.watch
 
-    async def _fill(self, actor: User) -> None:
-        self.made, self.progress, self.prompts, self.models = await asyncio.to_thread(_read, actor)
+    @rx.event
+    @authorized()
+    async def refresh(self, actor: User):
+        """Show what has changed just now."""
+        await self._fill(actor, await asyncio.to_thread(_read, actor, int(self.period)))
+
+    @rx.event
+    @authorized()
+    async def choose_period(self, actor: User, days: str):
+        """Show so many days of feedback."""
+        if days in _PERIODS:
+            self.period = days
+            await self._fill(actor, await asyncio.to_thread(_read, actor, int(days)))
+
+    async def _fill(self, actor: User, seen: Seen) -> None:
+        self._seen = seen
+        self.made, self.progress, self.prompts = seen.made, seen.progress, seen.prompts
+        self.models, self.adapters, self.raters = seen.models, seen.adapters, seen.raters
+        self.bars, self.told = seen.bars, seen.told
         await self._count(actor)
 
     async def _count(self, actor: User) -> None:
@@ -110,7 +161,7 @@ class FeedbackState(rx.State):
         self.can_make, self.problem = found.n_rows > 0, ""
 
     def _wanted(self) -> dict[str, Any]:
-        given: dict[str, Any] = {"model_id": self.model_id, "since": self.since, "until": self.until}
+        given: dict[str, Any] = {name: getattr(self, name) for name in _NARROWED}
         if self.rows_from == "takes":
             given |= {"min_stars": self.stars}
         else:
@@ -158,24 +209,59 @@ class FeedbackState(rx.State):
         watch = Watch(self)
         await watch.take_over()
         while await watch.goes_on(every_s=_LOOK_EVERY_S):
-            seen = await asyncio.to_thread(_read, actor)
-            if seen != (self.made, self.progress, self.prompts, self.models):
+            seen = await asyncio.to_thread(_read, actor, int(self.period))
+            if seen != self._seen:
                 async with self:
-                    await self._fill(actor)
+                    await self._fill(actor, seen)
 
 
-def _read(actor: User) -> tuple[list[MadeRow], ProgressView, list[PromptRow], list[list[str]]]:
+def _read(actor: User, n_days: int) -> Seen:
     with db.read() as session:
         made = [_made_row(one) for one in feedback_rows.list_made(session, actor=actor)]
         stats = ratings.get_stats(session, actor=actor)
         ready = ratings.get_readiness(session, actor=actor)
-        found, _ = models.list_models(session, actor=actor, page_size=100)
+        days = feedback_days.list_days(session, actor=actor, n_days=n_days)
+        raters = feedback_days.list_raters(session, actor=actor)
+        sound = {"task": Task.TEXT_TO_AUDIO, "page_size": 100}
+        found, _ = models.list_models(session, actor=actor, **sound)
+        known = {model.id for model in found}
+        views, _ = adapters.list_adapters(session, actor=actor, sort="name", page_size=200)
     prompts = [
         PromptRow(p.prompt, f"{p.n_rated:,} of {p.n_takes:,}", round(100 * p.n_rated / max(1, p.n_takes)))
         for p in stats.prompts
     ]
-    offered = [["", "Every model"], *([model.id, model.name] for model in found)]
-    return made, _progress(stats, ready), prompts, offered
+    of_sound = [view.adapter for view in views if view.adapter.base_model_id in known]
+    return Seen(
+        made=made,
+        progress=_progress(stats, ready),
+        prompts=prompts,
+        models=[["", "Every model"], *([model.id, model.name] for model in found)],
+        adapters=[
+            ["", "With any adapter or none"],
+            [BASE_MODEL, "Without an adapter"],
+            *([adapter.id, f"{adapter.name}, version {adapter.version}"] for adapter in of_sound),
+        ],
+        raters=[["", "Anybody"], *([rater.id, rater.name] for rater in raters)],
+        bars=day_bars(days),
+        told=_told(days),
+    )
+
+
+def day_bars(days: Sequence[DayCount]) -> dict[str, list[Any]]:
+    """Ratings and votes of each day as one bar; the hover tells them apart."""
+    return {
+        "x": [day.day for day in days],
+        "y": [day.n_ratings + day.n_votes for day in days],
+        "customdata": [
+            f"{formats.count(day.n_ratings, 'rating')}, {formats.count(day.n_votes, 'vote')}" for day in days
+        ],
+    }
+
+
+def _told(days: Sequence[DayCount]) -> str:
+    n_ratings, n_votes = sum(day.n_ratings for day in days), sum(day.n_votes for day in days)
+    both = f"{formats.count(n_ratings, 'rating')} and {formats.count(n_votes, 'vote')}"
+    return f"{both} in the last {len(days)} days"
 
 
 def _made_row(dataset: Dataset) -> MadeRow:
@@ -183,7 +269,8 @@ def _made_row(dataset: Dataset) -> MadeRow:
     made_by = dataset.source.get("models", [])
     with_model = f"&model={made_by[0]}" if len(made_by) == 1 else ""
     kind = "preference" if is_pairs else "qlora"
-    rows = f"{dataset.source.get('n_rows', 0):,} {'pairs' if is_pairs else 'takes'}"
+    n_rows = dataset.source.get("n_rows", 0)
+    rows = formats.count(n_rows, "pair" if is_pairs else "take")
     is_ready = dataset.status is DatasetStatus.READY
     return MadeRow(
         id=dataset.id,
@@ -192,6 +279,8 @@ def _made_row(dataset: Dataset) -> MadeRow:
         detail=f"{rows}, version {dataset.version}" if is_ready else rows,
         status=dataset.status.value,
         train_href=f"/training/new?dataset={dataset.id}{with_model}&type={kind}" if is_ready else "",
+        can_update=is_ready,
+        problem=dataset.source.get(updating.FAILED, ""),
     )
 
 

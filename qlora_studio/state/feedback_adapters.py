@@ -30,12 +30,14 @@ class FeedbackAdaptersState(rx.State):
     """The tab `/feedback?tab=adapters`."""
 
     is_loading: bool = True
+    may_train: bool = False
     models: list[SoundModel] = []
 
     @rx.event
     @authorized()
     async def load(self, actor: User):
         """Show the adapters of every model that makes sounds."""
+        self.may_train = actor.role in (Role.ADMIN, Role.TRAINER)
         self.models = await asyncio.to_thread(_read, actor)
         self.is_loading = False
 
