@@ -25,20 +25,26 @@ def lineage_card() -> rx.Component:
     graph = LineageState.graph
     return card(
         rx.el.div(
-            rx.el.svg(
-                rx.foreach(graph.lines, _line),
-                view_box="0 0 100 " + graph.height.to_string(),
-                preserve_aspect_ratio="none",
-                aria_hidden="true",
-                class_name="absolute inset-0 w-full h-full",
+            rx.el.div(
+                rx.el.svg(
+                    rx.foreach(graph.lines, _line),
+                    view_box="0 0 100 " + graph.height.to_string(),
+                    preserve_aspect_ratio="none",
+                    aria_hidden="true",
+                    class_name="absolute inset-0 w-full h-full",
+                ),
+                rx.el.ol(
+                    rx.foreach(graph.boxes, _placed),
+                    aria_label="Lineage",
+                    class_name="list-none m-0 p-0",
+                ),
+                class_name="relative",
+                style={
+                    "height": graph.height.to_string() + "px",
+                    "minWidth": graph.width.to_string() + "px",
+                },
             ),
-            rx.el.ol(
-                rx.foreach(graph.boxes, _placed),
-                aria_label="Lineage",
-                class_name="list-none m-0 p-0",
-            ),
-            class_name="relative hidden xl:block",
-            style={"height": graph.height.to_string() + "px"},
+            class_name="hidden xl:block overflow-x-auto",
         ),
         rx.el.ol(
             rx.foreach(graph.boxes, _listed),

@@ -19,11 +19,11 @@ from qlora_studio.db.models import (
     Take,
     User,
 )
-from qlora_studio.services import adapters
+from qlora_studio.services import adapters, lineage_feedback
 
 MOST = 6  # of one kind, the newest
 _TAKE_ID = len(new_id("take"))
-_DATASET, _JOB, _ADAPTER, _MADE, _FEEDBACK, _NEXT = range(6)
+_BEFORE, _MADE_BEFORE, _SAID_BEFORE, _DATASET, _JOB, _ADAPTER, _MADE, _FEEDBACK, _NEXT = range(-3, 6)
 
 
 class NodeKind(StrEnum):
@@ -121,7 +121,9 @@ def _add_past(session: Session, graph: Lineage, adapter: Adapter, here: Node) ->
     if dataset is None:
         graph.add(_gone(NodeKind.DATASET, _DATASET, dataset_id or "none", version), before=made_by)
     else:
-        graph.add(_node(NodeKind.DATASET, _DATASET, dataset.id, dataset.name, version), before=made_by)
+        node = graph.add(_node(NodeKind.DATASET, _DATASET, dataset.id, dataset.name, version), before=made_by)
+        if lineage_feedback.is_of_feedback(dataset):
+            _add_feedback_before(session, graph, adapter, dataset, node)
     start_id = job.spec.get("start_adapter_id") if job else None
     if start_id:
         start = session.get(Adapter, start_id)
@@ -130,15 +132,40 @@ def _add_past(session: Session, graph: Lineage, adapter: Adapter, here: Node) ->
         graph.add(node or _gone(NodeKind.ADAPTER, _DATASET, start_id), before=made_by)
 
 
+def _add_feedback_before(
+    session: Session, graph: Lineage, adapter: Adapter, dataset: Dataset, here: Node
+) -> None:
+    """The feedback that a dataset was made of, the takes that it was given to, and the adapters before."""
+    makers = lineage_feedback.find_makers(session, dataset, version=adapter.dataset_version)
+    n_takes = sum(one.n_takes for one in makers)
+    said, takes = lineage_feedback.describe(dataset), f"{n_takes:,} take" + "s" * (n_takes != 1)
+    feedback = graph.add(_node(NodeKind.FEEDBACK, _SAID_BEFORE, dataset.id, said, takes), before=here)
+    graph.n_left_out += max(0, len(makers) - MOST)
+    for one in makers[:MOST]:
+        made = _generations_node(_MADE_BEFORE, one.adapter_id, one.n_generations, one.n_takes)
+        graph.add(made, before=feedback)
+        if one.adapter_id is None:
+            continue
+        is_there = one.adapter is not None and one.adapter.owner_id == adapter.owner_id
+        node = _adapter_node(one.adapter, _BEFORE) if one.adapter and is_there else None
+        graph.add(node or _gone(NodeKind.ADAPTER, _BEFORE, one.adapter_id), before=made)
+
+
+def _generations_node(column: int, adapter_id: str | None, n: int, n_takes: int) -> Node:
+    name = f"{n:,} generation" + "s" * (n != 1)
+    node = _node(
+        NodeKind.GENERATIONS, column, adapter_id or "", name, f"{n_takes:,} take" + "s" * (n_takes != 1)
+    )
+    return node.model_copy(update={"id": f"{node.id}:{column}", "object_id": adapter_id})
+
+
 def _add_generations(session: Session, graph: Lineage, adapter: Adapter, here: Node) -> None:
     made = (Generation.owner_id == adapter.owner_id, Generation.adapter_id == adapter.id)
     asked = select(func.count(), func.coalesce(func.sum(Generation.n_done), 0)).where(*made)
     n, n_takes = session.exec(asked).one()
     if not n:
         return
-    name = f"{n:,} generation" + "s" * (n != 1)
-    takes = f"{n_takes:,} take" + "s" * (n_takes != 1)
-    node = graph.add(_node(NodeKind.GENERATIONS, _MADE, adapter.id, name, takes), after=here)
+    node = graph.add(_generations_node(_MADE, adapter.id, n, n_takes), after=here)
     takes_of = select(Take.id).join(Generation, col(Generation.id) == Take.generation_id).where(*made)
     rated = select(func.coalesce(func.sum(Take.n_ratings), 0)).join(
         Generation, col(Generation.id) == Take.generation_id
@@ -168,6 +195,8 @@ def _add_datasets_of_takes(session: Session, graph: Lineage, adapter: Adapter, a
     found = select(Dataset).where(Dataset.owner_id == adapter.owner_id, from_feedback)
     for dataset in _newest(session, graph, found.where(col(Dataset.id).in_(held)), Dataset):
         node = _node(NodeKind.DATASET, _NEXT, dataset.id, dataset.name, f"Version {dataset.version}")
+        if any(other.id == node.id for other in graph.nodes):  # a later version of what it was trained on
+            node = node.model_copy(update={"id": f"{node.id}:{dataset.version}"})
         graph.add(node, after=after)
 
 

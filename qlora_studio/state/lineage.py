@@ -14,6 +14,7 @@ from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
 
 _ROW_PX, _BOX_PX = 84, 68
+_COLUMN_PX = 148  # at least; a longer past scrolls
 _FILLED = 0.8  # of a column's width by its box; lines have the rest
 _HREFS = {
     NodeKind.DATASET: "/datasets/",
@@ -52,11 +53,15 @@ class Box:
 
 @dataclass(frozen=True)
 class LineageView:
-    """Boxes by column, then by row; `lines` are SVG paths, percent across and pixels down."""
+    """Boxes by column, then by row; `lines` are SVG paths, percent across and pixels down.
+
+    `width` is the least that the columns need, in pixels.
+    """
 
     boxes: list[Box] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     height: int = 0
+    width: int = 0
     left_out: str = ""
 
 
@@ -99,12 +104,12 @@ def lineage_view(graph: Lineage, adapter_id: str) -> LineageView:
     left_out = ""
     if graph.n_left_out:
         left_out = f"{formats.count(graph.n_left_out, 'older one')} left out."
-    return LineageView(boxes, lines, height, left_out)
+    return LineageView(boxes, lines, height, _COLUMN_PX * len(ordered), left_out)
 
 
 def _box(node: Node, adapter_id: str, place: tuple[float, float], share: float, after: str) -> Box:
     is_here = node.kind is NodeKind.ADAPTER and node.object_id == adapter_id
-    is_link = node.kind in _HREFS and not (node.is_gone or is_here)
+    is_link = node.kind in _HREFS and node.object_id is not None and not (node.is_gone or is_here)
     left, top = place
     return Box(
         id=node.id,

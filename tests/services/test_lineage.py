@@ -144,3 +144,32 @@ def test_of_very_many_the_newest_are_shown(session, user, model, trained, submit
     graph = look(session, user, trained)
     assert graph.n_left_out == 1
     assert [node.name for node in graph.nodes if node.detail == "Trains it on"] == ["again 3"]
+
+
+def test_a_dataset_from_feedback_leads_back_to_who_made_its_takes(
+    session, user, model, dataset, trained
+) -> None:
+    early = Adapter(owner_id=user.id, name="early", base_model_id=model.id, path="/e")
+    add(session, early)
+    takes = make_takes(session, user, model, early, 2)
+    plain = make_takes(session, user, model, Adapter(id=None, path=""), 1)
+    own = make_takes(session, user, model, trained, 1)
+    dataset.source = {"kind": "feedback", "filter": {"min_stars": 3}}
+    clips = [
+        Clip(dataset_id=dataset.id, position=100 + i, filename=f"{take.id}.wav", split="train")
+        for i, take in enumerate([*takes, *plain])
+    ]
+    add(session, dataset, *clips)
+    trained.dataset_version = dataset.version
+    with_own = Clip(dataset_id=dataset.id, position=200, filename=f"{own[0].id}.wav", status="excluded")
+    add(session, trained, with_own)
+    graph = look(session, user, trained)
+    found = edges(graph)
+    assert {
+        ("adapter early", "generations 1 generation"),
+        ("generations 1 generation", "feedback takes rated 3 or more (mean)"),
+        ("feedback takes rated 3 or more (mean)", "dataset Call centre"),
+    } <= found
+    assert [node.detail for node in graph.nodes if node.column == -1] == ["3 takes"]
+    assert len({node.id for node in graph.nodes}) == len(graph.nodes), "a later version is another step"
+    assert [node.column for node in graph.nodes if node.kind == "dataset"] == [0, 5]
