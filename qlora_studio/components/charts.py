@@ -163,7 +163,7 @@ def build_bars(*, unit: str, lying: bool, by_day: bool = False) -> dict[str, Any
         }
     elif by_day:
         layout |= {
-            "xaxis": {**fixed, "type": "date", "tickformat": "%d %b", "nticks": 6},
+            "xaxis": {**fixed, "type": "date", "tickformat": "%d %b", "nticks": 6, "ticklabelstandoff": 4},
             "yaxis": {**fixed, "rangemode": "tozero", "tickformat": ",~r", "nticks": 5},
         }
     else:

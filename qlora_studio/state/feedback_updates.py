@@ -34,7 +34,7 @@ class FeedbackUpdateState(rx.State):
         """Say what would come and go."""
         self.name, found = await asyncio.to_thread(_look, actor, dataset_id[:32])
         self.added, self.removed = f"{found.n_added:,}", f"{found.n_removed:,}"
-        self.kept, self.message = f"{found.n_kept:,}", found.message
+        self.kept, self.message = f"{found.n_kept:,}", _told(found)
         self.can_update, self.problem = not found.is_up_to_date, ""
         self.dataset_id = dataset_id[:32]
 
@@ -60,6 +60,14 @@ class FeedbackUpdateState(rx.State):
         self.dataset_id = ""
         yield rx.toast.success("The dataset is being brought up to date")
         yield FeedbackState.refresh
+
+
+def _told(found: FeedbackUpdate) -> str:
+    """What the counts above it leave unsaid."""
+    if found.is_up_to_date:
+        return found.message
+    stay_out = f" {found.n_left_out:,} more stay out: you have left their takes out." * bool(found.n_left_out)
+    return f"The next version has {found.n_rows:,}.{stay_out}"
 
 
 def _look(actor: User, dataset_id: str) -> tuple[str, FeedbackUpdate]:

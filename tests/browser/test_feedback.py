@@ -5,12 +5,84 @@ import re
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
+from sqlmodel import Session, select
 
+from qlora_studio.contracts.enums import Role
+from qlora_studio.db.engine import make_engine
+from qlora_studio.db.models import User
 from scripts.running import Server, axe_violations, watch_console
 from tests.browser.conftest import Person
 from tests.browser.takes import shelve
 
 pytestmark = pytest.mark.browser
+
+
+def test_a_dataset_is_brought_up_to_date_with_what_was_rated_since(
+    server: Server, page: Page, person: Person
+) -> None:
+    complaints = watch_console(page)
+    takes = shelve(server, person.name, ["a small bell", "a large gong"])
+    bearer = {"Authorization": f"Bearer {person.token}"}
+    with httpx.Client(base_url=f"{server.base}/api/v1", headers=bearer, timeout=30) as api:
+
+        def rate(*stars: int) -> None:
+            for take_id, given in zip(takes, stars, strict=False):
+                assert api.put(f"/takes/{take_id}/rating", json={"stars": given}).status_code == 200
+
+        rate(5, 2, 4)
+        source = {"kind": "feedback", "filter": {"min_stars": 4}}
+        dataset_id = api.post("/datasets", json={"name": "Good bells", "source": source}).json()["id"]
+        page.goto(f"{server.base}/feedback")
+        update = page.get_by_role("button", name="Update from feedback: Good bells")
+        dialog = page.get_by_role("dialog")
+        update.click()
+        expect(dialog).to_contain_text("Nothing to do: the dataset has all 2 takes")
+        dialog.get_by_role("button", name="Close").last.click()
+        rate(1, 5, 4, 5)
+        update.click()
+        expect(dialog).to_contain_text("Come2")
+        expect(dialog).to_contain_text("Go1")
+        expect(dialog.locator("#update-message")).to_contain_text("The next version has 3.")
+        assert axe_violations(page) == []
+        dialog.get_by_role("button", name="Make the next version").click()
+        expect(dialog).to_have_count(0)
+        expect(page.get_by_text("3 takes, version 2")).to_be_visible()
+        assert api.get(f"/datasets/{dataset_id}").json()["n_clips"] == 3
+        page.goto(f"{server.base}/feedback?tab=progress")
+        expect(page.get_by_text("4 ratings and 0 votes in the last 30 days")).to_be_visible()
+        expect(page.locator(".live-chart .bars path").first).to_be_attached()
+        page.get_by_role("button", name="Change the rule").click()
+        dialog.get_by_label("Takes that are needed").fill("0")
+        dialog.get_by_role("button", name="Save").click()
+        expect(dialog).to_contain_text("A whole number, at least 1.")
+        dialog.get_by_label("Takes that are needed").fill("3")
+        dialog.get_by_role("button", name="Save").click()
+        expect(page.locator("#ready")).to_contain_text(
+            "3 of 3 takes are rated 4 or more: enough to train on."
+        )
+        assert axe_violations(page) == []
+    assert complaints == []
+
+
+def test_who_may_only_listen_is_offered_nothing_that_is_refused(
+    server: Server, page: Page, person: Person
+) -> None:
+    engine = make_engine(f"sqlite:///{server.data_path / 'studio.db'}")
+    with Session(engine) as session:
+        user = session.exec(select(User).where(User.username == person.name)).one()
+        user.role = Role.VIEWER
+        session.add(user)
+        session.commit()
+    engine.dispose()
+    page.goto(f"{server.base}/feedback")
+    expect(page.get_by_text("Datasets are made by trainers")).to_be_visible()
+    expect(page.get_by_role("button", name="Make dataset")).to_have_count(0)
+    expect(page.get_by_role("link", name="Compare takes")).to_have_count(0)
+    page.goto(f"{server.base}/feedback?tab=adapters")
+    expect(page.get_by_text("No model that makes sounds yet")).to_be_visible()
+    expect(page.get_by_role("link", name="Add a model")).to_have_count(0)
+    page.goto(f"{server.base}/feedback/pairs")
+    expect(page.get_by_text("Your role can listen, but not compare.")).to_be_visible()
 
 
 def test_rated_takes_become_a_dataset_to_train_on(server: Server, page: Page, person: Person) -> None:

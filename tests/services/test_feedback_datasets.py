@@ -1,21 +1,17 @@
 """Datasets of what people rated and compared: what is counted before is what there is afterwards."""
 
 import json
-from collections import defaultdict
-from statistics import mean, median
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Task
 from qlora_studio.core.errors import Forbidden, InvalidInput
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import Clip, Dataset, PreferenceVote, Rating, Take, User
+from qlora_studio.db.models import Clip, Dataset, Take, User
 from qlora_studio.ingest import launching, pipeline, staging
-from qlora_studio.services import datasets, feedback_rows, preference_pairs, ratings
+from qlora_studio.services import datasets, feedback_rows, preference_pairs
 from qlora_studio.services.datasets import DatasetCreate, DatasetSource
 from qlora_studio.services.feedback_filter import FeedbackFilter
 from qlora_studio.storage import layout
@@ -156,68 +152,6 @@ def test_a_take_whose_file_is_gone_is_named_and_leaves_nothing(user: User) -> No
 def test_what_does_not_go_together_is_said(fields: dict) -> None:
     with pytest.raises(ValidationError):
         FeedbackFilter.model_validate(fields)
-
-
-_ACTIONS = st.lists(
-    st.tuples(st.integers(0, 5), st.integers(0, 1), st.integers(0, 5), st.sampled_from([(), ("warm",)])),
-    max_size=24,
-)
-_VOTES = st.lists(
-    st.tuples(st.integers(0, 5), st.integers(0, 5), st.sampled_from(["left", "right", "tie", "skip"])),
-    max_size=12,
-)
-
-
-@settings(
-    max_examples=6,
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(_ACTIONS, _VOTES, st.sampled_from(["mean", "median"]), st.integers(1, 5), st.booleans())
-def test_what_is_counted_before_is_what_is_written(
-    user: User, given_ratings, given_votes, over: str, stars: int, by_tag: bool
-) -> None:
-    with db.write() as session:
-        for table in (Rating, PreferenceVote, Take):
-            for row in session.exec(select(table)):
-                session.delete(row)
-    takes = heard(user, 3, prompt="rain") + heard(user, 3, prompt="snow")
-    said: dict[tuple[int, int], tuple[int, tuple[str, ...]]] = {}
-    for take, criterion, given_stars, tags in given_ratings:  # the next one replaces, 0 takes back
-        if given_stars:
-            rate(user, takes[take], given_stars, f"c{criterion}", tags=list(tags))
-            said[take, criterion] = (given_stars, tags)
-        elif said.pop((take, criterion), None):
-            with db.write() as session:
-                ratings.take_back(session, actor=user, take_id=takes[take].id, criterion=f"c{criterion}")
-    votes: dict[frozenset[int], int | None] = {}
-    for left, right, verdict in given_votes:
-        if left != right and left // 3 == right // 3:
-            say(user, takes[left].id, takes[right].id, verdict)
-            votes[frozenset((left, right))] = {"left": left, "right": right}.get(verdict)
-    stated: dict[int, list[int]] = defaultdict(list)
-    for (take, _), (given_stars, tags) in said.items():
-        if not by_tag or "warm" in tags:
-            stated[take].append(given_stars)
-    score = {t: (mean if over == "mean" else median)(values) for t, values in stated.items()}
-    gaps = sum(
-        a // 3 == b // 3 and score[a] - score[b] >= 1 for a in score for b in score
-    )  # fmt: skip
-    tags = ["warm"] if by_tag else []
-    wanted = [
-        ({"min_stars": stars, "over": over, "tags": tags}, sum(s >= stars for s in score.values())),
-        ({"target": "pairs", "pairs_from": "ratings", "over": over, "tags": tags}, gaps),
-        ({"target": "pairs"}, sum(winner is not None for winner in votes.values())),
-    ]
-    for fields, n_rows in wanted:
-        assert preview(user, **fields) == n_rows
-        if n_rows:
-            dataset = taken_in(user, **fields)
-            clips = exported(dataset)
-            pairs = preference_pairs.pair_up(clips)
-            assert (len(pairs.whole) if "target" in fields else len(clips)) == n_rows
-            assert pairs.n_broken == 0
 
 
 def _clips(session: Session, dataset: Dataset) -> list:
