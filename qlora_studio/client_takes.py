@@ -5,20 +5,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from qlora_studio.client_answers import (
-    BlindPair,
-    Dataset,
+from qlora_studio.client_answers import BlindPair, Dataset, Generation, PreferenceVote, Rating
+from qlora_studio.client_base import Connection, sleep_until
+from qlora_studio.client_feedback_answers import (
     FeedbackDay,
     FeedbackPreview,
     FeedbackStats,
     FeedbackUpdate,
-    Generation,
-    PreferenceVote,
-    Rating,
     Readiness,
     ReadinessRule,
 )
-from qlora_studio.client_base import Connection, sleep_until
 from qlora_studio.contracts.enums import GenerationStatus, Preference, Sharing
 
 
