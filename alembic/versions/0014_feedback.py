@@ -1,13 +1,13 @@
 """feedback by day and criterion, when there is enough of it, and audit lines that count
 
-Revision ID: 0015
+Revision ID: 0014
 Revises: 0013
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0015"
+revision = "0014"
 down_revision = "0013"
 branch_labels = None
 depends_on = None
