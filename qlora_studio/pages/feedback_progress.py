@@ -35,7 +35,14 @@ def progress_tab() -> rx.Component:
             ),
         ),
         card(
-            bar_chart(label=state.told, bars=state.bars, by_day=True, height=180),
+            rx.cond(
+                state.has_days,
+                bar_chart(label=state.told, bars=state.bars, by_day=True, height=180),
+                rx.el.p(
+                    "Days with ratings or votes of your takes are drawn here.",
+                    class_name="text-[13px] text-muted-foreground",
+                ),
+            ),
             title="Day by day",
             description=state.told,
             actions=select_input(

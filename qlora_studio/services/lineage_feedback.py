@@ -32,7 +32,8 @@ def is_of_feedback(dataset: Dataset) -> bool:
 
 def describe(dataset: Dataset) -> str:
     """What feedback it is made of, for people."""
-    return FeedbackFilter.model_validate(dataset.source.get("filter") or {}).describe()
+    said = FeedbackFilter.model_validate(dataset.source.get("filter") or {}).describe()
+    return said[:1].upper() + said[1:]
 
 
 def find_makers(session: Session, dataset: Dataset, *, version: int) -> list[Makers]:

@@ -96,6 +96,7 @@ class FeedbackState(rx.State):
     period: str = "30"
     bars: dict[str, list[Any]] = {"x": [], "y": []}
     told: str = ""
+    has_days: bool = False
     models: list[list[str]] = []
     adapters: list[list[str]] = []
     raters: list[list[str]] = []
@@ -146,7 +147,7 @@ class FeedbackState(rx.State):
         self._seen = seen
         self.made, self.progress, self.prompts = seen.made, seen.progress, seen.prompts
         self.models, self.adapters, self.raters = seen.models, seen.adapters, seen.raters
-        self.bars, self.told = seen.bars, seen.told
+        self.bars, self.told, self.has_days = seen.bars, seen.told, any(seen.bars["y"])
         await self._count(actor)
 
     async def _count(self, actor: User) -> None:

@@ -124,8 +124,8 @@ def test_what_people_say_trains_adapters_whose_takes_they_judge_again(
     with db.read() as session:
         before, after = edges(session, user, adapter), edges(session, user, tuned)
     assert before == {
-        ("generations 3 generations", "feedback takes rated 4 or more (mean)"),
-        ("feedback takes rated 4 or more (mean)", "dataset Good"),
+        ("generations 3 generations", "feedback Takes rated 4 or more (mean)"),
+        ("feedback Takes rated 4 or more (mean)", "dataset Good"),
         ("dataset Good", "job qlora"),
         ("job qlora", "adapter qlora"),
         ("adapter qlora", "generations 4 generations"),
@@ -134,9 +134,9 @@ def test_what_people_say_trains_adapters_whose_takes_they_judge_again(
     }
     assert after == {
         ("adapter qlora", "generations 4 generations"),
-        ("generations 4 generations", "feedback pairs by the votes"),
-        ("generations 8 generations", "feedback pairs by the votes"),
-        ("feedback pairs by the votes", "dataset Compared"),
+        ("generations 4 generations", "feedback Pairs by the votes"),
+        ("generations 8 generations", "feedback Pairs by the votes"),
+        ("feedback Pairs by the votes", "dataset Compared"),
         ("dataset Compared", "job preference"),
         ("job preference", "adapter preference"),
     }

@@ -167,8 +167,8 @@ def test_a_dataset_from_feedback_leads_back_to_who_made_its_takes(
     found = edges(graph)
     assert {
         ("adapter early", "generations 1 generation"),
-        ("generations 1 generation", "feedback takes rated 3 or more (mean)"),
-        ("feedback takes rated 3 or more (mean)", "dataset Call centre"),
+        ("generations 1 generation", "feedback Takes rated 3 or more (mean)"),
+        ("feedback Takes rated 3 or more (mean)", "dataset Call centre"),
     } <= found
     assert [node.detail for node in graph.nodes if node.column == -1] == ["3 takes"]
     assert len({node.id for node in graph.nodes}) == len(graph.nodes), "a later version is another step"
