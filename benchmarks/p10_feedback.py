@@ -25,7 +25,9 @@ from qlora_studio.contracts.enums import GenerationStatus, Preference
 from qlora_studio.db import migrations
 from qlora_studio.db.engine import make_engine
 from qlora_studio.db.models import (
+    Favorite,
     Generation,
+    GenerationTag,
     GenerationTally,
     PromptTally,
     Rating,
@@ -34,7 +36,7 @@ from qlora_studio.db.models import (
     TakeTally,
     User,
 )
-from qlora_studio.services import generations, ratings, tallies, votes
+from qlora_studio.services import generation_lists, generations, ratings, tallies, votes
 from qlora_studio.services.generation_schemas import GenerationPublic
 from qlora_studio.services.rating_schemas import RatingPublic, RatingPut
 from qlora_studio.services.vote_schemas import VotePublic, VotePut
@@ -43,14 +45,19 @@ FLOOR = 2.0
 AIM = 1.1
 SMALL, LARGE = 1_000, 100_000  # takes
 TAKES, RATERS, CRITERIA = 4, 2, ("overall", "prompt", "sound", "ending", "noise")
-ROUNDS = 15
+ROUNDS = 6
 _AT_ONCE = 5_000
 _START = datetime(2026, 1, 1, tzinfo=UTC)
+_NOW = {"created_at": _START}
 
 REQUESTS: dict[str, list[dict[str, Any]]] = {
     "list": [{}, {"page": 7}, {"status": "succeeded"}, {"model_id": "mod_1"}, {"status": "failed"}],
     "sort": [{"sort": sign + name} for name in ("created_at", "status") for sign in ("", "-")],
     "search": [{"query": text} for text in ("text 7", "text 99", "nothing like it", "TEXT")],
+    "rated": [{"rated": True}, {"rated": False}, {"rated": False, "model_id": "mod_1"}],
+    "favorite": [{"favorite": True}, {"favorite": True, "page": 3}],
+    "tag": [{"tag": "often"}, {"tag": "seldom"}, {"tag": "never"}, {"tag": "often", "model_id": "mod_1"}],
+    "tests": [{"from_tests": True}, {"from_tests": True, "query": "text"}],
     "feedback": [{}, {"model_id": "mod_1"}],
     "rate": [{"number": n} for n in (0, 100, 200, 201)],
     "pair": [{}, {}],
@@ -81,18 +88,25 @@ class Shelf:
         statuses: Counter[tuple[str, GenerationStatus]] = Counter()
         stars_of: Counter[tuple[str, str, int]] = Counter()
         owner_id = self.people[0].id
-        rows: dict[Any, list[dict[str, Any]]] = {Generation: [], Take: [], Rating: []}
+        kinds = (Generation, Take, Rating, GenerationTag, Favorite)
+        rows: dict[Any, list[dict[str, Any]]] = {kind: [] for kind in kinds}
         for number in range(n // TAKES):
             made = _generation(owner_id, number)
             rows[Generation].append(_plain(made))
-            texts[made.model_id, made.prompt] += TAKES
-            statuses[made.model_id, made.status] += 1
+            if made.listening_test_id is None:
+                texts[made.model_id, made.prompt] += TAKES
+                statuses[made.model_id, made.status] += 1
             for take, given in self._takes(made):
                 rows[Take].append(_plain(take))
                 rows[Rating] += given
                 stars_of.update((made.model_id, rating["criterion"], rating["stars"]) for rating in given)
                 means[made.model_id, take.mean_stars or 0.0] += 1
                 self.take_ids.append(take.id)
+            rows[GenerationTag] += [
+                {"owner_id": owner_id, "tag": tag, "generation_id": made.id} for tag in _tags(number)
+            ]
+            if made.is_favorite:
+                rows[Favorite].append({"user_id": owner_id, "take_id": self.take_ids[-1]} | _NOW)
             if len(rows[Rating]) > _AT_ONCE:
                 _write(session, rows)
         rows[PromptTally] = [
@@ -143,7 +157,9 @@ class Shelf:
     def _list(self, **wanted: Any) -> int:
         asked = GenerationFilter.model_validate(wanted)
         with Session(self.engine, expire_on_commit=False) as session:
-            found, total = generations.list_generations(session, actor=self.people[0], **asked.model_dump())
+            found, total = generation_lists.list_generations(
+                session, actor=self.people[0], **asked.model_dump()
+            )
             takes = generations.takes_of(session, found)
         page = GenerationPage.of([GenerationPublic.of(g, takes[g.id]) for g in found], total, asked)
         return len(page.model_dump_json())
@@ -180,8 +196,15 @@ def _generation(owner_id: str, number: int) -> Generation:
         owner_id=owner_id, prompt=prompt, prompt_key=tallies.prompt_key(prompt), model_id=f"mod_{number % 3}",
         model_name="Rain", duration_s=5.0, seed=0, n_takes=TAKES, n_done=TAKES, guidance=3.0, temperature=1.0,
         status=GenerationStatus.FAILED if number % 50 == 0 else GenerationStatus.SUCCEEDED,
+        is_rated=number % 2 == 0, is_favorite=number % 20 == 0,
+        listening_test_id="test_a" if number % 50 == 25 else None,
         created_at=_START + timedelta(minutes=number),
     )  # fmt: skip
+
+
+def _tags(number: int) -> list[str]:
+    """Every fourth has one tag, one of 500 another."""
+    return ["often"] * (number % 4 == 0) + ["seldom"] * (number % 500 == 0)
 
 
 def _write(session: Session, rows: dict[Any, list[dict[str, Any]]]) -> None:

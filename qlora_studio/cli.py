@@ -21,6 +21,7 @@ from qlora_studio.commands import (
     models,
     notifications,
     preferences,
+    prompts,
     queue,
     sweeps,
     training,
@@ -57,6 +58,7 @@ app.command("diarize")(inference.diarize)
 app.command("generate")(inference.generate)
 app.add_typer(dictations.app, name="dictations")
 app.add_typer(generations.app, name="generations")
+app.add_typer(prompts.app, name="prompts")
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(preferences.app, name="preferences")
 app.add_typer(listening.app, name="listening")

@@ -238,8 +238,24 @@ class JobEvent(Answer):
     data: dict[str, Any]
 
 
+class PromptTemplate(Answer):
+    """A text that is kept under a name, with its settings."""
+
+    id: str
+    name: str
+    prompt: str
+    model_id: str | None = None
+    adapter_id: str | None = None
+    strength: float
+    duration_s: float
+    n_takes: int
+    guidance: float
+    temperature: float
+    seed: int | None = None
+
+
 class Take(Answer):
-    """One sound of a generation; `index` counts from 0."""
+    """One sound of a generation; `index` counts from 0, `is_favorite` is your own."""
 
     id: str
     generation_id: str
@@ -249,6 +265,7 @@ class Take(Answer):
     sample_rate: int
     n_ratings: int
     mean_stars: float | None = None
+    is_favorite: bool = False
 
 
 class Generation(Answer):

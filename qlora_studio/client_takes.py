@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from qlora_studio.client_answers import BlindPair, Dataset, Generation, PreferenceVote, Rating
+from qlora_studio.client_answers import BlindPair, Dataset, Generation, PreferenceVote, PromptTemplate, Rating
 from qlora_studio.client_base import Connection, sleep_until
 from qlora_studio.client_feedback_answers import (
     FeedbackDay,
@@ -38,7 +38,11 @@ class TakeCalls(Connection):
         return Generation.model_validate(self._send("GET", f"/generations/{generation_id}"))
 
     def list_generations(self, **filters: Any) -> Iterator[Generation]:
-        """All generations that match, page by page."""
+        """All generations that match, page by page.
+
+        Args:
+            filters: query, status, model_id, adapter_id, rated, favorite, tag, like, from_tests, sort.
+        """
         return self._pages("/generations", Generation, filters)
 
     def preview_feedback(self, **wanted: Any) -> FeedbackPreview:
@@ -83,6 +87,33 @@ class TakeCalls(Connection):
     def download_take(self, take_id: str, to: Path) -> Path:
         """Write a take as a WAV file."""
         return self._download(f"/takes/{take_id}/audio", to)
+
+    def like_take(self, take_id: str, *, is_favorite: bool = True) -> None:
+        """Keep a take among your favourites, or no longer."""
+        self._send("PUT" if is_favorite else "DELETE", f"/takes/{take_id}/favorite")
+
+    def list_prompt_templates(self) -> list[PromptTemplate]:
+        """The texts that you keep, by name."""
+        found = self._send("GET", "/prompt-templates")
+        return [PromptTemplate.model_validate(item) for item in found["items"]]
+
+    def keep_prompt(self, name: str, prompt: str, **settings: Any) -> PromptTemplate:
+        """Keep a text under a name.
+
+        Args:
+            settings: model_id, adapter_id, strength, duration_s, n_takes, guidance, temperature, seed.
+        """
+        body = {"name": name, "prompt": prompt, **settings}
+        return PromptTemplate.model_validate(self._send("POST", "/prompt-templates", json=body))
+
+    def change_prompt_template(self, template_id: str, **changes: str) -> PromptTemplate:
+        """Change a kept text's `name` or `prompt`."""
+        answer = self._send("PATCH", f"/prompt-templates/{template_id}", json=changes)
+        return PromptTemplate.model_validate(answer)
+
+    def delete_prompt_template(self, template_id: str) -> None:
+        """Keep a text no longer."""
+        self._send("DELETE", f"/prompt-templates/{template_id}")
 
     def rate_take(
         self,

@@ -1,5 +1,6 @@
 """Takes of a text: ask for them, follow, listen, remove."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,7 +13,8 @@ from qlora_studio.api.lists import Filter, Page, Paging
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import GenerationStatus
 from qlora_studio.db import engine as db
-from qlora_studio.services import generations
+from qlora_studio.db.models import Generation, User
+from qlora_studio.services import generation_lists, generations, marks
 from qlora_studio.services.generation_schemas import (
     GenerationCreate,
     GenerationPublic,
@@ -31,6 +33,17 @@ class GenerationFilter(Filter):
     status: GenerationStatus | None = None
     model_id: Annotated[str, Field(max_length=32)] | None = None
     adapter_id: Annotated[str, Field(max_length=32)] | None = None
+    rated: bool | None = None
+    favorite: bool = False
+    tag: Annotated[str, Field(max_length=32)] | None = None
+    like: Annotated[str, Field(max_length=32)] | None = None
+    from_tests: bool = False
+
+
+class SharedFilter(Paging):
+    """Which of what others share."""
+
+    favorite: bool = False
 
 
 class GenerationPage(Page[GenerationPublic]):
@@ -55,21 +68,23 @@ def create_generation(
 
 @router.get("/generations")
 def list_generations(user: CurrentUser, wanted: Annotated[GenerationFilter, Query()]) -> GenerationPage:
-    """Return one page of your generations with their takes."""
+    """Return one page of your generations with their takes.
+
+    `rated` finds those of which you have rated a take (or none), `tag` those with a tag of yours, `like`
+    those of one generation's text and model, `from_tests` those made for listening tests, left out else.
+    """
     with db.read() as session:
-        found, total = generations.list_generations(session, actor=user, **wanted.model_dump())
-        takes = generations.takes_of(session, found)
-    return GenerationPage.of([GenerationPublic.of(g, takes[g.id]) for g in found], total, wanted)
+        found, total = generation_lists.list_generations(session, actor=user, **wanted.model_dump())
+        return GenerationPage.of(_public(session, user, found), total, wanted)
 
 
 @router.get("/generations/shared")
-def list_shared_generations(user: CurrentUser, wanted: Annotated[Paging, Query()]) -> GenerationPage:
+def list_shared_generations(user: CurrentUser, wanted: Annotated[SharedFilter, Query()]) -> GenerationPage:
     """Return one page of the generations that others share, the newest first."""
     with db.read() as session:
-        found, total = generations.list_shared(session, actor=user, **wanted.model_dump())
-        takes = generations.takes_of(session, found)
-    items = [GenerationPublic.of(g, takes[g.id]) for g in found]
-    return GenerationPage(items=items, total=total, **wanted.model_dump())
+        found, total = generation_lists.list_shared(session, actor=user, **wanted.model_dump())
+        items = _public(session, user, found)
+    return GenerationPage(items=items, total=total, page=wanted.page, page_size=wanted.page_size)
 
 
 @router.get("/generations/{generation_id}")
@@ -77,7 +92,7 @@ def get_generation(generation_id: str, user: CurrentUser) -> GenerationPublic:
     """Return a generation: how far it is, its takes, or why it failed."""
     with db.read() as session:
         found = generations.get_generation(session, actor=user, generation_id=generation_id)
-        return GenerationPublic.of(found, generations.takes_of(session, [found])[found.id])
+        return _public(session, user, [found])[0]
 
 
 @router.patch("/generations/{generation_id}")
@@ -85,7 +100,7 @@ def update_generation(generation_id: str, body: GenerationUpdate, user: CurrentT
     """Share one of your generations (`read`: listen; `use`: rate and compare too), or no longer."""
     with db.write() as session:
         found = generations.update(session, actor=user, generation_id=generation_id, form=body)
-        return GenerationPublic.of(found, generations.takes_of(session, [found])[found.id])
+        return _public(session, user, [found])[0]
 
 
 @router.delete("/generations/{generation_id}", status_code=204)
@@ -100,7 +115,24 @@ def delete_generation(generation_id: str, user: CurrentTrainer) -> Response:
 def get_take(take_id: str, user: CurrentUser) -> TakePublic:
     """Return a take."""
     with db.read() as session:
-        return TakePublic.of(generations.get_take(session, actor=user, take_id=take_id))
+        take = generations.get_take(session, actor=user, take_id=take_id)
+        return TakePublic.of(take, marks.favorites_among(session, actor=user, take_ids=[take.id]))
+
+
+@router.put("/takes/{take_id}/favorite", status_code=204)
+def put_favorite(take_id: str, user: CurrentUser) -> Response:
+    """Keep a take among your favourites."""
+    with db.write() as session:
+        marks.put_favorite(session, actor=user, take_id=take_id)
+    return Response(status_code=204)
+
+
+@router.delete("/takes/{take_id}/favorite", status_code=204)
+def delete_favorite(take_id: str, user: CurrentUser) -> Response:
+    """Have a take no longer among your favourites."""
+    with db.write() as session:
+        marks.remove_favorite(session, actor=user, take_id=take_id)
+    return Response(status_code=204)
 
 
 @router.head("/takes/{take_id}/audio", include_in_schema=False)
@@ -116,3 +148,11 @@ def get_take_audio(take_id: str, user: CurrentUser) -> FileResponse:
         content_disposition_type="attachment",
         headers=_GUARDED | {"Cache-Control": "private, max-age=600"},
     )
+
+
+def _public(session: Session, user: User, found: Sequence[Generation]) -> list[GenerationPublic]:
+    """Generations with their takes, as the one who asks may see them."""
+    takes = generations.takes_of(session, found)
+    ids = [take.id for some in takes.values() for take in some]
+    liked = marks.favorites_among(session, actor=user, take_ids=ids)
+    return [GenerationPublic.of(generation, takes[generation.id], liked) for generation in found]

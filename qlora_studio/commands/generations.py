@@ -24,7 +24,7 @@ from qlora_studio.contracts.enums import GenerationStatus, Sharing
 from qlora_studio.core.errors import Conflict, InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
-from qlora_studio.services import generations, making
+from qlora_studio.services import generation_lists, generations, making, marks
 from qlora_studio.services.generation_schemas import GenerationCreate, GenerationPublic, GenerationUpdate
 
 app = typer.Typer(help="Takes of a text: make, list, show, save, delete.", no_args_is_help=True)
@@ -74,16 +74,39 @@ def make(
 def list_(
     status: Annotated[GenerationStatus | None, typer.Option(help="Only those with this status.")] = None,
     query: Annotated[str, typer.Option(help="Part of the text.")] = "",
+    *,
+    model: Annotated[str, typer.Option(help="Only those of this model (its id).")] = "",
+    adapter: Annotated[str, typer.Option(help="Only those of this adapter (its id).")] = "",
+    rated: Annotated[
+        bool | None, typer.Option("--rated/--unrated", help="Only those that you have rated, or not yet.")
+    ] = None,
+    favorite: Annotated[bool, typer.Option("--favorite", help="Only those with a favourite.")] = False,
+    tag: Annotated[str, typer.Option(help="Only those with this tag of yours.")] = "",
+    from_tests: Annotated[
+        bool, typer.Option("--from-tests", help="Those made for listening tests, which are left out else.")
+    ] = False,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List generations, newest first."""
     with acting(user) as (session, actor):
-        rows, _ = generations.list_generations(
-            session, actor=actor, query=query, status=status, page_size=100
+        rows, _ = generation_lists.list_generations(
+            session,
+            actor=actor,
+            query=query,
+            status=status,
+            model_id=model or None,
+            adapter_id=adapter or None,
+            rated=rated,
+            favorite=favorite,
+            tag=tag or None,
+            from_tests=from_tests,
+            page_size=100,
         )
         takes = generations.takes_of(session, rows)
-    found = [GenerationPublic.of(row, takes[row.id]) for row in rows]
+        ids = [take.id for some in takes.values() for take in some]
+        liked = marks.favorites_among(session, actor=actor, take_ids=ids)
+    found = [GenerationPublic.of(row, takes[row.id], liked) for row in rows]
     if as_json:
         print_json(found)
         return
@@ -134,6 +157,21 @@ def share(generation_id: str, sharing: Sharing, user: UserName = "") -> None:
     print_line(f"{generation_id}: {sharing.value}")
 
 
+@app.command("like")
+@command
+def like(
+    take_id: str,
+    *,
+    remove: Annotated[bool, typer.Option("--remove", help="No longer.")] = False,
+    user: UserName = "",
+) -> None:
+    """Keep a take among your favourites, or no longer."""
+    with acting(user, writes=True) as (session, actor):
+        change = marks.remove_favorite if remove else marks.put_favorite
+        change(session, actor=actor, take_id=take_id)
+    print_line(f"{take_id} is {'no longer ' if remove else ''}a favourite.")
+
+
 @app.command("delete")
 @command
 def delete(generation_id: str, user: UserName = "") -> None:
@@ -146,7 +184,9 @@ def delete(generation_id: str, user: UserName = "") -> None:
 def _read(actor: User, generation_id: str) -> GenerationPublic:
     with db.read() as session:
         found = generations.get_generation(session, actor=actor, generation_id=generation_id)
-        return GenerationPublic.of(found, generations.takes_of(session, [found])[found.id])
+        takes = generations.takes_of(session, [found])[found.id]
+        liked = marks.favorites_among(session, actor=actor, take_ids=[take.id for take in takes])
+        return GenerationPublic.of(found, takes, liked)
 
 
 def _follow(actor: User, generation_id: str) -> GenerationPublic:
@@ -182,5 +222,8 @@ def _print(found: GenerationPublic, *, as_json: bool) -> None:
     print_line(f"{found.id}: “{found.prompt}”, {model}, {found.status.value}")
     if found.error:
         print_line(found.error)
-    rows = [(t.index, t.id, t.seed, f"{t.duration_s:.1f} s", t.n_ratings or "") for t in found.takes]
-    print_table(("", "Take", "Seed", "Length", "Ratings"), rows, empty="No takes yet.")
+    rows = [
+        (t.index, t.id, t.seed, f"{t.duration_s:.1f} s", t.n_ratings or "", "yes" if t.is_favorite else "")
+        for t in found.takes
+    ]
+    print_table(("", "Take", "Seed", "Length", "Ratings", "Favourite"), rows, empty="No takes yet.")

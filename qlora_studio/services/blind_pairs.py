@@ -1,5 +1,5 @@
 """Which two takes a rater hears next: of one text and model, those that votes say least about. Own takes, and
-those that others share for use.
+those that others share for use; none that were made for a listening test, where they are heard blind.
 
 Texts with the fewest votes come first; of a text the pairs with the fewest votes, and of these the two takes
 that are the closest by the votes so far (`listening.strengths`). Answered ones never come again.
@@ -22,6 +22,7 @@ from qlora_studio.db.models import Generation, PreferenceVote, PromptTally, Take
 from qlora_studio.db.models.generation import IS_SHARED
 from qlora_studio.listening import strengths
 from qlora_studio.listening.votes import Choice, count_rows
+from qlora_studio.services.generation_lists import OF_NO_TEST
 
 MOST_TAKES = 48  # of one text that are looked at together
 _GENERATIONS = 24
@@ -104,7 +105,7 @@ def _shared(actor: User) -> SelectOfScalar[PromptTally]:
     n_there = func.sum(col(Generation.n_done)).label("n_there")
     shared = (
         select(*key, n_there)
-        .where(IS_SHARED, Generation.sharing == Sharing.USE, Generation.owner_id != actor.id)
+        .where(IS_SHARED, Generation.sharing == Sharing.USE, Generation.owner_id != actor.id, OF_NO_TEST)
         .group_by(*key)
         .having(n_there >= 2)
         .subquery()
@@ -145,7 +146,7 @@ def _takes(
 ) -> tuple[dict[str, Generation], list[Take]]:
     """Takes of a text, not more than can be looked at together, and what made them."""
     where = [getattr(Generation, name) == getattr(text, name) for name in ("owner_id", "model_id")]
-    where.append(col(Generation.prompt_key) == text.prompt_key)
+    where += [col(Generation.prompt_key) == text.prompt_key, OF_NO_TEST]
     if text.owner_id != actor.id:
         where.append(col(Generation.sharing) == Sharing.USE)
     rows = select(Generation).where(*where).order_by(col(Generation.id)).limit(_GENERATIONS)

@@ -35,6 +35,7 @@ class FeedbackFilter(Strict):
         criterion, tags, rater_id, since, until: only these ratings (votes: rater and dates) are looked at;
             with several tags those that have all. Both dates are included, in UTC.
         model_id, adapter_id: only takes made by these; `none` is the model without an adapter.
+        from_tests: also takes that were made for listening tests.
     """
 
     target: Literal["takes", "pairs"] = "takes"
@@ -49,6 +50,7 @@ class FeedbackFilter(Strict):
     adapter_id: Id | None = None
     since: date | None = None
     until: date | None = None
+    from_tests: bool = False
 
     @model_validator(mode="after")
     def _goes_together(self) -> "FeedbackFilter":
@@ -175,6 +177,8 @@ def _pair_rows(actor: User, wanted: FeedbackFilter, better_id: Any, worse_id: An
 
 def _made_by(actor: User, wanted: FeedbackFilter, take: Any, generation: Any) -> list[Any]:
     where = [take.owner_id == actor.id]
+    if not wanted.from_tests:
+        where.append(generation.listening_test_id.is_(None))
     if wanted.model_id:
         where.append(take.model_id == wanted.model_id)
     if wanted.adapter_id == BASE_MODEL:

@@ -1,6 +1,6 @@
 """What is asked of a generation and what is told of it."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -46,7 +46,10 @@ class GenerationUpdate(Strict):
 
 
 class TakePublic(BaseModel):
-    """One sound; `GET /takes/{id}/audio` has it. `index` counts from 0, `mean_stars` is over all ratings."""
+    """One sound; `GET /takes/{id}/audio` has it. `index` counts from 0, `mean_stars` is over all ratings.
+
+    `is_favorite` says whether it is among the favourites of whoever asks.
+    """
 
     id: str
     generation_id: str
@@ -57,19 +60,22 @@ class TakePublic(BaseModel):
     size_bytes: int
     n_ratings: int
     mean_stars: float | None
+    is_favorite: bool = False
     created_at: datetime
 
     @classmethod
-    def of(cls, take: Take) -> "TakePublic":
-        """Return the public form of a take."""
-        same = set(cls.model_fields) - {"index"}
-        return cls(**{name: getattr(take, name) for name in same}, index=take.position)
+    def of(cls, take: Take, favorites: Container[str] = ()) -> "TakePublic":
+        """Return the public form of a take; `favorites` are ids of takes."""
+        same = set(cls.model_fields) - {"index", "is_favorite"}
+        values = {name: getattr(take, name) for name in same}
+        return cls(**values, index=take.position, is_favorite=take.id in favorites)
 
 
 class GenerationPublic(BaseModel):
     """A generation as the REST API answers it, with the takes that are there.
 
-    `label` and `percent` tell of the take that is being made.
+    `label` and `percent` tell of the take that is being made. `listening_test_id` is the test that it was
+    made for, if it was.
     """
 
     id: str
@@ -93,12 +99,16 @@ class GenerationPublic(BaseModel):
     error: str
     created_at: datetime
     finished_at: datetime | None
+    listening_test_id: str | None
     takes: list[TakePublic]
 
     @classmethod
-    def of(cls, generation: Generation, takes: Sequence[Take]) -> "GenerationPublic":
-        """Return the public form of a generation."""
+    def of(
+        cls, generation: Generation, takes: Sequence[Take], favorites: Container[str] = ()
+    ) -> "GenerationPublic":
+        """Return the public form of a generation; `favorites` are ids of takes."""
         same = set(cls.model_fields) - {"takes"}
         return cls(
-            **{name: getattr(generation, name) for name in same}, takes=[TakePublic.of(t) for t in takes]
+            **{name: getattr(generation, name) for name in same},
+            takes=[TakePublic.of(take, favorites) for take in takes],
         )

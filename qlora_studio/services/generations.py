@@ -1,39 +1,39 @@
-"""Generations: takes asked for, listed, listened to and removed. `making` makes them."""
+"""Generations: takes asked for, heard and removed. `making` makes them, `generation_lists` finds them."""
 
 import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import GenerationStatus, Role, Sharing
+from qlora_studio.contracts.enums import Role, Sharing
 from qlora_studio.contracts.inference import MAX_SEED
 from qlora_studio.core.errors import Forbidden, NotFound, TooLarge, TooManyTries
-from qlora_studio.core.known import Known
 from qlora_studio.core.settings import get_settings
-from qlora_studio.db import search
 from qlora_studio.db.commits import after_commit
-from qlora_studio.db.models import Generation, GenerationTally, Take, TakeTally, User
-from qlora_studio.db.models.generation import IS_SHARED
-from qlora_studio.db.search import Hits
+from qlora_studio.db.models import Generation, Take, TakeTally, User
 from qlora_studio.services import adapters, audit, making, models, tallies
-from qlora_studio.services.datasets import order_by
 from qlora_studio.services.generation_schemas import GenerationCreate, GenerationUpdate
 from qlora_studio.storage import layout
 
 MAX_ACTIVE = 10  # of one account
-_counts = Known[int](10_000)
-_SORTS: dict[str, Any] = {"created_at": col(Generation.created_at), "status": col(Generation.status)}
 
 
-def start(session: Session, *, actor: User, form: GenerationCreate, in_background: bool = True) -> Generation:
+def start(
+    session: Session,
+    *,
+    actor: User,
+    form: GenerationCreate,
+    in_background: bool = True,
+    listening_test_id: str | None = None,
+) -> Generation:
     """Ask for takes; they are made one by one.
 
     Args:
         in_background: begin in a thread of this process as soon as the row is on disk.
+        listening_test_id: the test that the takes are for; then no other list shows them.
 
     Raises:
         Forbidden: the actor's role may only listen.
@@ -56,6 +56,7 @@ def start(session: Session, *, actor: User, form: GenerationCreate, in_backgroun
         seed=secrets.randbelow(MAX_SEED + 1) if form.seed is None else form.seed,
         adapter_id=chosen.adapter_id,
         strength=chosen.strength,
+        listening_test_id=listening_test_id,
     )
     if generation.adapter_id:
         view = adapters.get_view(session, actor=actor, adapter_id=generation.adapter_id)
@@ -109,67 +110,6 @@ def update(session: Session, *, actor: User, generation_id: str, form: Generatio
     session.add(generation)
     _audit(session, actor, "generation.share", generation)
     return generation
-
-
-def list_shared(
-    session: Session, *, actor: User, page: int = 1, page_size: int = 25
-) -> tuple[list[Generation], int]:
-    """Return one page of what others share, the newest first, and how many there are."""
-    where = (IS_SHARED, col(Generation.owner_id) != actor.id)
-    total = session.exec(select(func.count()).select_from(Generation).where(*where)).one()
-    rows = select(Generation).where(*where)
-    rows = rows.order_by(col(Generation.created_at).desc(), col(Generation.id).desc())
-    return list(session.exec(rows.offset((page - 1) * page_size).limit(page_size))), total
-
-
-def list_generations(
-    session: Session,
-    *,
-    actor: User,
-    query: str = "",
-    status: GenerationStatus | None = None,
-    model_id: str | None = None,
-    adapter_id: str | None = None,
-    sort: str = "-created_at",
-    page: int = 1,
-    page_size: int = 25,
-) -> tuple[list[Generation], int]:
-    """Return one page of the actor's generations and how many there are in all.
-
-    Raises:
-        InvalidInput: `sort` isn't a column that can be sorted by.
-    """
-    words = query.strip()
-    hits = search.find_generations(session, owner_id=actor.id, words=words) if words else None
-    are_few = hits is not None and hits.are_few
-    filters = {"status": status, "model_id": model_id, "adapter_id": adapter_id}
-    same = {name: value for name, value in filters.items() if value is not None}
-    owner = search.unindexed(Generation.owner_id) if are_few else col(Generation.owner_id)
-    where = [owner == actor.id, *(getattr(Generation, name) == value for name, value in same.items())]
-    total = _count(session, actor, same, words, hits)
-    if hits is not None:
-        where.append(hits.condition)
-    rows = select(Generation).where(*where).order_by(*_order(sort, are_few=are_few))
-    return list(session.exec(rows.offset((page - 1) * page_size).limit(page_size))), total
-
-
-def _count(session: Session, actor: User, same: dict[str, Any], words: str, hits: Hits | None) -> int:
-    """How many there are: known, or counted once for each state of them."""
-    if hits is None and "adapter_id" not in same:
-        tallied = [getattr(GenerationTally, name) == value for name, value in same.items()]
-        n = select(func.coalesce(func.sum(GenerationTally.n), 0))
-        return int(session.exec(n.where(GenerationTally.owner_id == actor.id, *tallied)).one())
-    if hits is not None and hits.n is not None and not same:
-        return hits.n
-    where = [col(Generation.owner_id) == actor.id]
-    where += [getattr(Generation, name) == value for name, value in same.items()]
-    counted = select(func.count()).select_from(Generation)
-    counted = counted.where(*where, *([hits.exact] if hits is not None else []))
-    if "status" in same:  # which changes while nothing comes or goes
-        return session.exec(counted).one()
-    state = search.state_of_generations(session, owner_id=actor.id)
-    key = (actor.id, state, words, *sorted(same.items())) if state is not None else None
-    return _counts.get(key, lambda: session.exec(counted).one())
 
 
 def takes_of(session: Session, generations: Sequence[Generation]) -> dict[str, list[Take]]:
@@ -240,14 +180,6 @@ def remove(session: Session, *, actor: User, generation_id: str) -> None:
     after_commit(session, lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
-def _order(sort: str, *, are_few: bool) -> list[Any]:
-    """What SQL sorts by, all in one direction, as the indices have it."""
-    sorts = {name: search.unindexed(column) for name, column in _SORTS.items()} if are_few else _SORTS
-    first, _ = order_by(sort, sorts, tie=col(Generation.id))
-    rest = [col(Generation.id)] if "created_at" in sort else [col(Generation.created_at), col(Generation.id)]
-    return [first, *(column.desc() if sort.startswith("-") else column for column in rest)]
-
-
 def _check_room(session: Session, actor: User, n_takes: int) -> None:
     active = select(Generation).where(
         col(Generation.owner_id) == actor.id, col(Generation.status).in_(making.ACTIVE)
@@ -257,6 +189,10 @@ def _check_room(session: Session, actor: User, n_takes: int) -> None:
         sentence = f"{MAX_ACTIVE} of your generations are under way, the most at once. Wait for one."
         raise TooManyTries(sentence, retry_after_s=10)
     there = session.exec(select(func.sum(TakeTally.n)).where(TakeTally.owner_id == actor.id)).one() or 0
+    of_tests = select(func.sum(Generation.n_done)).where(
+        Generation.owner_id == actor.id, col(Generation.listening_test_id).is_not(None)
+    )
+    there += session.exec(of_tests).one() or 0
     asked = sum(generation.n_takes - generation.n_done for generation in under_way)
     most = get_settings().max_takes_per_user
     if there + asked + n_takes > most:

@@ -136,7 +136,7 @@ def _ask(session: Session, test: ListeningTest, cell: ListeningCell) -> None:
     failed = session.get(Generation, cell.generation_id) if cell.generation_id else None
     contestant = session.get_one(ListeningContestant, (test.id, cell.contestant))
     form = _form(test, contestant, test.prompts[cell.prompt])
-    made = generations.start(session, actor=owner, form=form)
+    made = generations.start(session, actor=owner, form=form, listening_test_id=test.id)
     if failed is not None:
         generations.remove(session, actor=owner, generation_id=failed.id)
     cell.generation_id, cell.n_tries = made.id, cell.n_tries + 1

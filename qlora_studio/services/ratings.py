@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db.models import CriterionTally, PromptTally, Rating, RatingTally, Take, TakeTally, User
-from qlora_studio.services import audit, feedback_rules, generations, tallies
+from qlora_studio.services import audit, feedback_rules, generations, marks, tallies
 from qlora_studio.services.rating_schemas import (
     CriterionStats,
     FeedbackStats,
@@ -41,6 +41,7 @@ def put(session: Session, *, actor: User, take_id: str, form: RatingPut) -> Rati
     rating.updated_at = utc_now()
     session.add(rating)
     tallies.count_rating(session, take, rating, before=before, after=form.stars)
+    marks.note_rating(session, actor=actor, take=take)
     audit.count(session, actor=actor, action="take.rate", object_type="take", object_id=take.id)
     return rating
 
@@ -58,6 +59,7 @@ def take_back(session: Session, *, actor: User, take_id: str, criterion: str) ->
         raise NotFound("There is no such rating.")
     session.delete(rating)
     tallies.count_rating(session, take, rating, before=rating.stars, after=None)
+    marks.note_rating(session, actor=actor, take=take)
     _audit(session, actor, "take.unrate", take, criterion=rating.criterion, stars=rating.stars)
 
 

@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.db.models import Generation, Rating, RatingTally, Take, User
 from qlora_studio.services import adapters, making, models, trial_clips
+from qlora_studio.services.generation_lists import OF_NO_TEST
 from qlora_studio.services.rating_schemas import OVERALL
 from qlora_studio.storage import layout
 
@@ -63,7 +64,7 @@ def list_sound_models(session: Session, *, actor: User) -> list[SoundModel]:
 
 def list_recent_prompts(session: Session, *, actor: User, limit: int = 12) -> list[str]:
     """Return the texts that the actor used last, each once, the latest first."""
-    rows = select(Generation.prompt).where(Generation.owner_id == actor.id)
+    rows = select(Generation.prompt).where(Generation.owner_id == actor.id, OF_NO_TEST)
     rows = rows.order_by(col(Generation.created_at).desc(), col(Generation.id).desc()).limit(_LOOKED_BACK)
     return list(dict.fromkeys(session.exec(rows)))[:limit]
 

@@ -195,7 +195,10 @@ def _add(
     """Add to the counts of a row, which is made, or removed once its first count is 0.
 
     One statement makes or adds: two people whose first ratings come at once would else both make the row.
+    Takes of listening tests aren't counted: they are heard there, and in no list.
     """
+    if of.listening_test_id is not None:
+        return
     key = {"owner_id": of.owner_id, "model_id": of.model_id, **key}
     dialect = session.get_bind().dialect.name
     made = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)

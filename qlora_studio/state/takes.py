@@ -13,7 +13,7 @@ from qlora_studio.contracts.enums import GenerationStatus, Role, Sharing
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Generation, User
-from qlora_studio.services import generations, ratings, sound_desk
+from qlora_studio.services import generation_lists, generations, ratings, sound_desk
 from qlora_studio.services.generation_schemas import GenerationCreate, GenerationUpdate
 from qlora_studio.services.rating_schemas import OVERALL, RatingPut
 from qlora_studio.state.auth import authorized
@@ -203,9 +203,9 @@ def _read(actor: User, wanted: dict[str, Any], criterion: str) -> _Shelf:
 def _find(session: Session, actor: User, wanted: dict[str, Any]) -> tuple[list[Generation], int]:
     """One page of the actor's own generations, or of those that others share."""
     if wanted.pop("shelf") != "shared":
-        return generations.list_generations(session, actor=actor, **wanted)
+        return generation_lists.list_generations(session, actor=actor, **wanted)
     page = {name: wanted[name] for name in ("page", "page_size")}
-    return generations.list_shared(session, actor=actor, **page)
+    return generation_lists.list_shared(session, actor=actor, **page)
 
 
 def _share(actor: User, generation_id: str, sharing: Sharing) -> None:

@@ -123,3 +123,34 @@ def _insert(connection, table, **values):
     columns = ", ".join(f'"{name}"' for name in values)
     places = ", ".join(f":{name}" for name in values)
     connection.execute(text(f'INSERT INTO "{table}" ({columns}) VALUES ({places})'), values)
+
+
+def test_takes_of_listening_tests_are_told_from_others(data_folder):
+    config = migrations.make_config()
+    command.downgrade(config, "0014")
+    with get_engine().connect().execution_options(studio_write=True) as connection, connection.begin():
+        connection.execute(text("PRAGMA defer_foreign_keys=ON"))
+        for table in ("user", "listening_test"):
+            _insert(connection, table, id="")
+        for name in ("a", "b"):
+            _insert(connection, "generation", id=f"gen_{name}", status="succeeded", prompt_key=name)
+            _insert(connection, "take", id=f"take_{name}", generation_id=f"gen_{name}", n_ratings=1)
+            _insert(connection, "rating", take_id=f"take_{name}", tags='["warm"]')
+        _insert(connection, "listening_cell", generation_id="gen_b")
+        for sql in ("INSERT INTO take_tally VALUES ('', '', 0, 2)",):
+            connection.execute(text(sql))
+    command.upgrade(config, "head")
+
+    def rows(sql: str) -> list[tuple]:
+        with get_engine().connect() as connection:
+            return [tuple(row) for row in connection.execute(text(sql))]
+
+    made = "SELECT id, listening_test_id, is_rated, is_favorite FROM generation ORDER BY id"
+    assert rows(made) == [("gen_a", None, 1, 0), ("gen_b", "", 1, 0)]
+    assert rows("SELECT n FROM take_tally") == rows("SELECT n FROM generation_tally") == [(1,)]
+    assert rows("SELECT prompt_key, n_takes, n_rated FROM prompt_tally") == [("a", 1, 1)]
+    assert rows("SELECT n FROM criterion_tally") == rows("SELECT n FROM feedback_day") == [(1,)]
+    assert rows("SELECT tag, generation_id FROM generation_tag") == [("warm", "gen_a"), ("warm", "gen_b")]
+    command.downgrade(config, "0014")
+    assert rows("SELECT n FROM take_tally") == [(2,)]
+    command.upgrade(config, "head")

@@ -26,7 +26,15 @@ from qlora_studio.db.models import (
 )
 from qlora_studio.db.models.audit import AuditEvent
 from qlora_studio.modelfiles.prepare import content_hash
-from qlora_studio.services import adapters, engine_host, generations, inference, making, models
+from qlora_studio.services import (
+    adapters,
+    engine_host,
+    generation_lists,
+    generations,
+    inference,
+    making,
+    models,
+)
 from qlora_studio.services.engine_host import EngineHost
 from qlora_studio.services.generation_schemas import GenerationCreate
 from qlora_studio.storage import holding, layout
@@ -186,7 +194,7 @@ def test_lists_count_by_status_and_model(host, session, user, model) -> None:
 
     def listed(**wanted) -> tuple[list[str], int]:
         with db.read() as reading:
-            found, total = generations.list_generations(reading, actor=user, **wanted)
+            found, total = generation_lists.list_generations(reading, actor=user, **wanted)
         return [generation.id for generation in found], total
 
     assert listed(page_size=2) == ([waits, failed.id], 3)

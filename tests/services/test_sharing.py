@@ -7,7 +7,7 @@ from qlora_studio.contracts.enums import Preference, Role, Sharing
 from qlora_studio.core.errors import Forbidden, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Rating, Take, User
-from qlora_studio.services import generations, ratings, votes
+from qlora_studio.services import generation_lists, generations, ratings, votes
 from qlora_studio.services.generation_schemas import GenerationUpdate
 from qlora_studio.services.vote_schemas import VotePut
 from tests.services.test_ratings import add_takes, rate, ready, stats
@@ -72,10 +72,10 @@ def test_only_the_owner_shares_and_deletes(user: User, stranger: User, session: 
         share(stranger, take, Sharing.PRIVATE)
     with db.write() as writing, pytest.raises(NotFound):
         generations.remove(writing, actor=stranger, generation_id=take.generation_id)
-    found, total = generations.list_shared(session, actor=stranger)
+    found, total = generation_lists.list_shared(session, actor=stranger)
     assert ([g.id for g in found], total) == ([take.generation_id], 1)
-    assert generations.list_shared(session, actor=user) == ([], 0), "one's own are in the other list"
-    assert generations.list_generations(session, actor=stranger)[1] == 0
+    assert generation_lists.list_shared(session, actor=user) == ([], 0), "one's own are in the other list"
+    assert generation_lists.list_generations(session, actor=stranger)[1] == 0
     user.role = Role.RATER
     with pytest.raises(Forbidden):
         share(user, take, Sharing.PRIVATE)

@@ -12,7 +12,14 @@ from qlora_studio.db.models.dataset import (
     Exclusion,
 )
 from qlora_studio.db.models.dictation import Dictation, Transcript
-from qlora_studio.db.models.generation import Generation, Take
+from qlora_studio.db.models.generation import (
+    Favorite,
+    Generation,
+    GenerationTag,
+    MarkState,
+    PromptTemplate,
+    Take,
+)
 from qlora_studio.db.models.hub_push import HubPush
 from qlora_studio.db.models.job import Job, JobSample, WizardDraft
 from qlora_studio.db.models.listening import (
@@ -53,8 +60,10 @@ __all__ = [
     "Delivery",
     "Dictation",
     "Exclusion",
+    "Favorite",
     "FeedbackDay",
     "Generation",
+    "GenerationTag",
     "GenerationTally",
     "HubPush",
     "IdempotencyKey",
@@ -68,10 +77,12 @@ __all__ = [
     "ListeningTest",
     "LoginFailure",
     "MailSent",
+    "MarkState",
     "Notification",
     "NotificationChannel",
     "PreferenceVote",
     "PromptTally",
+    "PromptTemplate",
     "QueueState",
     "Rating",
     "RatingTally",

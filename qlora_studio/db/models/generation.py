@@ -13,6 +13,7 @@ from qlora_studio.core.ids import new_id
 from qlora_studio.db.columns import UtcDateTime, enum_type
 
 IS_SHARED = text("generation.sharing != 'private'")  # as its index has it: a parameter would not match
+IS_FAVORITE = text("generation.is_favorite")  # so too
 
 
 def key_of_prompt(prompt: str) -> str:
@@ -29,6 +30,8 @@ class Generation(SQLModel, table=True):
 
     `prompt_key` is filled in as the row is written, see `key_of_prompt`.
     `label` and `percent` say what is being done for the next take, and how far that is.
+    `listening_test_id` is the test that it was made for: its takes are heard blind there, so that lists,
+    pairs and counts leave them out. `is_rated` and `is_favorite`: its owner has rated, or likes, a take.
     """
 
     __tablename__ = "generation"
@@ -45,6 +48,23 @@ class Generation(SQLModel, table=True):
             postgresql_where=text("sharing != 'private'"),
         ),
         Index("ix_generation_by_prompt", "owner_id", "model_id", "prompt_key", "id"),
+        Index("ix_generation_by_rated", "owner_id", "is_rated", "created_at", "id"),
+        Index(
+            "ix_generation_favorite",
+            "owner_id",
+            "created_at",
+            "id",
+            sqlite_where=text("is_favorite"),
+            postgresql_where=text("is_favorite"),
+        ),
+        Index(
+            "ix_generation_of_tests",
+            "owner_id",
+            "created_at",
+            "id",
+            sqlite_where=text("listening_test_id IS NOT NULL"),
+            postgresql_where=text("listening_test_id IS NOT NULL"),
+        ),
     )
 
     id: str = Field(default_factory=lambda: new_id("gen"), primary_key=True, max_length=32)
@@ -72,6 +92,9 @@ class Generation(SQLModel, table=True):
         default=Sharing.PRIVATE,
         sa_type=enum_type(Sharing),  # type: ignore[arg-type]
     )
+    listening_test_id: str | None = Field(default=None, max_length=32)
+    is_rated: bool = Field(default=False)
+    is_favorite: bool = Field(default=False)
     n_done: int = Field(default=0)
     label: str = Field(default="", max_length=120)
     percent: int = Field(default=0)
@@ -106,3 +129,62 @@ class Take(SQLModel, table=True):
     stars_sum: int = Field(default=0)
     mean_stars: float | None = Field(default=None)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+
+
+class GenerationTag(SQLModel, table=True):
+    """A tag that the owner has given to a take of a generation, so that those with one are found at once."""
+
+    __tablename__ = "generation_tag"
+
+    owner_id: str = Field(foreign_key="user.id", primary_key=True, max_length=32)
+    tag: str = Field(primary_key=True, max_length=32)
+    generation_id: str = Field(
+        foreign_key="generation.id", ondelete="CASCADE", primary_key=True, index=True, max_length=32
+    )
+
+
+class MarkState(SQLModel, table=True):
+    """How often what an owner has rated, tagged or liked has become other; counts from before are old then."""
+
+    __tablename__ = "mark_state"
+
+    owner_id: str = Field(foreign_key="user.id", primary_key=True, max_length=32)
+    changes: int = Field(default=0)
+
+
+class Favorite(SQLModel, table=True):
+    """A take that somebody likes to find again."""
+
+    __tablename__ = "favorite"
+
+    user_id: str = Field(foreign_key="user.id", primary_key=True, max_length=32)
+    take_id: str = Field(
+        foreign_key="take.id", ondelete="CASCADE", primary_key=True, index=True, max_length=32
+    )
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+
+
+class PromptTemplate(SQLModel, table=True):
+    """A text that somebody keeps under a name, with the settings that go with it.
+
+    Model and adapter may be gone by the time it is used. `seed` is none where it is drawn each time.
+    """
+
+    __tablename__ = "prompt_template"
+    __table_args__ = (UniqueConstraint("owner_id", "name_key"),)
+
+    id: str = Field(default_factory=lambda: new_id("tpl"), primary_key=True, max_length=32)
+    owner_id: str = Field(foreign_key="user.id", max_length=32)
+    name: str = Field(max_length=60)
+    name_key: str = Field(max_length=120)
+    prompt: str = Field(max_length=1000)
+    model_id: str | None = Field(default=None, max_length=32)
+    adapter_id: str | None = Field(default=None, max_length=32)
+    strength: float = Field(default=1.0)
+    duration_s: float
+    n_takes: int
+    guidance: float
+    temperature: float
+    seed: int | None = Field(default=None)
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
