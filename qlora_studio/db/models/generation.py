@@ -144,7 +144,7 @@ class GenerationTag(SQLModel, table=True):
 
 
 class MarkState(SQLModel, table=True):
-    """How often what an owner has rated, tagged or liked has become other; counts from before are old then."""
+    """How often what an owner has rated, tagged or liked has become other. Earlier counts are old then."""
 
     __tablename__ = "mark_state"
 
