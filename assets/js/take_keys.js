@@ -1,6 +1,7 @@
-// <take-keys>: around the Studio's prompt and takes. J and K go from take to take, space plays, 1 to 5 rate, T and N
-// write tags and a note, B changes to the same text and seed made otherwise, at the same position.
-// Takes are `[data-take]`; `[data-twin]` names those of one text and seed.
+// <take-keys>: around the Studio's prompt and takes. J and K go from take to take, space plays, 1 to 5 rate, F likes,
+// T and N write tags and a note, B changes to the same text and seed made otherwise, at the same position, ? shows
+// the keys. Takes are `[data-take]`; `[data-twin]` names those of one text and seed; `[data-words]` is what is written
+// of a take, out of sight while there is nothing and the take isn't `[data-writing]`.
 (() => {
   if (customElements.get("take-keys")) return;
   const TYPING = "input:not([type=checkbox]):not([type=range]), textarea, select, [contenteditable=true]";
@@ -68,7 +69,13 @@
       if (!take) return;
       this.#go(take, { andFocus: false });
       if (event.target.closest("[data-change]")) this.#change(take);
+      if (event.target.closest("[data-open-words]")) this.#write(take, "tags");
     };
+
+    #write(take, name) {
+      take.toggleAttribute("data-writing", true);
+      take.querySelector(`[data-write="${name}"]`)?.focus();
+    }
 
     #rate(take, stars) {
       const star = take.querySelector(`[data-stars="${stars}"]`);
@@ -95,18 +102,24 @@
         event.target.closest("[data-take]").focus();
         return;
       }
-      if (isTyping || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (isTyping || event.isComposing || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
       if (document.querySelector("dialog[open], [role=dialog], [role=alertdialog], [role=menu]")) return;
+      const help = event.key === "?" && this.querySelector("[data-key-help]");
+      if (help) {
+        event.preventDefault();
+        help.click();
+        return;
+      }
       const take = this.#take;
       if (!take) return;
-      const write = (name) => () => take.querySelector(`[data-write="${name}"]`)?.focus();
       const actions = {
         j: () => this.#step(1),
         k: () => this.#step(-1),
         b: () => this.#change(take),
         l: () => take.querySelector("studio-player")?.repeat(),
-        t: write("tags"),
-        n: write("note"),
+        f: () => take.querySelector("[data-like]")?.click(),
+        t: () => this.#write(take, "tags"),
+        n: () => this.#write(take, "note"),
       };
       if (!event.target.closest?.("button, a, summary, [role=slider], [role=switch], [type=checkbox], [type=range]")) {
         const player = take.querySelector("studio-player");

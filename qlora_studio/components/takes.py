@@ -12,12 +12,15 @@ _KEYS = (
     ("Space", "play or pause"),
     ("J  K", "next, previous take"),
     ("1 … 5", "give stars"),
+    ("F", "favourite, or no longer"),
     ("T", "write tags"),
     ("N", "write a note"),
+    ("Esc", "back to the take"),
     ("← →", "back, on"),
     ("L", "play again and again"),
     ("B", "change to the same seed made otherwise"),
     ("Ctrl Enter", "generate"),
+    ("?", "show these keys"),
 )
 _FIELD = (
     "h-8 w-full rounded-lg border border-border-strong/60 hover:border-border-strong bg-card px-2.5 "
@@ -43,7 +46,9 @@ def key_help() -> rx.Component:
         for key, text in _KEYS
     ]
     return rx.popover.root(
-        rx.popover.trigger(button("Keys", icon="keyboard", size="sm", variant="ghost")),
+        rx.popover.trigger(
+            button("Keys", icon="keyboard", size="sm", variant="ghost", data_key_help="", title="Keys (?)")
+        ),
         rx.popover.content(
             rx.el.dl(*rows, class_name="m-0 flex flex-col gap-2 text-[13px]"), aria_label="Keys"
         ),
@@ -54,7 +59,7 @@ def take_card(take: Any, state: Any, *, about: Any, may_rate: Any) -> rx.Compone
     """One take: its sound, stars by the chosen criterion, tags and a note.
 
     Args:
-        state: has `rate`, `set_tags`, `set_note`, `take_back` and `saved_id`.
+        state: has `rate`, `set_tags`, `set_note`, `take_back`, `like` and `saved_id`.
         about: the text that it was made of, for screen readers.
         may_rate: whether who looks at it may say what they think.
     """
@@ -78,6 +83,7 @@ def take_card(take: Any, state: Any, *, about: Any, may_rate: Any) -> rx.Compone
                 ),
                 rx.fragment(),
             ),
+            _heart(take, state, label),
             plain_link(
                 rx.icon("download", size=15, aria_hidden="true"),
                 href=take.url,
@@ -104,9 +110,21 @@ def take_card(take: Any, state: Any, *, about: Any, may_rate: Any) -> rx.Compone
                         ),
                         rx.fragment(),
                     ),
+                    rx.cond(
+                        (take.stars > 0) | (take.tags != "") | (take.note != ""),
+                        rx.fragment(),
+                        button(
+                            "Tags, note",
+                            icon="tag",
+                            size="sm",
+                            variant="ghost",
+                            data_open_words="",
+                            class_name="ml-auto !text-muted-foreground",
+                        ),
+                    ),
                     class_name="flex items-center gap-2 min-h-8",
                 ),
-                rx.cond(take.stars > 0, _words(take, state, label), rx.fragment()),
+                _words(take, state, label),
             ),
             rx.fragment(),
         ),
@@ -115,6 +133,24 @@ def take_card(take: Any, state: Any, *, about: Any, may_rate: Any) -> rx.Compone
         tab_index=-1,
         aria_label=label,
         class_name="rounded-[10px] border border-border bg-card p-3 flex flex-col gap-2 min-w-0",
+    )
+
+
+def _heart(take: Any, state: Any, label: Any) -> rx.Component:
+    return rx.el.button(
+        rx.icon(
+            "heart",
+            size=16,
+            class_name=rx.cond(take.is_liked, "fill-current text-danger", ""),
+            aria_hidden="true",
+        ),
+        type="button",
+        data_like="",
+        aria_pressed=take.is_liked,
+        aria_label=rx.Var.create("Favourite: ") + label,
+        title="Favourite (F)",
+        on_click=state.like(take.id, ~take.is_liked),
+        class_name="grid place-items-center h-8 w-8 rounded-lg text-muted-foreground hover:bg-muted hover:text-foreground cursor-pointer",
     )
 
 
@@ -167,6 +203,12 @@ def _words(take: Any, state: Any, label: Any) -> rx.Component:
     return rx.el.div(
         line("tags", "Tags, with commas", take.tags, lambda text: state.set_tags(take.id, text)),
         line("note", "Note", take.note, lambda text: state.set_note(take.id, text)),
+        rx.cond(
+            take.stars > 0,
+            rx.fragment(),
+            rx.el.p("Kept with your stars.", class_name="text-xs text-muted-foreground 2xl:col-span-2"),
+        ),
         key=take.id,
+        data_words=rx.cond((take.stars > 0) | (take.tags != "") | (take.note != ""), "there", "none"),
         class_name="grid grid-cols-1 2xl:grid-cols-2 gap-2",
     )

@@ -8,7 +8,7 @@ from qlora_studio.components.feedback import empty_state, loading_switch, skelet
 from qlora_studio.components.navigation import sections
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import progress_bar
-from qlora_studio.components.surfaces import card, page_header
+from qlora_studio.components.surfaces import card, notice, page_header
 from qlora_studio.state.pairs import PairsState
 
 _ABOVE = [
@@ -50,14 +50,23 @@ def feedback_pairs() -> rx.Component:
             "Two takes of one text. Nothing here says what made them. Your answers become pairs to train on.",
             link_button("Listening tests", href="/listening", icon="chart-no-axes-column"),
         ),
-        loading_switch(
-            is_loading=~state.is_loaded,
-            error=state.refusal,
-            is_empty=state.pair.id == "",
-            loading=rx.el.div(skeleton("h-72 !rounded-[10px]"), class_name="max-w-[860px] mx-auto"),
-            empty=card(_nothing_left()),
-            full=comparing,
+        rx.cond(
+            state.is_forbidden,
+            card(notice(state.refusal + " Ask an admin for a role that may rate.", icon="lock")),
+            _pairs(comparing),
         ),
+    )
+
+
+def _pairs(comparing: rx.Component) -> rx.Component:
+    state = PairsState
+    return loading_switch(
+        is_loading=~state.is_loaded,
+        error=state.refusal,
+        is_empty=state.pair.id == "",
+        loading=rx.el.div(skeleton("h-72 !rounded-[10px]"), class_name="max-w-[860px] mx-auto"),
+        empty=card(_nothing_left()),
+        full=comparing,
     )
 
 
@@ -71,14 +80,15 @@ def _nothing_left() -> rx.Component:
         PairsState.n_answered > 0,
         empty_state(
             "You have answered every pair",
-            PairsState.progress + ". Make more takes of a text to compare them.",
-            *make,
+            PairsState.progress + ". More takes of a text make more pairs.",
+            rx.cond(PairsState.may_make, rx.fragment(*make), rx.fragment()),
             icon="circle-check",
         ),
         empty_state(
             "Nothing to compare yet",
-            "No two takes of one text are there. Make two or more of the same text in the studio.",
-            *make,
+            "No two takes of one text are there. Make two or more of the same text in the studio, or wait until "
+            "somebody shares some.",
+            rx.cond(PairsState.may_make, rx.fragment(*make), rx.fragment()),
             icon="audio-lines",
         ),
     )

@@ -12,13 +12,9 @@ from qlora_studio.components.surfaces import card, notice, page_header
 from qlora_studio.components.takes import TakeKeys
 from qlora_studio.contracts.inference import MAX_PROMPT
 from qlora_studio.pages.studio_takes import takes_list
+from qlora_studio.pages.studio_templates import CHIP, own_templates
 from qlora_studio.state.studio import TEMPLATES, StudioState
 from qlora_studio.state.takes import TakesState
-
-_CHIP = (
-    "max-w-full truncate rounded-full border border-border px-2.5 h-7 text-xs cursor-pointer "
-    "hover:border-border-strong hover:bg-muted transition-colors duration-150"
-)
 
 
 @studio_page(
@@ -45,7 +41,16 @@ def _editor() -> rx.Component:
         card(skeleton("h-96 w-full")),
         rx.cond(
             ~state.may_make,
-            card(notice("Your role can listen, but not generate.", icon="lock")),
+            card(
+                notice(
+                    rx.cond(
+                        state.may_rate,
+                        "Your role can listen and rate, but not generate. Ask an admin for more.",
+                        "Your role can listen, but neither rate nor generate. Ask an admin for more.",
+                    ),
+                    icon="lock",
+                )
+            ),
             rx.cond(state.models.length() > 0, card(_fields()), card(_no_model())),
         ),
     )
@@ -133,12 +138,13 @@ def _prompt() -> rx.Component:
         debounce_timeout=250,
     )
     templates = [
-        rx.el.button(name, type="button", title=prompt, on_click=state.write(prompt), class_name=_CHIP)
+        rx.el.button(name, type="button", title=prompt, on_click=state.write(prompt), class_name=CHIP)
         for name, prompt in TEMPLATES
     ]
     return rx.el.div(
         field("Sound", text, name="studio-prompt"),
         rx.el.div(*templates, role="group", aria_label="Examples", class_name="flex flex-wrap gap-1.5"),
+        own_templates(),
         rx.cond(
             state.recent.length() > 0,
             rx.el.details(
@@ -147,7 +153,7 @@ def _prompt() -> rx.Component:
                     rx.foreach(
                         state.recent,
                         lambda text: rx.el.button(
-                            text, type="button", title=text, on_click=state.write(text), class_name=_CHIP
+                            text, type="button", title=text, on_click=state.write(text), class_name=CHIP
                         ),
                     ),
                     class_name="flex flex-wrap gap-1.5 mt-2",

@@ -14,11 +14,13 @@ from qlora_studio.components.status import badge, progress_bar, status_badge
 from qlora_studio.components.surfaces import card, notice
 from qlora_studio.components.tables import pager
 from qlora_studio.components.takes import key_help, take_card
+from qlora_studio.pages.studio_compare import compare_dialog
 from qlora_studio.state.studio import StudioState
 from qlora_studio.state.takes import TakesState
 
 _FEEDBACK = [section.href for section in sections() if section.key == "feedback"]
 _SHARING = [("private", "Only you"), ("read", "All may listen"), ("use", "All may rate")]
+_RATED = [("no", "Not rated yet"), ("yes", "Rated by you")]
 _STATUSES = [("running", "Being made"), ("succeeded", "Made"), ("failed", "Failed")]
 
 
@@ -28,8 +30,22 @@ def takes_list() -> rx.Component:
     return rx.fragment(
         rx.cond(state.is_loading, rx.el.div(class_name="h-5 mb-4"), _milestone()),
         tabs(
-            [("own", "Your takes", "/studio"), ("shared", "Shared with you", "/studio?shelf=shared")],
+            [
+                ("own", "Your takes", "/studio"),
+                ("shared", "Shared with you", "/studio?shelf=shared"),
+                ("tests", "From listening tests", "/studio?shelf=tests", state.has_tests),
+            ],
             current=state.shelf,
+        ),
+        rx.cond(
+            state.shelf == "tests",
+            rx.el.div(
+                notice(
+                    "These are heard blind in their tests. Who takes part in one should not listen here first."
+                ),
+                class_name="mb-4",
+            ),
+            rx.fragment(),
         ),
         _toolbar(),
         rx.cond(
@@ -50,6 +66,7 @@ def takes_list() -> rx.Component:
             ),
         ),
         delete_row_dialog(state, "generation", body="Its takes and their ratings are deleted with it."),
+        compare_dialog(),
     )
 
 
@@ -75,71 +92,91 @@ def _milestone() -> rx.Component:
 def _toolbar() -> rx.Component:
     state = TakesState
     return rx.el.div(
-        rx.cond(
-            state.shelf == "own",
-            rx.fragment(
-                search_input(
-                    "Search texts",
-                    value=state.query,
-                    on_change=state.search,
-                    placeholder="Search texts",
-                    class_name="sm:!w-56",
+        rx.el.div(
+            rx.cond(state.shelf == "shared", rx.fragment(), _filters()),
+            button(
+                "Favourites",
+                icon="heart",
+                aria_pressed=state.filters.get("favorite", "") == "yes",
+                on_click=state.filter_by(
+                    "favorite", rx.cond(state.filters.get("favorite", "") == "yes", "", "yes")
                 ),
-                _filter("status", "All statuses", _STATUSES),
-                _filter("model_id", "All models", StudioState.models),
-                rx.cond(
-                    StudioState.every_adapter.length() > 0,
-                    _filter("adapter_id", "All adapters", StudioState.every_adapter),
-                    rx.fragment(),
-                ),
+                class_name="aria-pressed:!border-primary aria-pressed:!bg-primary-soft",
             ),
-            rx.fragment(),
+            rx.cond(
+                state.filters.get("like", "") != "",
+                button("Of one text", icon="x", on_click=state.filter_by("like", "")),
+                rx.fragment(),
+            ),
+            class_name="flex flex-wrap items-center gap-2",
         ),
         rx.el.div(
-            _criteria(),
-            rx.el.form(
-                text_input(
-                    name="own-criterion",
-                    placeholder="Own criterion",
-                    aria_label="Rate by a criterion of your own",
-                    max_length=32,
-                ),
-                on_submit=state.submit_criterion,
-                reset_on_submit=True,
-                class_name="w-32",
-            ),
-            class_name="flex gap-2",
+            rx.cond(StudioState.may_rate, _rating_tools(), rx.fragment()),
+            rx.el.div(key_help(), class_name="ml-auto"),
+            class_name="flex flex-wrap items-center gap-2",
         ),
-        rx.el.div(
-            rx.el.label(
-                rx.el.input(
-                    type="checkbox",
-                    id="go-on",
-                    default_checked=True,
-                    class_name="h-4 w-4 accent-[var(--primary)]",
-                ),
-                "Go on by itself",
-                title="After a number key the next take is played",
-                class_name="flex items-center gap-2 text-[13px] cursor-pointer whitespace-nowrap",
-            ),
-            key_help(),
-            class_name="flex items-center gap-2 ml-auto",
-        ),
-        class_name="flex flex-wrap items-center gap-2 mb-4",
+        class_name="flex flex-col gap-2 mb-4",
     )
 
 
-def _criteria() -> rx.Component:
+def _filters() -> rx.Component:
     state = TakesState
-    return rx.el.label(
-        rx.el.span("Rate by", class_name="text-xs text-muted-foreground whitespace-nowrap"),
-        rx.el.select(
-            rx.foreach(state.criteria, lambda word: rx.el.option(word, value=word)),
-            value=state.criterion,
-            on_change=state.rate_by,
-            class_name="h-9 rounded-lg border border-border-strong/60 bg-card px-2 text-sm",
+    return rx.fragment(
+        search_input(
+            "Search texts",
+            value=state.query,
+            on_change=state.search,
+            placeholder="Search texts",
+            class_name="sm:!w-56",
         ),
-        class_name="flex items-center gap-2",
+        _filter("status", "All statuses", _STATUSES),
+        _filter("rated", "Rated or not", _RATED),
+        rx.cond(state.tags.length() > 0, _filter("tag", "All tags", state.tags), rx.fragment()),
+        _filter("model_id", "All models", StudioState.models),
+        rx.cond(
+            StudioState.every_adapter.length() > 0,
+            _filter("adapter_id", "All adapters", StudioState.every_adapter),
+            rx.fragment(),
+        ),
+    )
+
+
+def _rating_tools() -> rx.Component:
+    state = TakesState
+    return rx.fragment(
+        rx.el.label(
+            rx.el.span("Rate by", class_name="text-xs text-muted-foreground whitespace-nowrap"),
+            select_input(
+                name="criterion",
+                options=state.criterion_options,
+                value=state.criterion,
+                on_change=state.rate_by,
+                aria_label="Rate by",
+            ),
+            class_name="flex items-center gap-2",
+        ),
+        rx.el.form(
+            text_input(
+                name="own-criterion",
+                placeholder="Own criterion",
+                aria_label="Rate by a criterion of your own",
+                max_length=32,
+            ),
+            on_submit=state.submit_criterion,
+            reset_on_submit=True,
+            class_name="w-36",
+        ),
+        rx.el.label(
+            rx.el.input(
+                type="checkbox",
+                id="go-on",
+                default_checked=True,
+                class_name="h-4 w-4 accent-[var(--primary)]",
+            ),
+            "Go on by itself",
+            title="After a number key the next take is played",
+            class_name="flex items-center gap-2 text-[13px] cursor-pointer whitespace-nowrap",
+        ),
     )
 
 
@@ -157,10 +194,10 @@ def _filter(name: str, every: str, options: Any) -> rx.Component:
 
 def _nothing() -> rx.Component:
     return rx.cond(
-        (TakesState.shelf == "own") & TakesState.is_filtered,
+        TakesState.is_narrowed,
         empty_state(
-            "Nothing matches",
-            "No takes fit this search.",
+            TakesState.nothing[0],
+            TakesState.nothing[1],
             button("Clear search and filters", on_click=TakesState.clear_filters),
             icon="search-x",
         ),
@@ -180,6 +217,7 @@ def _generation(row: Any) -> rx.Component:
     state = TakesState
     return card(
         rx.el.div(
+            rx.cond(row.side != "", badge(row.side, tone="info"), rx.fragment()),
             rx.el.div(
                 rx.el.h2(row.name, class_name="text-[15px] font-semibold break-words line-clamp-2"),
                 rx.el.p(
@@ -195,14 +233,27 @@ def _generation(row: Any) -> rx.Component:
             rx.cond(row.status == "succeeded", rx.fragment(), status_badge(row.status)),
             rx.cond(row.is_own & StudioState.may_make, _sharing(row), rx.fragment()),
             rx.cond(
-                row.is_own & row.has_adapter & ~row.is_under_way & StudioState.may_make,
-                button("Compare with base", icon="git-compare", size="sm", on_click=state.compare(row.id)),
+                row.is_own
+                & (row.has_adapter | (StudioState.every_adapter.length() > 0))
+                & ~row.is_under_way
+                & StudioState.may_make,
+                button(
+                    "Compare",
+                    icon="git-compare",
+                    size="sm",
+                    aria_label=rx.Var.create("Compare takes of ") + row.name,
+                    on_click=state.ask_compare(row.id),
+                ),
                 rx.fragment(),
             ),
-            icon_button(
-                "repeat-2",
-                rx.Var.create("Use the text again: ") + row.name,
-                on_click=StudioState.write(row.name),
+            rx.cond(
+                StudioState.may_make,
+                icon_button(
+                    "repeat-2",
+                    rx.Var.create("Use the text again: ") + row.name,
+                    on_click=StudioState.write(row.name),
+                ),
+                rx.fragment(),
             ),
             rx.cond(
                 row.is_own & ~row.is_under_way & StudioState.may_make,
@@ -211,7 +262,7 @@ def _generation(row: Any) -> rx.Component:
                 ),
                 rx.fragment(),
             ),
-            class_name="flex items-start gap-2",
+            class_name="flex flex-wrap sm:flex-nowrap items-start gap-2",
         ),
         rx.cond(row.is_under_way, _under_way(row), rx.fragment()),
         rx.cond(
@@ -227,12 +278,13 @@ def _generation(row: Any) -> rx.Component:
 
 
 def _sharing(row: Any) -> rx.Component:
-    return rx.el.select(
-        *(rx.el.option(label, value=value) for value, label in _SHARING),
+    return select_input(
+        name=rx.Var.create("sharing-") + row.id,
+        options=_SHARING,
         value=row.sharing,
         on_change=lambda value: TakesState.share(row.id, value),
         aria_label=rx.Var.create("Who may hear takes of ") + row.name,
-        class_name="h-8 rounded-lg border border-border bg-card px-1.5 text-xs text-muted-foreground",
+        class_name="!h-8 !text-[13px]",
     )
 
 

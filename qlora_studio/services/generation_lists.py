@@ -98,6 +98,12 @@ def list_shared(
     return list(session.exec(rows.offset((page - 1) * page_size).limit(page_size))), total
 
 
+def has_tested(session: Session, *, actor: User) -> bool:
+    """Whether there are takes that were made for the actor's listening tests."""
+    of_tests = (col(Generation.owner_id) == actor.id, col(Generation.listening_test_id).is_not(None))
+    return session.exec(select(Generation.id).where(*of_tests).limit(1)).first() is not None
+
+
 def _narrow(
     session: Session,
     actor: User,
@@ -142,10 +148,9 @@ def _count(
         n = select(func.coalesce(func.sum(GenerationTally.n), 0))
         return int(session.exec(n.where(GenerationTally.owner_id == actor.id, *tallied)).one())
     of_tests = (col(Generation.owner_id) == actor.id, col(Generation.listening_test_id).is_not(None))
-    if is_plain and hits is not None and hits.n is not None and not same:
-        is_all = session.exec(select(Generation.id).where(*of_tests).limit(1)).first() is None
-        if is_all:
-            return hits.n
+    n_hits = hits.n if hits is not None and is_plain and not same else None
+    if n_hits is not None and not has_tested(session, actor=actor):
+        return n_hits
     where = [*of_tests] if from_tests else [of_tests[0], OF_NO_TEST]
     where += [*_equal(same), *narrowed.marks]
     counted = select(func.count()).select_from(Generation)

@@ -4,7 +4,7 @@ import asyncio
 
 import reflex as rx
 
-from qlora_studio.contracts.enums import Preference
+from qlora_studio.contracts.enums import Preference, Role
 from qlora_studio.core.errors import Forbidden, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
@@ -25,6 +25,8 @@ class PairsState(rx.State):
 
     is_loaded: bool = False
     is_busy: bool = False
+    is_forbidden: bool = False
+    may_make: bool = False
     refusal: str = ""
     pair: PairView = NO_PAIR
     upcoming: PairView = NO_PAIR
@@ -48,10 +50,11 @@ class PairsState(rx.State):
     async def load(self, actor: User):
         """Begin a sitting."""
         self.reset()
+        self.may_make = actor.role in (Role.ADMIN, Role.TRAINER)
         try:
             found = await asyncio.to_thread(_next_pair, actor, [])
         except Forbidden as error:
-            self.refusal, self.is_loaded = error.message, True
+            self.refusal, self.is_loaded, self.is_forbidden = error.message, True, True
             return
         self._pair, self.n_answered = found.pair, found.n_answered
         self.pair, self.is_loaded = pair_view(found.pair), True

@@ -5,6 +5,7 @@ import math
 import secrets
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import reflex as rx
 from pydantic import ValidationError
@@ -16,8 +17,10 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
 from qlora_studio.services import generations, sound_desk
 from qlora_studio.services.generation_schemas import MOST_TAKES, GenerationCreate
+from qlora_studio.services.prompt_template_schemas import PromptTemplatePublic
 from qlora_studio.services.sound_desk import SoundModel
 from qlora_studio.state.auth import authorized
+from qlora_studio.state.own_templates import OwnTemplatesState, read_templates
 from qlora_studio.state.takes import TakesState
 
 TEMPLATES = (
@@ -44,16 +47,18 @@ class _Desk:
     recent: list[str]
 
 
-class StudioState(rx.State):
+class StudioState(OwnTemplatesState, rx.State):
     """What somebody is about to have made."""
 
     _models: list[SoundModel] = []
+    _is_by_hand: bool = False  # the adapter; else it is the model's default one
     _last: str = ""  # what was asked for last; the second press of a double one comes after the first is done
     _last_at: float = 0.0
 
     is_loaded: bool = False
     is_sending: bool = False
     may_make: bool = False
+    may_rate: bool = False
     models: list[tuple[str, str]] = []
     adapters: list[tuple[str, str]] = []
     every_adapter: list[tuple[str, str]] = []
@@ -77,6 +82,7 @@ class StudioState(rx.State):
     async def load(self, actor: User):
         """Show the models; what was chosen before stays chosen while it is there."""
         self.may_make = actor.role in (Role.ADMIN, Role.TRAINER)
+        self.may_rate = actor.role is not Role.VIEWER
         desk = await asyncio.to_thread(_read, actor)
         self._models, self.recent = desk.models, desk.recent
         self.models = [(model.id, model.name) for model in desk.models]
@@ -85,6 +91,9 @@ class StudioState(rx.State):
         known = [model.id for model in desk.models]
         if wanted not in known or wanted != self.model_id:
             self._choose(wanted if wanted in known else next(iter(known), ""))
+        else:
+            self._refresh_adapters()
+        self._take_in_templates(await asyncio.to_thread(read_templates, actor))
         self.is_loaded = True
 
     @rx.event
@@ -101,8 +110,8 @@ class StudioState(rx.State):
         model = self._model()
         if model is None:
             return
-        self.adapter_id = adapter_id if adapter_id in [known for known, _ in model.adapters] else ""
-        self.strength = f"{model.active_strength:g}" if self.adapter_id == model.active_id else "1"
+        self._is_by_hand = True
+        self._choose_adapter(model, adapter_id)
 
     @rx.event
     @authorized()
@@ -171,19 +180,54 @@ class StudioState(rx.State):
 
     def _form(self) -> GenerationCreate:
         try:
-            return GenerationCreate(
-                prompt=self.prompt.strip(),
-                model_id=self.model_id,
-                adapter_id=self.adapter_id or None,
-                strength=float(self.strength),
-                duration_s=float(self.seconds),
-                n_takes=int(self.n_takes),
-                seed=int(self.seed) if self.is_seed_locked and self.seed else None,
-                guidance=float(self.guidance),
-                temperature=float(self.temperature),
-            )
+            return GenerationCreate(**self._settings())
         except ValidationError as error:
             raise InvalidInput("Choose a model and describe the sound.") from error
+
+    def _settings(self) -> dict[str, Any]:
+        """What is written and set, as a template keeps it."""
+        return {
+            "prompt": self.prompt.strip(),
+            "model_id": self.model_id or None,
+            "adapter_id": self.adapter_id or None,
+            "strength": float(self.strength),
+            "duration_s": float(self.seconds),
+            "n_takes": int(self.n_takes),
+            "guidance": float(self.guidance),
+            "temperature": float(self.temperature),
+            "seed": int(self.seed) if self.is_seed_locked and self.seed else None,
+        }
+
+    def _use(self, kept: PromptTemplatePublic) -> None:
+        """Take in a template."""
+        if kept.model_id in [model.id for model in self._models] and kept.model_id != self.model_id:
+            self._choose(kept.model_id)
+        model = self._model()
+        is_same = model is not None and kept.model_id == model.id
+        if model is not None and is_same and (kept.adapter_id or "") in ["", *dict(model.adapters)]:
+            self._is_by_hand = True
+            self._choose_adapter(model, kept.adapter_id or "")
+            self.strength = f"{kept.strength:g}"
+        self.prompt, self.refusal = kept.prompt, ""
+        self.seconds = f"{min(kept.duration_s, float(self.most_seconds)):g}"
+        self.n_takes, self.guidance = str(kept.n_takes), f"{kept.guidance:g}"
+        self.temperature = f"{kept.temperature:g}"
+        self.is_seed_locked = kept.seed is not None
+        if kept.seed is not None:
+            self.seed = str(kept.seed)
+
+    def _choose_adapter(self, model: SoundModel, adapter_id: str) -> None:
+        self.adapter_id = adapter_id if adapter_id in dict(model.adapters) else ""
+        self.strength = f"{model.active_strength:g}" if self.adapter_id == model.active_id else "1"
+
+    def _refresh_adapters(self) -> None:
+        """Show the adapters that there are now; the default one is chosen unless somebody chose by hand."""
+        model = self._model()
+        self.adapters = model.adapters if model else []
+        is_gone = self.adapter_id not in ["", *dict(self.adapters)]
+        if model is not None and (is_gone or not self._is_by_hand):
+            self._is_by_hand = False
+            self._choose_adapter(model, model.active_id)
 
     def _model(self) -> SoundModel | None:
         return next((model for model in self._models if model.id == self.model_id), None)
@@ -191,6 +235,7 @@ class StudioState(rx.State):
     def _choose(self, model_id: str) -> None:
         self.model_id = model_id
         model = self._model()
+        self._is_by_hand = False
         self.adapters = model.adapters if model else []
         self.adapter_id = model.active_id if model else ""
         self.strength = f"{model.active_strength:g}" if model else "1"

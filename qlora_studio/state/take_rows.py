@@ -27,11 +27,15 @@ class TakeRow:
     tags: str = ""
     note: str = ""
     mean: str = ""
+    is_liked: bool = False
 
 
 @dataclass(frozen=True)
 class GenerationRow:
-    """A text, how it was made, and its takes. `sharing` is what others may do with them."""
+    """A text, how it was made, and its takes. `sharing` is what others may do with them.
+
+    `side` is A or B where it is one of two that are being compared.
+    """
 
     id: str
     name: str
@@ -48,15 +52,17 @@ class GenerationRow:
     is_own: bool
     may_rate: bool
     sharing: str
+    side: str = ""
     takes: list[TakeRow] = field(default_factory=list)
 
 
-def twin_of(generation: Generation, take: Take) -> str:
-    """Return what takes of one text and seed share."""
-    return f"{(generation.prompt_key or '')[:16]}-{take.seed}"
+def twin_of(generation: Generation, take: Take, sides: Mapping[str, str]) -> str:
+    """Return what takes of one text and seed share; two that are being compared share it with no third."""
+    compared = "-ab" if generation.id in sides else ""
+    return f"{(generation.prompt_key or '')[:16]}-{take.seed}{compared}"
 
 
-def take_row(take: Take, twin: str, peaks: bytes, rating: Rating | None) -> TakeRow:
+def take_row(take: Take, twin: str, peaks: bytes, rating: Rating | None, *, is_liked: bool) -> TakeRow:
     """Return a take with one's own rating of it; `twin` is empty where there is no other one to hear."""
     return TakeRow(
         id=take.id,
@@ -70,6 +76,7 @@ def take_row(take: Take, twin: str, peaks: bytes, rating: Rating | None) -> Take
         tags=", ".join(rating.tags) if rating else "",
         note=rating.note if rating else "",
         mean=f"{take.mean_stars:.1f}" if take.n_ratings > 1 and take.mean_stars else "",
+        is_liked=is_liked,
     )
 
 
@@ -79,21 +86,25 @@ def generation_row(
     *,
     actor: User,
     twins: Container[str],
+    sides: Mapping[str, str],
     peaks: Mapping[str, bytes],
     rated: Mapping[str, Rating],
+    liked: Container[str],
 ) -> GenerationRow:
     """Return a generation with its takes.
 
     Args:
         actor: who looks at it.
         twins: of the takes that are not alone with their text and seed.
+        sides: A and B of the two that are being compared, by generation.
         rated: one's own ratings by the chosen criterion, by take.
+        liked: the takes that are one's favourites.
     """
     created = formats.when(generation.created_at)
     adapter = generation.adapter_name or generation.adapter_id
     strength = f" × {generation.strength:g}" if adapter and generation.strength != 1 else ""
     is_own = generation.owner_id == actor.id
-    named = [(take, twin_of(generation, take)) for take in takes]
+    named = [(take, twin_of(generation, take, sides)) for take in takes]
     is_under_way = generation.status in (GenerationStatus.QUEUED, GenerationStatus.RUNNING)
     return GenerationRow(
         id=generation.id,
@@ -111,8 +122,15 @@ def generation_row(
         is_own=is_own,
         may_rate=actor.role is not Role.VIEWER and (is_own or generation.sharing is Sharing.USE),
         sharing=generation.sharing.value,
+        side=sides.get(generation.id, ""),
         takes=[
-            take_row(take, twin if twin in twins else "", peaks.get(take.id, b""), rated.get(take.id))
+            take_row(
+                take,
+                twin if twin in twins else "",
+                peaks.get(take.id, b""),
+                rated.get(take.id),
+                is_liked=take.id in liked,
+            )
             for take, twin in named
         ],
     )

@@ -44,4 +44,5 @@ def test_who_may_only_look_is_told(user: User, session: Session, opened: Opener)
     session.commit()
     state = opened(PairsState)
     asyncio.run(call(state, "load"))
+    assert state.is_forbidden
     assert state.refusal == "Your role can listen, but not compare."

@@ -6,15 +6,23 @@ import pytest
 from sqlmodel import Session, select
 
 from qlora_studio.contracts.enums import GenerationStatus, ModelStatus, Role, Sharing, Task
-from qlora_studio.db.models import BaseAudioModel, Generation, Rating, User
+from qlora_studio.db.models import Adapter, BaseAudioModel, Generation, Rating, User
 from qlora_studio.services import making
 from qlora_studio.state import studio
+from qlora_studio.state.own_templates import NO_NAME
 from qlora_studio.state.studio import StudioState
 from qlora_studio.state.takes import TakesState
 from tests.conftest import make_user
 from tests.services.test_generations import sound_model
 from tests.services.test_ratings import add_takes
 from tests.state.calling import Opener, call
+
+
+def make_adapter(session: Session, owner: User, model: BaseAudioModel, *, name: str = "dry") -> Adapter:
+    adapter = Adapter(owner_id=owner.id, base_model_id=model.id, name=name, path=f"/none/{name}")
+    session.add(adapter)
+    session.commit()
+    return adapter
 
 
 @pytest.fixture(autouse=True)
@@ -69,9 +77,11 @@ def test_stars_tags_and_note_stay_with_their_criterion(user: User, session: Sess
 
     async def sit() -> None:
         await call(state, "load")
-        await call(state, "set_note", take_id=first.id, text="without stars")
-        assert shown() == (0, "", "")
+        await call(state, "set_note", take_id=first.id, text="before the stars")
+        await call(state, "set_tags", take_id=first.id, text="thin")
+        assert (shown(), state.saved_id) == ((0, "thin", "before the stars"), "")
         await call(state, "rate", take_id=first.id, stars=5)
+        assert shown() == (5, "thin", "before the stars")
         await call(state, "set_tags", take_id=first.id, text="Warm, long tail,")
         await call(state, "set_note", take_id=first.id, text=" fine ")
         assert (shown(), state.saved_id) == ((5, "warm, long tail", "fine"), first.id)
@@ -99,18 +109,71 @@ def test_the_same_text_and_seed_are_compared(user: User, session: Session, opene
     asked.adapter_id, asked.adapter_name = "ada_gone", "wet"
     session.add(asked)
     session.commit()
+    dry = make_adapter(session, user, model)
     state = opened(TakesState)
-    asyncio.run(call(state, "load"))
-    assert (state.rows[0].made_by, state.rows[0].takes[0].twin) == ("Rain + wet", "")
-    asyncio.run(call(state, "compare", generation_id=asked.id))
-    plain = session.exec(select(Generation).where(Generation.id != asked.id)).one()
-    same = ("prompt", "seed", "n_takes", "duration_s", "model_id")
-    assert [getattr(plain, name) for name in same] == [getattr(asked, name) for name in same]
-    assert (plain.adapter_id, plain.status) == (None, GenerationStatus.QUEUED)
+
+    async def sit() -> None:
+        await call(state, "load")
+        assert (state.rows[0].made_by, state.rows[0].takes[0].twin) == ("Rain + wet", "")
+        await call(state, "ask_compare", generation_id=asked.id)
+        assert (state.makers, state.other) == ([("base", "Base model alone"), (dry.id, "dry")], "base")
+        await call(state, "compare")
+        plain = session.exec(select(Generation).where(Generation.id != asked.id)).one()
+        same = ("prompt", "seed", "n_takes", "duration_s", "model_id")
+        assert [getattr(plain, name) for name in same] == [getattr(asked, name) for name in same]
+        assert (plain.adapter_id, plain.status) == (None, GenerationStatus.QUEUED)
+        assert [(row.id, row.side) for row in state.rows] == [(plain.id, "B"), (asked.id, "A")]
+        await call(state, "ask_compare", generation_id=asked.id)
+        assert "there already" in str(await call(state, "compare"))
+        await call(state, "ask_compare", generation_id=plain.id)
+        assert state.makers == [(dry.id, "dry")], "A is the base model here"
+        state.makers = [("base", "Base model alone"), *state.makers]
+        await call(state, "choose_other", other="base")
+        await call(state, "compare")
+        assert state.compare_refusal.startswith("That is what made these takes")
+
+    asyncio.run(sit())
     add_takes(user, 1, model_id=model.id)
     asyncio.run(call(state, "load"))
     twins = [take.twin for row in state.rows for take in row.takes]
-    assert [bool(twin) for twin in twins] == [True, True, False]
+    assert [bool(twin) for twin in twins] == [False, False, False], "the two are alone with each other"
+    away = opened(TakesState, {"favorite": "yes"})
+
+    async def hidden() -> None:
+        await call(away, "load")
+        assert away.nothing[0] == "No favourites yet"
+        await call(away, "ask_compare", generation_id=asked.id)
+        assert f"like={asked.id}" in str(await call(away, "compare")), "the filter hides it"
+
+    asyncio.run(hidden())
+
+
+def test_favourites_and_filters(user: User, session: Session, opened: Opener) -> None:
+    rain, bell = (add_takes(user, 1, prompt=prompt)[0] for prompt in ("rain", "bell"))
+    state = opened(TakesState)
+
+    async def sit() -> None:
+        await call(state, "load")
+        await call(state, "like", take_id=rain.id, is_liked=True)
+        assert [row.takes[0].is_liked for row in state.rows] == [False, True]
+        await call(state, "rate", take_id=bell.id, stars=5)
+        await call(state, "set_tags", take_id=bell.id, text="warm")
+        assert (state.tags, state.has_tests) == ([("warm", "warm")], False)
+
+    asyncio.run(sit())
+    for query, names in (
+        ({"favorite": "yes"}, ["rain"]),
+        ({"rated": "yes"}, ["bell"]),
+        ({"rated": "no"}, ["rain"]),
+        ({"tag": "warm"}, ["bell"]),
+        ({"like": rain.generation_id}, ["rain"]),
+        ({"shelf": "tests"}, []),
+        ({"rated": "odd", "shelf": "odd"}, ["bell", "rain"]),
+    ):
+        shown = opened(TakesState, query)
+        asyncio.run(call(shown, "load"))
+        assert [row.name for row in shown.rows] == names, query
+        assert shown.is_narrowed == (query.keys() != {"shelf"})
 
 
 def test_another_person_sees_and_changes_nothing(user: User, session: Session, opened: Opener) -> None:
@@ -121,6 +184,66 @@ def test_another_person_sees_and_changes_nothing(user: User, session: Session, o
     assert (state.rows, state.total) == ([], 0)
     asyncio.run(call(state, "cancel", generation_id=take.generation_id))
     assert session.get(Generation, take.generation_id) is not None
+
+
+def test_a_text_is_kept_with_its_settings_and_used_again(
+    user: User, session: Session, opened: Opener
+) -> None:
+    model = sound_model(session, user)
+    wet = make_adapter(session, user, model, name="wet")
+    state = opened(StudioState)
+
+    async def sit() -> None:
+        await call(state, "load")
+        await call(state, "ask_keep")
+        assert (state.naming, state.refusal) == ("", "Describe the sound first.")
+        await call(state, "write", text="rain on a roof")
+        await call(state, "choose_adapter", adapter_id=wet.id)
+        for name, value in (("n_takes", "7"), ("strength", "0.5"), ("seconds", "3")):
+            await call(state, "set_number", name=name, value=value)
+        await call(state, "ask_keep")
+        await call(state, "keep", form={"template-name": " "})
+        assert (state.naming, state.template_error) == ("new", NO_NAME)
+        for name in ("Roof", "roof"):
+            await call(state, "keep", form={"template-name": name})
+        assert state.template_error.startswith("You have a template")
+        (kept,) = state.own_templates
+        await call(state, "write", text="else")
+        await call(state, "choose_adapter", adapter_id="")
+        await call(state, "set_number", name="n_takes", value="1")
+        await call(state, "use_template", template_id=kept.id)
+        shown = (state.prompt, state.adapter_id, state.strength, state.n_takes, state.seconds)
+        assert shown == ("rain on a roof", wet.id, "0.5", "7", "3")
+        await call(state, "rename_template", template_id=kept.id, name="Tin")
+        assert [row.name for row in state.own_templates] == ["Tin"]
+        await call(state, "ask_drop", template_id=kept.id)
+        await call(state, "drop_template")
+        assert state.own_templates == []
+
+    asyncio.run(sit())
+
+
+def test_the_active_adapter_is_chosen_until_somebody_chooses(
+    user: User, session: Session, opened: Opener
+) -> None:
+    model = sound_model(session, user)
+    state = opened(StudioState)
+
+    def chosen() -> tuple[str, str]:
+        asyncio.run(call(state, "load"))
+        return state.adapter_id, state.strength
+
+    assert chosen() == ("", "1")
+    wet, dry = (make_adapter(session, user, model, name=name) for name in ("wet", "dry"))
+    wet.is_active, wet.active_strength = True, 0.7
+    session.add(wet)
+    session.commit()
+    assert chosen() == (wet.id, "0.7"), "activated while the page was open"
+    asyncio.run(call(state, "choose_adapter", adapter_id=dry.id))
+    assert chosen() == (dry.id, "1")
+    session.delete(dry)
+    session.commit()
+    assert chosen() == (wet.id, "0.7"), "what was chosen is gone"
 
 
 def test_who_may_only_look_makes_nothing(user: User, session: Session, opened: Opener) -> None:
