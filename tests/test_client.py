@@ -310,6 +310,15 @@ def test_takes_are_made_and_fetched(studio: Studio, tmp_path: Path, monkeypatch:
         studio.forget_readiness_rule()
         assert studio.get_readiness_rule().n_needed == 50
         assert studio.list_feedback_days(1)[0].n_ratings == 1
+        studio.like_take(take)
+        assert [one.is_favorite for one in studio.get_generation(asked.id).takes] == [True, False]
+        assert [one.id for one in studio.list_generations(favorite=True, tag="warm")] == [asked.id]
+        studio.like_take(take, is_favorite=False)
+        assert list(studio.list_generations(favorite=True)) == []
+        kept = studio.keep_prompt("Roof", "rain on a roof", n_takes=3)
+        assert studio.change_prompt_template(kept.id, name="Tin").n_takes == 3
+        assert [one.name for one in studio.list_prompt_templates()] == ["Tin"]
+        studio.delete_prompt_template(kept.id)
         studio.remove_rating(take)
         assert studio.list_ratings(take) == []
         assert studio.share_generation(asked.id, "use").id == asked.id

@@ -104,3 +104,47 @@ def test_shared_it_is_heard_rated_and_still_its_owners(host, api, client, user, 
     api.dependency_overrides[current_user] = lambda: stranger
     assert client.put(f"/takes/{take}/rating", json={"stars": 1}).status_code == 403
     assert client.get("/preferences/next").json()["pair"] is None
+
+
+def test_favourites_and_filters(host, api, client, stranger, body) -> None:
+    made = finished(client, body)
+    take = made["takes"][0]["id"]
+    assert (made["takes"][0]["is_favorite"], made["listening_test_id"]) == (False, None)
+    for _ in range(2):
+        assert client.put(f"/takes/{take}/favorite").status_code == 204
+    client.put(f"/takes/{take}/rating", json={"stars": 4, "tags": ["warm"]})
+    assert client.get(f"/takes/{take}").json()["is_favorite"]
+    (liked,) = client.get("/generations?favorite=true").json()["items"]
+    assert [one["is_favorite"] for one in liked["takes"]] == [True, False]
+    for query, n in (
+        ("rated=true", 1),
+        ("rated=false", 0),
+        ("tag=Warm", 1),
+        ("tag=cold", 0),
+        ("from_tests=1", 0),
+    ):
+        assert client.get(f"/generations?{query}").json()["total"] == n, query
+    assert client.delete(f"/takes/{take}/favorite").status_code == 204
+    assert client.get("/generations?favorite=true").json()["total"] == 0
+    api.dependency_overrides[current_user] = lambda: stranger
+    assert client.put(f"/takes/{take}/favorite").status_code == 404
+
+
+def test_texts_under_a_name(api, client, user, stranger) -> None:
+    asked = {"name": "Roof", "prompt": "rain on a roof", "n_takes": 3}
+    made = client.post("/prompt-templates", json=asked, headers={"Idempotency-Key": "one"})
+    assert (made.status_code, made.json()["duration_s"], made.json()["seed"]) == (201, 8.0, None)
+    assert (
+        client.post("/prompt-templates", json=asked, headers={"Idempotency-Key": "one"}).json() == made.json()
+    )
+    assert client.post("/prompt-templates", json=asked).status_code == 409
+    assert client.post("/prompt-templates", json=asked | {"name": ""}).status_code == 422
+    url = f"/prompt-templates/{made.json()['id']}"
+    assert client.patch(url, json={"name": "Tin"}).json()["name"] == "Tin"
+    assert [one["name"] for one in client.get("/prompt-templates").json()["items"]] == ["Tin"]
+    api.dependency_overrides[current_user] = lambda: stranger
+    assert client.get("/prompt-templates").json() == {"items": []}
+    assert {client.get(url).status_code, client.delete(url).status_code} == {404}
+    api.dependency_overrides[current_user] = lambda: user
+    assert client.delete(url).status_code == 204
+    assert client.get(url).status_code == 404

@@ -22,6 +22,19 @@ def test_takes_from_the_command_line(host, run: Run, model, tmp_path: Path, data
     assert "there already" in again.stderr
     assert run(*asked[:-2], "--user", "ada", "--temperature", "9", code=2).stderr
     assert "read" in run("generations", "share", made["id"], "read", *AS_ADA).stdout
+    first = made["takes"][0]["id"]
+    run("generations", "like", first, *AS_ADA)
+    (liked,) = answer(run("generations", "list", "--favorite", "--unrated", "--json", *AS_ADA))
+    assert [take["is_favorite"] for take in liked["takes"]] == [True, False]
+    run("generations", "like", first, "--remove", *AS_ADA)
+    for narrowed in (
+        ["--favorite"],
+        ["--rated"],
+        ["--tag", "warm"],
+        ["--from-tests"],
+        ["--model", "mod_none"],
+    ):
+        assert answer(run("generations", "list", *narrowed, "--json", *AS_ADA)) == [], narrowed
     run("generations", "delete", made["id"], *AS_ADA)
     assert run("generations", "show", made["id"], *AS_ADA, code=2).stderr
     assert list((data_folder / "generations").iterdir()) == []
@@ -31,3 +44,13 @@ def test_a_failure_is_told(host, run: Run, session, user) -> None:
     model = sound_model(session, user, "crash")
     failed = run("generations", "make", "rain", "--model", model.id, *AS_ADA, code=1)
     assert "ended unexpectedly" in failed.stderr
+
+
+def test_texts_under_a_name(run: Run, user) -> None:
+    kept = answer(run("prompts", "keep", "Roof", "rain on a roof", "--takes", "3", "--json", *AS_ADA))
+    assert (kept["prompt"], kept["n_takes"]) == ("rain on a roof", 3)
+    assert "already" in run("prompts", "keep", "roof", "hail", *AS_ADA, code=1).stderr
+    run("prompts", "change", kept["id"], "--name", "Tin", *AS_ADA)
+    assert "Tin" in run("prompts", "list", *AS_ADA).stdout
+    run("prompts", "delete", kept["id"], *AS_ADA)
+    assert answer(run("prompts", "list", "--json", *AS_ADA)) == []
