@@ -45,7 +45,7 @@ FLOOR = 2.0
 AIM = 1.1
 SMALL, LARGE = 1_000, 100_000  # takes
 TAKES, RATERS, CRITERIA = 4, 2, ("overall", "prompt", "sound", "ending", "noise")
-ROUNDS = 6
+ROUNDS = 15
 _AT_ONCE = 5_000
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _NOW = {"created_at": _START}
@@ -55,7 +55,7 @@ REQUESTS: dict[str, list[dict[str, Any]]] = {
     "sort": [{"sort": sign + name} for name in ("created_at", "status") for sign in ("", "-")],
     "search": [{"query": text} for text in ("text 7", "text 99", "nothing like it", "TEXT")],
     "rated": [{"rated": True}, {"rated": False}, {"rated": False, "model_id": "mod_1"}],
-    "favorite": [{"favorite": True}, {"favorite": True, "page": 3}],
+    "favorite": [{"favorite": True}, {"favorite": True, "page": 2}],
     "tag": [{"tag": "often"}, {"tag": "seldom"}, {"tag": "never"}, {"tag": "often", "model_id": "mod_1"}],
     "tests": [{"from_tests": True}, {"from_tests": True, "query": "text"}],
     "feedback": [{}, {"model_id": "mod_1"}],
@@ -196,8 +196,8 @@ def _generation(owner_id: str, number: int) -> Generation:
         owner_id=owner_id, prompt=prompt, prompt_key=tallies.prompt_key(prompt), model_id=f"mod_{number % 3}",
         model_name="Rain", duration_s=5.0, seed=0, n_takes=TAKES, n_done=TAKES, guidance=3.0, temperature=1.0,
         status=GenerationStatus.FAILED if number % 50 == 0 else GenerationStatus.SUCCEEDED,
-        is_rated=number % 2 == 0, is_favorite=number % 20 == 0,
-        listening_test_id="test_a" if number % 50 == 25 else None,
+        is_rated=number % 2 == 0, is_favorite=number % 5 == 0,
+        listening_test_id="test_a" if number % 10 == 5 else None,
         created_at=_START + timedelta(minutes=number),
     )  # fmt: skip
 

@@ -50,7 +50,9 @@ def key_help() -> rx.Component:
             button("Keys", icon="keyboard", size="sm", variant="ghost", data_key_help="", title="Keys (?)")
         ),
         rx.popover.content(
-            rx.el.dl(*rows, class_name="m-0 flex flex-col gap-2 text-[13px]"), aria_label="Keys"
+            rx.el.dl(*rows, class_name="m-0 flex flex-col gap-2 text-[13px]"),
+            aria_label="Keys",
+            class_name="max-w-[calc(100vw-24px)] max-h-[calc(100dvh-24px)] overflow-y-auto",
         ),
     )
 

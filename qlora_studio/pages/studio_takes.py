@@ -108,7 +108,7 @@ def _toolbar() -> rx.Component:
                 button("Of one text", icon="x", on_click=state.filter_by("like", "")),
                 rx.fragment(),
             ),
-            class_name="flex flex-wrap items-center gap-2",
+            class_name="grid grid-cols-2 sm:flex sm:flex-wrap sm:items-center gap-2",
         ),
         rx.el.div(
             rx.cond(StudioState.may_rate, _rating_tools(), rx.fragment()),
@@ -127,7 +127,7 @@ def _filters() -> rx.Component:
             value=state.query,
             on_change=state.search,
             placeholder="Search texts",
-            class_name="sm:!w-56",
+            class_name="sm:!w-56 col-span-2",
         ),
         _filter("status", "All statuses", _STATUSES),
         _filter("rated", "Rated or not", _RATED),
@@ -189,6 +189,7 @@ def _filter(name: str, every: str, options: Any) -> rx.Component:
         on_change=lambda value: state.filter_by(name, value),
         first=rx.el.option(every, value=""),
         aria_label=every,
+        class_name="sm:max-w-44 truncate",
     )
 
 
@@ -226,9 +227,9 @@ def _generation(row: Any) -> rx.Component:
                     row.detail,
                     " · ",
                     time_text(row.created, row.created_exact),
-                    class_name="text-xs text-muted-foreground mt-0.5",
+                    class_name="text-xs text-muted-foreground mt-0.5 break-words",
                 ),
-                class_name="min-w-0 flex-1",
+                class_name="min-w-0 flex-1 basis-3/4 sm:basis-0",
             ),
             rx.cond(row.status == "succeeded", rx.fragment(), status_badge(row.status)),
             rx.cond(row.is_own & StudioState.may_make, _sharing(row), rx.fragment()),
@@ -284,7 +285,7 @@ def _sharing(row: Any) -> rx.Component:
         value=row.sharing,
         on_change=lambda value: TakesState.share(row.id, value),
         aria_label=rx.Var.create("Who may hear takes of ") + row.name,
-        class_name="!h-8 !text-[13px]",
+        class_name="!h-8 !text-[13px] max-sm:max-w-[100px] truncate",
     )
 
 

@@ -159,15 +159,14 @@ def _count(
         return session.exec(counted).one()
     state = search.state_of_generations(session, owner_id=actor.id)
     asked = (actor.id, words, from_tests, *sorted(same.items()), *narrowed.named)
-    key = (state, _state(session, actor, of_tests), *asked) if state is not None else None
+    if narrowed.marks or "is_rated" in same:
+        changes = select(MarkState.changes).where(MarkState.owner_id == actor.id)
+        asked = (*asked, session.exec(changes).first() or 0)
+    if from_tests:
+        n_tested = select(func.count()).select_from(Generation).where(*of_tests)
+        asked = (*asked, session.exec(n_tested).one())
+    key = (state, *asked) if state is not None else None
     return _counts.get(key, lambda: session.exec(counted).one())
-
-
-def _state(session: Session, actor: User, of_tests: tuple[Any, ...]) -> tuple[int, int]:
-    """How often marks have changed, and how many were made for tests."""
-    changes = session.exec(select(MarkState.changes).where(MarkState.owner_id == actor.id)).first()
-    n_tested = session.exec(select(func.count()).select_from(Generation).where(*of_tests)).one()
-    return changes or 0, n_tested
 
 
 def _order(sort: str, *, are_few: bool) -> list[Any]:
