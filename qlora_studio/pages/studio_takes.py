@@ -285,7 +285,7 @@ def _sharing(row: Any) -> rx.Component:
         value=row.sharing,
         on_change=lambda value: TakesState.share(row.id, value),
         aria_label=rx.Var.create("Who may hear takes of ") + row.name,
-        class_name="!h-8 !text-[13px] max-sm:max-w-[100px] truncate",
+        class_name="!h-8 !text-[13px] max-sm:max-w-[104px] max-sm:!pl-2.5 max-sm:!pr-7 truncate",
     )
 
 

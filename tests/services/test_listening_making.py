@@ -13,7 +13,14 @@ from qlora_studio.contracts.enums import GenerationStatus, ListeningStatus, Role
 from qlora_studio.core.errors import Forbidden, InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, Generation, ListeningTest, Take, User
-from qlora_studio.services import inference, listening_making, listening_tests, making
+from qlora_studio.services import (
+    generation_lists,
+    inference,
+    listening_making,
+    listening_tests,
+    making,
+    votes,
+)
 from qlora_studio.services.engine_host import EngineHost
 from qlora_studio.services.listening_schemas import ListeningTestCreate
 from qlora_studio.storage import layout
@@ -75,6 +82,10 @@ def test_it_opens_once_all_takes_are_there(host, session: Session, user: User) -
     assert (told.n_takes, told.n_takes_done, told.percent) == (8, 8, 100)
     assert [c.label for c in told.contestants] == ["Rain cpu", "Rain gpu"]
     assert not layout.listening_lock(test.id).exists()
+    with db.read() as reading:
+        assert generation_lists.list_generations(reading, actor=user) == ([], 0), "they are heard blind"
+        assert generation_lists.list_generations(reading, actor=user, from_tests=True)[1] == 4
+        assert votes.get_next(reading, actor=user).pair is None
 
 
 def test_a_server_that_starts_goes_on(host, session: Session, user: User) -> None:
