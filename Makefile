@@ -16,10 +16,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export REFLEX_USE_NPM := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run build check lint fast fast-pages fast-pageless test screens bench faults security starter clean help
+.PHONY: run build check lint fast fast-pages fast-pageless test screens bench faults security starter starter-sound clean help
 
 help: ## Show what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(STAMP) ## Build the pages if they changed, and serve on one port (QLORA_STUDIO_PORT, 3000)
 	@$(BIN)/python -m qlora_studio.serve
@@ -69,6 +69,9 @@ security: $(DEV_STAMP) ## Attack a running server
 
 starter: $(DEV_STAMP) ## Rebuild the starter model from its recipe
 	$(BIN)/python -m scripts.starter.build --work .cache/starter
+
+starter-sound: $(DEV_STAMP) ## Rebuild the starter sound model from its recipe (an hour)
+	$(BIN)/python -m scripts.starter_sound.build --work .cache/starter-sound
 
 clean: ## Remove what was built (never the data folder)
 	rm -rf .web .cache .screens $(STAMP) $(DEV_STAMP)

@@ -26,14 +26,16 @@ from qlora_studio.db.models import BaseAudioModel, User
 from qlora_studio.services import model_intake, models
 from qlora_studio.services.model_schemas import ModelCreate, ModelPublic
 
-STARTER = "starter"
+STARTERS = {"starter": "speech", "starter-sound": "sound"}  # by the word for it
 app = typer.Typer(help="Base models: add, list, show.", no_args_is_help=True)
 
 
 @app.command("add")
 @command
 def add(
-    source: Annotated[str, typer.Argument(help="A folder, a Hugging Face id (owner/name), or “starter”.")],
+    source: Annotated[
+        str, typer.Argument(help="A folder, a Hugging Face id (owner/name), or “starter”, “starter-sound”.")
+    ],
     *,
     name: Annotated[str, typer.Option(help="The name to show.")] = "",
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
@@ -97,8 +99,8 @@ def add_model(
     task: Task | None = None,
 ) -> BaseAudioModel:
     """Add a model from a folder, the Hub or the examples, and wait until it is ready or refused."""
-    if source == STARTER:
-        body: dict[str, object] = {"kind": "starter"}
+    if source in STARTERS:
+        body: dict[str, object] = {"kind": "starter", "name": STARTERS[source]}
     elif is_folder(source):
         folder = str(Path(source).expanduser().resolve())
         allow_root("model", folder)

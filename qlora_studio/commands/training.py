@@ -6,7 +6,7 @@ If a server supervises the same data folder, it runs the job and this only watch
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +31,7 @@ from qlora_studio.commands.console import (
     say,
 )
 from qlora_studio.commands.datasets import EXAMPLE, add_dataset
-from qlora_studio.commands.models import STARTER, add_model, is_folder
+from qlora_studio.commands.models import STARTERS, add_model, is_folder
 from qlora_studio.commands.queue import headline
 from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, StopMode, Task, TrainingType
 from qlora_studio.contracts.events import (
@@ -82,7 +82,8 @@ def train(
 ) -> None:
     """Train from a YAML file. Ctrl-C stops and keeps the adapter; a second one ends it at once.
 
-    `dataset_id` and `model_id` may be ids, folders, a Hugging Face id, or the words “example” and “starter”.
+    `dataset_id` and `model_id` may be ids, folders, a Hugging Face id, or the words “example”,
+    “starter” and “starter-sound”.
     Exit code: 0 succeeded, 1 failed, 2 wrong input, 3 stopped, 4 lost.
     """
     actor = find_actor(user)
@@ -172,7 +173,7 @@ def resolve_dataset(
     """
     if is_id(given, "ds"):
         return given
-    source = _as_source(given, base, word=EXAMPLE, field="dataset_id")
+    source = _as_source(given, base, words=[EXAMPLE], field="dataset_id")
     known = None if fresh or source == EXAMPLE else _find_known(Dataset, actor, source, task)
     if known is not None and known.status == DatasetStatus.READY:
         say(f"Using {known.id} (version {known.version}) taken in from there; --fresh takes it in again.")
@@ -201,22 +202,23 @@ def resolve_model(actor: User, given: str, base: Path, task: Task | None, *, fre
     if is_id(given, "mod"):
         return given
     is_hub_id = given.count("/") == 1 and not is_folder(given) and not (base / given).is_dir()
-    source = given if is_hub_id else _as_source(given, base, word=STARTER, field="model_id")
-    known = None if fresh or source == STARTER else _find_known(BaseAudioModel, actor, source, task)
+    source = given if is_hub_id else _as_source(given, base, words=STARTERS, field="model_id")
+    known = None if fresh or source in STARTERS else _find_known(BaseAudioModel, actor, source, task)
     if known is not None and known.status == ModelStatus.READY and _is_unchanged(known):
         return known.id
-    model = add_model(actor, source, task=None if source == STARTER else task)
+    model = add_model(actor, source, task=None if source in STARTERS else task)
     if model.status != ModelStatus.READY:
         raise InvalidInput(f"The model can't be used: {model.error or model.status.value}")
     return model.id
 
 
-def _as_source(given: str, base: Path, *, word: str, field: str) -> str:
-    if given == word:
-        return word
+def _as_source(given: str, base: Path, *, words: Iterable[str], field: str) -> str:
+    if given in words:
+        return given
     folder = (base / Path(given).expanduser()).resolve() if given else None
     if folder is None or not folder.is_dir():
-        sentence = f"“{given}” is neither an id, nor a folder, nor “{word}”."
+        listed = " nor ".join(f"“{word}”" for word in words)
+        sentence = f"“{given}” is neither an id, nor a folder, nor {listed}."
         raise InvalidInput(sentence, fields={field: sentence})
     return str(folder)
 

@@ -54,11 +54,37 @@ STARTER_MODEL = Example(
 )
 
 
+STARTER_SOUND = Example(
+    slug="starter-sound",
+    name="Starter sound model",
+    description=(
+        "A small text-to-audio model that makes drums, plucked and struck tones, held tones and noise. "
+        "It was trained on synthesised sounds only, and is there to be rated and trained on."
+    ),
+    task=Task.TEXT_TO_AUDIO,
+    licence="Apache-2.0",
+    path=_FOLDER / "starter-sound",
+)
+
+SOUND_PROMPTS = (
+    ("Bell", "a long bright bell, note a"),
+    ("String", "a low dark plucked string, note d"),
+    ("Marimba", "a short high marimba, note g"),
+    ("Kick", "a deep kick drum"),
+    ("Hi-hat", "a short bright hi-hat"),
+    ("Organ", "a long middle organ, note c"),
+    ("Wind", "long low dark wind"),
+)
+SOUND_SECONDS = 2.0  # what STARTER_SOUND makes is over by then
+
+STARTERS = {"speech": STARTER_MODEL, "sound": STARTER_SOUND}
+
+
 def example_dataset_path() -> Path:
     """Folder with `metadata.csv` (file_name, text, split) and `clips/*.flac`."""
     return EXAMPLE_DATASET.path
 
 
-def starter_model_path() -> Path:
-    """Folder that `transformers` loads with `from_pretrained`."""
-    return STARTER_MODEL.path
+def starter_model_path(which: str = "speech") -> Path:
+    """Folder that `transformers` loads with `from_pretrained`; `which` is a key of `STARTERS`."""
+    return STARTERS[which].path

@@ -96,7 +96,7 @@ def new_model() -> rx.Component:
         ),
         rx.form.root(
             card(_source(), title="Source"),
-            rx.cond(state.source == "starter", rx.fragment(), card(_about(), class_name="mt-4")),
+            rx.cond(state.is_starter, rx.fragment(), card(_about(), class_name="mt-4")),
             rx.cond(
                 state.refusal != "",
                 rx.el.div(
@@ -147,15 +147,21 @@ def _source() -> rx.Component:
             choice("hub", "Hugging Face", "A public model, by its id.", "cloud-download"),
             choice("path", "Server folder", "A folder that the server can read.", "folder-open"),
             choice("upload", "Upload", "Files from this computer.", "upload"),
-            choice("starter", "Starter model", "Small, comes with the studio.", "sparkles"),
-            class_name="grid grid-cols-1 sm:grid-cols-2 xl:grid-cols-4 gap-3 mb-4",
+            choice("starter", "Starter for speech", "Small, comes with the studio.", "sparkles"),
+            choice("starter-sound", "Starter for sounds", "Small, comes with the studio.", "audio-lines"),
+            class_name="grid grid-cols-1 sm:grid-cols-2 xl:grid-cols-5 gap-3 mb-4",
         ),
         # Hidden rather than taken away: what was gathered in it outlives a look at the others.
         rx.el.div(uploader(kind="models"), class_name=rx.cond(state.source == "upload", "", "hidden")),
-        rx.match(state.source, ("hub", _hub()), ("path", _path()), ("upload", rx.fragment()), _starter()),
-        rx.cond(
-            state.source == "starter", rx.fragment(), rx.el.div(_type(), class_name="mt-4 sm:w-1/2 sm:pr-2.5")
+        rx.match(
+            state.source,
+            ("hub", _hub()),
+            ("path", _path()),
+            ("upload", rx.fragment()),
+            ("starter", _starter()),
+            _starter_sound(),
         ),
+        rx.cond(state.is_starter, rx.fragment(), rx.el.div(_type(), class_name="mt-4 sm:w-1/2 sm:pr-2.5")),
     )
 
 
@@ -220,6 +226,14 @@ def _starter() -> rx.Component:
         "A small English speech recogniser, trained on synthetic voices. Together with the example dataset "
         "it shows a fine-tuning from start to end in a few minutes, with no network.",
         icon="sparkles",
+    )
+
+
+def _starter_sound() -> rx.Component:
+    return notice(
+        "A small model that makes drums, plucked and struck tones, held tones and noise of a few words. "
+        "Rate what it makes, and train it on what was rated well, with no network.",
+        icon="audio-lines",
     )
 
 

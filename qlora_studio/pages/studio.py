@@ -13,7 +13,7 @@ from qlora_studio.components.takes import TakeKeys
 from qlora_studio.contracts.inference import MAX_PROMPT
 from qlora_studio.pages.studio_takes import takes_list
 from qlora_studio.pages.studio_templates import CHIP, own_templates
-from qlora_studio.state.studio import TEMPLATES, StudioState
+from qlora_studio.state.studio import StudioState
 from qlora_studio.state.takes import TakesState
 
 
@@ -60,9 +60,16 @@ def _no_model() -> rx.Component:
     return rx.el.div(
         empty_state(
             "No model that makes sound",
-            "Add a text-to-audio model, such as MusicGen. Models that listen are tried on their own page.",
-            link_button("Add a model", href="/models/new", icon="plus", variant="primary"),
-            link_button("Models", href="/models"),
+            "Begin with the small one that comes with the studio: drums, plucked and struck tones, noise. "
+            "Or add a text-to-audio model, such as MusicGen.",
+            button(
+                "Add the starter sound model",
+                icon="sparkles",
+                variant="primary",
+                loading=StudioState.is_sending,
+                on_click=StudioState.add_starter,
+            ),
+            link_button("Add another model", href="/models/new", icon="plus"),
             icon="wand-sparkles",
         )
     )
@@ -137,13 +144,15 @@ def _prompt() -> rx.Component:
         ),
         debounce_timeout=250,
     )
-    templates = [
-        rx.el.button(name, type="button", title=prompt, on_click=state.write(prompt), class_name=CHIP)
-        for name, prompt in TEMPLATES
-    ]
+    templates = rx.foreach(
+        state.templates,
+        lambda item: rx.el.button(
+            item[0], type="button", title=item[1], on_click=state.write(item[1]), class_name=CHIP
+        ),
+    )
     return rx.el.div(
         field("Sound", text, name="studio-prompt"),
-        rx.el.div(*templates, role="group", aria_label="Examples", class_name="flex flex-wrap gap-1.5"),
+        rx.el.div(templates, role="group", aria_label="Examples", class_name="flex flex-wrap gap-1.5"),
         own_templates(),
         rx.cond(
             state.recent.length() > 0,

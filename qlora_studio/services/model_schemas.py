@@ -34,9 +34,10 @@ class UploadSource(Strict):
 
 
 class StarterSource(Strict):
-    """The small model that comes with the studio."""
+    """A small model that comes with the studio: it writes down speech, or makes sounds."""
 
     kind: Literal["starter"]
+    name: Literal["speech", "sound"] = "speech"
 
 
 class ModelCreate(Strict):
@@ -55,7 +56,7 @@ class ModelCreate(Strict):
         if isinstance(source, dict) and source.get("kind") not in SOURCE_KINDS:
             raise ValueError(
                 "A model comes from the Hugging Face Hub (kind “hub”), from a folder on the server (kind "
-                "“path”), is sent by you (kind “upload”) or is the starter (kind “starter”)."
+                "“path”), is sent by you (kind “upload”) or is a starter (kind “starter”)."
             )
         return value
 

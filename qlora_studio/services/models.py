@@ -61,7 +61,7 @@ def register(session: Session, *, actor: User, data: ModelCreate) -> BaseAudioMo
     """
     _require_trainer(actor)
     if isinstance(data.source, StarterSource):
-        return add_starter(session, actor=actor)
+        return add_starter(session, actor=actor, which=data.source.name)
     if isinstance(data.source, PathSource):
         return _register_path(session, actor, data, data.source)
     if isinstance(data.source, UploadSource):
@@ -123,28 +123,33 @@ def _check_claims(checked: CheckedModel, data: ModelCreate) -> None:
         raise InvalidInput(" ".join(fields.values()), fields=fields)
 
 
-def add_starter(session: Session, *, actor: User) -> BaseAudioModel:
-    """Add the small model that comes with the studio; a second call gives the same one.
+def add_starter(session: Session, *, actor: User, which: str = "speech") -> BaseAudioModel:
+    """Add a small model that comes with the studio; a second call gives the same one.
+
+    Args:
+        session: Of a write.
+        actor: Who gets it.
+        which: A key of `catalog.STARTERS`.
 
     Raises:
         Forbidden: the actor may not add models.
     """
     _require_trainer(actor)
     mine = select(BaseAudioModel).where(BaseAudioModel.owner_id == actor.id)
-    existing = session.exec(mine.where(col(BaseAudioModel.source)["kind"].as_string() == "starter")).first()
-    if existing is not None:
-        return existing
+    starters = session.exec(mine.where(col(BaseAudioModel.source)["kind"].as_string() == "starter")).all()
+    for existing in starters:
+        if existing.source.get("name", "speech") == which:  # the first ones had no name
+            return existing
+    example = catalog.STARTERS[which]
     model = BaseAudioModel(
         id=new_id("mod"),
         owner_id=actor.id,
-        name="Starter speech model",
-        description=(
-            "Comes with the studio: small, trained on synthetic English speech, made to be fine-tuned."
-        ),
-        task=Task.SPEECH_TO_TEXT,
-        source={"kind": "starter"},
+        name=example.name,
+        description=example.description,
+        task=example.task,
+        source={"kind": "starter", "name": which},
     )
-    folder = Path(catalog.starter_model_path())
+    folder = Path(catalog.starter_model_path(which))
     model_intake.fill_in(model, model_intake.take_in(folder, model.id, placement="copy"))
     return store(session, actor, model)
 

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.db.models import Generation, Rating, RatingTally, Take, User
+from qlora_studio.examples import catalog
 from qlora_studio.services import adapters, making, models, trial_clips
 from qlora_studio.services.generation_lists import OF_NO_TEST
 from qlora_studio.services.rating_schemas import OVERALL
@@ -25,7 +26,8 @@ class SoundModel:
     """A model that is ready to make sound.
 
     `is_steered` says whether it has a use for guidance and temperature; one that speaks has not.
-    `active_id` is its default adapter, or empty.
+    `active_id` is its default adapter, or empty. `prompts` are texts that it knows what to do with, and
+    `usual_seconds` how long its sounds are, where that is known.
     """
 
     id: str
@@ -35,6 +37,8 @@ class SoundModel:
     adapters: list[tuple[str, str]]
     active_id: str
     active_strength: float
+    prompts: tuple[tuple[str, str], ...] = ()
+    usual_seconds: float | None = None
 
 
 def list_sound_models(session: Session, *, actor: User) -> list[SoundModel]:
@@ -48,6 +52,7 @@ def list_sound_models(session: Session, *, actor: User) -> list[SoundModel]:
         active = adapters.active_for(session, actor=actor, model_id=model.id)
         known = {active.id: active.name} if active else {}
         known |= {view.adapter.id: view.adapter.name for view in views if view.adapter.id not in known}
+        is_starter = model.source.get("kind") == "starter"
         found.append(
             SoundModel(
                 id=model.id,
@@ -57,6 +62,8 @@ def list_sound_models(session: Session, *, actor: User) -> list[SoundModel]:
                 adapters=list(known.items()),
                 active_id=active.id if active else "",
                 active_strength=active.active_strength if active else 1.0,
+                prompts=catalog.SOUND_PROMPTS if is_starter else (),
+                usual_seconds=catalog.SOUND_SECONDS if is_starter else None,
             )
         )
     return found

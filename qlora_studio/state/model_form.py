@@ -17,7 +17,8 @@ from qlora_studio.services import models
 from qlora_studio.services.model_schemas import ModelCreate
 from qlora_studio.state.auth import authorized
 
-_KINDS = ("starter", "hub", "path", "upload")
+_STARTERS = {"starter": "speech", "starter-sound": "sound"}
+_KINDS = (*_STARTERS, "hub", "path", "upload")
 _SENTENCES = {
     "name": "Shorten the name to 120 characters.",
     "description": "Shorten it to 2,000 characters.",
@@ -48,6 +49,11 @@ class ModelFormState(rx.State):
     field_errors: dict[str, str] = {}
     refusal: str = ""
     is_sending: bool = False
+
+    @rx.var
+    def is_starter(self) -> bool:
+        """Whether there is nothing to fill in."""
+        return self.source in _STARTERS
 
     @rx.event
     @authorized(Role.TRAINER)
@@ -87,7 +93,9 @@ def _control(field: str) -> str:
 
 def _create(actor: User, kind: str, form: ModelFields) -> str:
     source: dict[str, Any] = {"kind": kind}
-    if kind == "hub":
+    if kind in _STARTERS:
+        source = {"kind": "starter", "name": _STARTERS[kind]}
+    elif kind == "hub":
         source |= {
             "repo_id": (form.get("repo_id") or "").strip(),
             "revision": (form.get("revision") or "").strip() or "main",

@@ -15,7 +15,7 @@ from qlora_studio.contracts.inference import MAX_PROMPT, MAX_SEED, MAX_STRENGTH
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
-from qlora_studio.services import generations, sound_desk
+from qlora_studio.services import generations, models, sound_desk
 from qlora_studio.services.generation_schemas import MOST_TAKES, GenerationCreate
 from qlora_studio.services.prompt_template_schemas import PromptTemplatePublic
 from qlora_studio.services.sound_desk import SoundModel
@@ -63,6 +63,7 @@ class StudioState(OwnTemplatesState, rx.State):
     adapters: list[tuple[str, str]] = []
     every_adapter: list[tuple[str, str]] = []
     recent: list[str] = []
+    templates: list[tuple[str, str]] = list(TEMPLATES)
     model_id: str = ""
     adapter_id: str = ""
     is_steered: bool = False
@@ -95,6 +96,18 @@ class StudioState(OwnTemplatesState, rx.State):
             self._refresh_adapters()
         self._take_in_templates(await asyncio.to_thread(read_templates, actor))
         self.is_loaded = True
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def add_starter(self, actor: User):
+        """Add the small model that comes with the studio; the only one there is gets chosen."""
+        self.is_sending = True
+        yield
+        try:
+            await asyncio.to_thread(_add_starter, actor)
+        finally:
+            self.is_sending = False
+        yield StudioState.load
 
     @rx.event
     @authorized()
@@ -242,13 +255,20 @@ class StudioState(OwnTemplatesState, rx.State):
         self.is_steered = model.is_steered if model else False
         most = min(model.max_seconds, 30.0) if model else 30.0
         self.most_seconds = f"{most:g}"
-        self.seconds = f"{min(float(self.seconds), most):g}"
+        usual = (model.usual_seconds if model else None) or float(self.seconds)
+        self.seconds = f"{min(usual, most):g}"
+        self.templates = list((model.prompts if model else ()) or TEMPLATES)
+
+
+def _add_starter(actor: User) -> None:
+    with db.write() as session:
+        models.add_starter(session, actor=actor, which="sound")
 
 
 def _read(actor: User) -> _Desk:
     with db.read() as session:
-        models = sound_desk.list_sound_models(session, actor=actor)
-        return _Desk(models, sound_desk.list_recent_prompts(session, actor=actor))
+        found = sound_desk.list_sound_models(session, actor=actor)
+        return _Desk(found, sound_desk.list_recent_prompts(session, actor=actor))
 
 
 def _start(actor: User, form: GenerationCreate) -> int:

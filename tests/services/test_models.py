@@ -14,7 +14,7 @@ from qlora_studio.services import model_intake, models
 from qlora_studio.services.model_schemas import ModelCreate, ModelPublic, ModelUpdate
 from qlora_studio.storage import layout
 from tests.conftest import make_user
-from tests.modelfiles.build import ctc_folder, whisper_folder
+from tests.modelfiles.build import ctc_folder, musicgen_folder, whisper_folder
 
 
 @pytest.fixture
@@ -240,8 +240,16 @@ def test_the_starter_is_added_once(
 ) -> None:
     from qlora_studio.examples import catalog
 
-    monkeypatch.setattr(catalog, "starter_model_path", lambda: ctc_folder(tmp_path / "starter"))
+    folders = {"speech": ctc_folder(tmp_path / "speech"), "sound": musicgen_folder(tmp_path / "sound")}
+    monkeypatch.setattr(catalog, "starter_model_path", lambda which: folders[which])
     first = models.add_starter(session, actor=user)
+    sound = models.add_starter(session, actor=user, which="sound")
+    session.commit()
+    assert models.add_starter(session, actor=user).id == first.id
+    assert models.add_starter(session, actor=user, which="sound").id == sound.id
+    assert (first.task, sound.task) == (Task.SPEECH_TO_TEXT, Task.TEXT_TO_AUDIO)
+    first.source = {"kind": "starter"}  # as it was when there was one only
+    session.add(first)
     session.commit()
     assert models.add_starter(session, actor=user).id == first.id
     assert first.status is ModelStatus.READY
