@@ -1,4 +1,4 @@
-// Sign-in and sign-up: the form is posted to our own route, which sets a cookie that scripts cannot read.
+// Sign-in, sign-up, passwords and the profile: the form is posted to our own route, which sets a cookie that scripts cannot read.
 // Errors are shown in place; nothing typed is lost.
 (() => {
   const COMMON = /^(?:password|qwerty|letmein|welcome|iloveyou|admin|changeme|abc|1q2w3e4r|123456)/i;
@@ -35,6 +35,7 @@
     box.textContent = message || "";
     box.hidden = !message;
   }
+  const chosen = (form) => (field(form, "new") ? "new" : "password"); // the field of the password that is being set
   const value = (form, name) => field(form, name)?.value ?? "";
 
   function check(form, name) {
@@ -47,8 +48,10 @@
       return /^[^\s@]+@[^\s@]+\.[^\s@]+$/.test(text.trim()) ? "" : "Enter an e-mail address such as name@example.org.";
     if (name === "password" && form.dataset.auth === "signup")
       return weakness(text, value(form, "username").trim(), value(form, "email").trim());
-    if (name === "password") return text ? "" : "Enter your password.";
-    if (name === "confirm") return text && text === value(form, "password") ? "" : "The two passwords differ.";
+    if (name === "new") return weakness(text, "", "");
+    if (name === "current") return text ? "" : "Enter your present password.";
+    if (name === "password") return text || form.dataset.auth === "profile" ? "" : "Enter your password.";
+    if (name === "confirm") return text && text === value(form, chosen(form)) ? "" : "The two passwords differ.";
     if (name === "login") return text.trim() ? "" : "Enter your username or e-mail address.";
     return "";
   }
@@ -75,9 +78,9 @@
   function meter(form) {
     const box = form.querySelector("[data-strength]");
     if (!box) return;
-    const password = value(form, "password");
+    const password = value(form, chosen(form));
     const level = strength(password);
-    const broken = password ? check(form, "password") : "";
+    const broken = password ? check(form, chosen(form)) : "";
     box.dataset.strength = broken ? Math.min(level, 1) : level;
     const words = ["", "Weak", "Fair", "Good", "Strong"];
     box.querySelector("[data-strength-text]").textContent = broken || words[level];
@@ -88,6 +91,7 @@
     if (!form) return;
     const { name } = event.target;
     if (event.target.getAttribute("aria-invalid") === "true") show(form, name, check(form, name));
+    if (name === "new") meter(form);
     if (form.dataset.auth === "signup") {
       meter(form);
       if (name === "username" || name === "email") checkTaken(form, event.target);
@@ -102,9 +106,9 @@
     if (message) show(form, event.target.name, message);
   });
 
-  async function post(path, body) {
-    const answer = await fetch(`/api/v1/auth/${path}`, {
-      method: "POST",
+  async function post(path, body, method = "POST") {
+    const answer = await fetch(`/api/v1/${path}`, {
+      method,
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),
     });
@@ -121,9 +125,17 @@
   }
 
   async function send(form) {
-    const login = form.dataset.auth === "login";
+    const kind = form.dataset.auth;
+    if (kind === "reset") return post("auth/reset", { token: location.hash.slice(1), new: value(form, "new") });
+    if (kind === "password")
+      return post("me/password", { current: value(form, "current"), new: value(form, "new") });
+    if (kind === "profile") {
+      const given = { name: value(form, "name").trim(), email: value(form, "email").trim() };
+      return post("me", { ...given, password: value(form, "password") }, "PATCH");
+    }
+    const login = kind === "login";
     if (!login) {
-      const made = await post("signup", {
+      const made = await post("auth/signup", {
         username: value(form, "username").trim(),
         email: value(form, "email").trim(),
         password: value(form, "password"),
@@ -131,7 +143,21 @@
       if (!made.ok) return made;
     }
     const who = login ? value(form, "login").trim() : value(form, "email").trim();
-    return post("login", { login: who, password: value(form, "password") });
+    return post("auth/login", { login: who, password: value(form, "password") });
+  }
+
+  // What is done on a page of the app stays there: a sentence is shown, and the page's state reads anew.
+  function settle(form, answer) {
+    const ended = answer.data.sessions_ended;
+    const others = ended === 1 ? "Your other session is ended." : `Your ${ended} other sessions are ended.`;
+    const status = form.querySelector("[data-form-status]");
+    status.textContent =
+      form.dataset.auth === "profile" ? "Saved." : `Your password is changed. ${ended ? others : ""}`.trim();
+    status.hidden = false;
+    for (const input of form.querySelectorAll("[data-show-password]"))
+      document.getElementById(input.dataset.showPassword).value = "";
+    meter(form);
+    form.querySelector("[data-form-done]").click();
   }
 
   function refuse(form, answer) {
@@ -158,6 +184,7 @@
       event.stopPropagation();
       if (form.dataset.sending) return;
       alertText(form, "");
+      if (form.querySelector("[data-form-status]")) form.querySelector("[data-form-status]").hidden = true;
       let first = null;
       for (const name of names(form)) {
         const message = check(form, name);
@@ -171,8 +198,12 @@
       try {
         const answer = await send(form);
         if (!answer.ok) return refuse(form, answer);
+        if (form.querySelector("[data-form-done]")) return settle(form, answer);
+        if (form.dataset.auth === "reset") return location.assign("/login");
         try {
           sessionStorage.removeItem("token"); // a new session starts with an empty page state
+          const { theme } = answer.data.user;
+          if (theme !== "system") localStorage.setItem("theme", theme); // as it was chosen elsewhere
         } catch {}
         location.assign(next());
       } catch {

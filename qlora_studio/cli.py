@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from qlora_studio.commands import (
+    accounts,
     adapters,
     credentials,
     dataset_content,
@@ -65,6 +66,10 @@ app.add_typer(listening.app, name="listening")
 app.command("train")(training.train)
 app.command("sweep")(sweeps.sweep)
 app.command("export")(jobs.export)
+app.command("share")(accounts.share)
+app.add_typer(accounts.users, name="user")
+app.add_typer(accounts.scripts, name="token")
+app.command("audit")(accounts.print_audit)
 app.command("doctor")(doctor.doctor)
 
 

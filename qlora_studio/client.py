@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qlora_studio.client_accounts import AccountCalls
 from qlora_studio.client_adapters import AdapterCalls
 from qlora_studio.client_answers import (
     Credential,
@@ -38,7 +39,7 @@ from qlora_studio.modelfiles.names import is_wanted
 __all__ = ["ApiError", "Studio"]
 
 
-class Studio(AdapterCalls, JobCalls, TakeCalls, ListeningCalls, DictationCalls):
+class Studio(AccountCalls, AdapterCalls, JobCalls, TakeCalls, ListeningCalls, DictationCalls):
     """A connection to a server; see `Connection` for its arguments."""
 
     def log_in(self, login: str, password: str) -> str:

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qlora_studio.api import (
+    account,
     adapters,
     auth,
     clips,
@@ -29,6 +30,7 @@ from qlora_studio.api import (
     merging,
     models,
     notifications,
+    people,
     preferences,
     problems,
     prompt_templates,
@@ -36,12 +38,14 @@ from qlora_studio.api import (
     queue,
     reference,
     rehearsals,
+    sharing,
     sweeps,
     system,
 )
 
 RESOURCES = (
     auth,
+    account,
     datasets,
     dataset_quality,
     dataset_versions,
@@ -64,6 +68,8 @@ RESOURCES = (
     preferences,
     listening_tests,
     notifications,
+    sharing,
+    people,
     system,
 )
 PREFIX = "/api/v1"

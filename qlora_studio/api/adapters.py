@@ -10,7 +10,7 @@ from pydantic import Field
 from starlette.requests import ClientDisconnect
 
 from qlora_studio.api.jobs import zip_response
-from qlora_studio.api.lists import Filter, Page
+from qlora_studio.api.lists import Page, ShelfFilter, with_owners
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import AdapterStage, Verdict
 from qlora_studio.core.errors import Unavailable
@@ -18,6 +18,7 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
 from qlora_studio.ingest import staging
 from qlora_studio.services import adapter_imports, adapters, lineage, results
+from qlora_studio.services.access import Action
 from qlora_studio.services.adapter_imports import AdapterImport
 from qlora_studio.services.adapter_schemas import Activation, AdapterChanged, AdapterPublic, AdapterUpdate
 from qlora_studio.services.lineage import Lineage
@@ -32,7 +33,7 @@ _ZIP = {
 }
 
 
-class AdapterFilter(Filter):
+class AdapterFilter(ShelfFilter):
     """Which adapters, in which order, which page."""
 
     stage: AdapterStage | None = None
@@ -52,7 +53,8 @@ def list_adapters(user: CurrentUser, wanted: Annotated[AdapterFilter, Query()]) 
     """Return one page of your adapters; those that are archived only with `archived=true`."""
     with db.read() as session:
         views, total = adapters.list_adapters(session, actor=user, **wanted.model_dump())
-    return AdapterPage.of([AdapterPublic.of(v) for v in views], total, wanted)
+        items = with_owners(session, user, [AdapterPublic.of(v) for v in views])
+    return AdapterPage.of(items, total, wanted)
 
 
 @router.post("/adapters", status_code=201, openapi_extra=_ZIP)
@@ -98,7 +100,10 @@ def _take_in(user: User, path: Path, form: AdapterImport) -> AdapterPublic:
 def get_adapter(adapter_id: str, user: CurrentUser) -> AdapterPublic:
     """Return an adapter."""
     with db.read() as session:
-        return AdapterPublic.of(adapters.get_view(session, actor=user, adapter_id=adapter_id))
+        found = AdapterPublic.of(
+            adapters.get_view(session, actor=user, adapter_id=adapter_id, action=Action.SEE)
+        )
+        return with_owners(session, user, [found])[0]
 
 
 @router.patch("/adapters/{adapter_id}")

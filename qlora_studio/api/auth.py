@@ -37,6 +37,7 @@ class UserPublic(BaseModel):
 
     id: str
     username: str
+    name: str
     email: str
     role: Role
     theme: str

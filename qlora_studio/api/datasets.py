@@ -11,10 +11,10 @@ from sqlmodel import Session
 
 from qlora_studio.api.clips import ClipPage, ClipPublic
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
-from qlora_studio.api.lists import Filter, Page
+from qlora_studio.api.lists import Filter, Page, ShelfFilter, with_owners
 from qlora_studio.api.receiving import receive_file_into
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
-from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split, Task
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Sharing, Split, Task
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.core.errors import TooLarge
 from qlora_studio.core.settings import get_settings
@@ -23,6 +23,7 @@ from qlora_studio.db.models import Dataset, User
 from qlora_studio.ingest import staging
 from qlora_studio.ingest.names import clean_name
 from qlora_studio.services import clips, dataset_sources, datasets, feedback_rows, mapping_previews, reports
+from qlora_studio.services.access import Action
 from qlora_studio.services.datasets import DatasetCreate, DatasetUpdate
 from qlora_studio.services.feedback_filter import FeedbackFilter
 from qlora_studio.services.feedback_rows import FeedbackPreview
@@ -39,6 +40,9 @@ class DatasetPublic(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: str
+    owner_id: str
+    owner: str | None = None  # how they are called, if somebody else
+    sharing: Sharing
     name: str
     description: str
     task: Task
@@ -62,7 +66,9 @@ class DatasetPublic(BaseModel):
 
     @classmethod
     def of(cls, dataset: Dataset) -> "DatasetPublic":
-        values = {name: getattr(dataset, name) for name in cls.model_fields if name != "activity"}
+        values = {
+            name: getattr(dataset, name) for name in cls.model_fields if name not in ("activity", "owner")
+        }
         values["activity"] = datasets.describe_progress(dataset)
         values["n_excluded"] = dataset.n_excluded + dataset.n_rejected
         return cls(**values)
@@ -72,7 +78,7 @@ class DatasetPage(Page[DatasetPublic]):
     """One page of datasets."""
 
 
-class DatasetFilter(Filter):
+class DatasetFilter(ShelfFilter):
     """Which datasets, in which order, which page."""
 
     status: DatasetStatus | None = None
@@ -110,10 +116,11 @@ class MappingRequest(Strict):
 
 @router.get("/datasets")
 def list_datasets(user: CurrentUser, wanted: Annotated[DatasetFilter, Query()]) -> DatasetPage:
-    """List your datasets."""
+    """List your datasets, or with `shelf` those that others share."""
     with engine.read() as session:
         found, total = datasets.list_datasets(session, actor=user, **wanted.model_dump())
-    return DatasetPage.of([DatasetPublic.of(dataset) for dataset in found], total, wanted)
+        items = with_owners(session, user, [DatasetPublic.of(dataset) for dataset in found])
+    return DatasetPage.of(items, total, wanted)
 
 
 @router.post("/datasets", status_code=201, response_model=DatasetPublic)
@@ -144,7 +151,10 @@ def preview_dataset(body: DatasetPreview, user: CurrentUser) -> FeedbackPreview:
 def get_dataset(dataset_id: str, user: CurrentUser) -> DatasetPublic:
     """Return one dataset."""
     with engine.read() as session:
-        return DatasetPublic.of(datasets.get_dataset(session, actor=user, dataset_id=dataset_id))
+        found = DatasetPublic.of(
+            datasets.get_dataset(session, actor=user, dataset_id=dataset_id, action=Action.SEE)
+        )
+        return with_owners(session, user, [found])[0]
 
 
 @router.patch("/datasets/{dataset_id}")

@@ -13,11 +13,13 @@ from typing import Any
 from qlora_studio.contracts.enums import TERMINAL_STATUSES
 from qlora_studio.contracts.events import EvalEvent, Event, HeartbeatEvent
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import Job
+from qlora_studio.db.models import Job, User
 from qlora_studio.jobs import logs
 from qlora_studio.jobs.events import EventReader
 from qlora_studio.jobs.ingest import name_eval_values
 from qlora_studio.jobs.metrics import SYSTEM_KEYS
+from qlora_studio.services import access
+from qlora_studio.services.access import Action
 from qlora_studio.services.job_schemas import is_stalled, percent_of
 from qlora_studio.storage import layout
 
@@ -82,8 +84,10 @@ class _Watch:
 
     def _read_job(self) -> Job | None:
         with db.read() as session:
-            job = session.get(Job, self._job_id)
-        return job if job is not None and job.owner_id == self._user_id else None
+            user = session.get(User, self._user_id)
+            if user is None or user.disabled_at is not None:
+                return None
+            return access.find(session, Job, self._job_id, actor=user, action=Action.SEE)
 
     def _status(self, job: Job) -> Iterator[str]:
         shown = {

@@ -11,7 +11,7 @@ from sqlmodel import Session
 from qlora_studio.api.comparisons import split
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.job_events import stream_events
-from qlora_studio.api.lists import Filter, Page
+from qlora_studio.api.lists import Page, ShelfFilter, with_owners
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import JobStatus
 from qlora_studio.contracts.spec import TrainSpec
@@ -19,6 +19,7 @@ from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.jobs.metrics import MAX_POINTS
 from qlora_studio.services import job_logs, job_reading, jobs, mlflow, next_actions, results, sample_sounds
+from qlora_studio.services.access import Action
 from qlora_studio.services.job_logs import LogView
 from qlora_studio.services.job_schemas import JobDetail, JobPublic, StopRequest, TrackingPublic
 from qlora_studio.services.reading_schemas import SamplePublic, SeriesPublic
@@ -29,7 +30,7 @@ MAX_TIME = 1e11  # seconds since the epoch
 MAX_OFFSET = 1 << 62  # bytes
 
 
-class JobFilter(Filter):
+class JobFilter(ShelfFilter):
     """Which jobs, in which order, which page."""
 
     status: JobStatus | None = None
@@ -117,10 +118,11 @@ def validate_job(body: Annotated[dict[str, Any], Body()], user: CurrentUser) -> 
 
 @router.get("/jobs")
 def list_jobs(user: CurrentUser, wanted: Annotated[JobFilter, Query()]) -> JobPage:
-    """Return one page of your jobs."""
+    """Return one page of your jobs, or with `shelf` of those that others share."""
     with db.read() as session:
         views, total = jobs.list_jobs(session, actor=user, **wanted.model_dump())
-    return JobPage.of([JobPublic.of(v) for v in views], total, wanted)
+        items = with_owners(session, user, [JobPublic.of(v) for v in views])
+    return JobPage.of(items, total, wanted)
 
 
 @router.post("/jobs", status_code=201, response_model=JobPublic)
@@ -140,7 +142,8 @@ def create_job(
 def get_job(job_id: str, user: CurrentUser) -> JobDetail:
     """Return a job, with what its result tells beyond figures."""
     with db.read() as session:
-        return JobDetail.of(jobs.get_view(session, actor=user, job_id=job_id))
+        found = JobDetail.of(jobs.get_view(session, actor=user, job_id=job_id))
+        return with_owners(session, user, [found])[0]
 
 
 @router.delete("/jobs/{job_id}", status_code=204)
@@ -264,7 +267,7 @@ def get_events(
     Reconnecting with `Last-Event-ID` goes on after that event; nothing is missed and nothing comes twice.
     """
     with db.read() as session:
-        jobs.get_job(session, actor=user, job_id=job_id)
+        jobs.get_job(session, actor=user, job_id=job_id, action=Action.SEE)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
         stream_events(user.id, job_id, last_event_id), media_type="text/event-stream", headers=headers

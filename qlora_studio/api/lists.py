@@ -1,11 +1,23 @@
 """What every list of the API takes and answers."""
 
 from collections.abc import Sequence
-from typing import Annotated, Generic, Self, TypeVar
+from typing import Annotated, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, Field
+from sqlmodel import Session
+
+from qlora_studio.db.models import User
+from qlora_studio.services import access
+from qlora_studio.services.access import Shelf
+
+
+class _HasOwner(Protocol):
+    owner_id: str
+    owner: str | None
+
 
 Item = TypeVar("Item")
+Owned = TypeVar("Owned", bound=_HasOwner)
 
 
 class Filter(BaseModel):
@@ -15,6 +27,12 @@ class Filter(BaseModel):
     sort: Annotated[str, Field(max_length=40)] = "-created_at"
     page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     page_size: Annotated[int, Field(ge=1, le=100)] = 25
+
+
+class ShelfFilter(Filter):
+    """`shelf`: one's own things, those that others share, or both."""
+
+    shelf: Shelf = Shelf.MINE
 
 
 class Paging(BaseModel):
@@ -36,3 +54,12 @@ class Page(BaseModel, Generic[Item]):
     def of(cls, items: Sequence[Item], total: int, wanted: Filter) -> Self:
         """Return the page that was asked for."""
         return cls(items=list(items), total=total, page=wanted.page, page_size=wanted.page_size)
+
+
+def with_owners(session: Session, actor: User, items: Sequence[Owned]) -> list[Owned]:
+    """Put in how the owners of other people's things are called."""
+    others = {item.owner_id for item in items} - {actor.id}
+    names = access.names_of(session, others) if others else {}
+    for item in items:
+        item.owner = names.get(item.owner_id)
+    return list(items)

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from sqlmodel import Session
 
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
-from qlora_studio.api.lists import Filter, Page
+from qlora_studio.api.lists import Page, ShelfFilter, with_owners
 from qlora_studio.api.receiving import receive_file_into
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import ModelStatus, Task
@@ -16,12 +16,13 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
 from qlora_studio.ingest import staging
 from qlora_studio.services import model_uploads, models
+from qlora_studio.services.access import Action
 from qlora_studio.services.model_schemas import ModelCreate, ModelPublic, ModelUpdate
 
 router = APIRouter(tags=["Models"])
 
 
-class ModelFilter(Filter):
+class ModelFilter(ShelfFilter):
     """Which models, in which order, which page."""
 
     status: ModelStatus | None = None
@@ -34,10 +35,11 @@ class ModelPage(Page[ModelPublic]):
 
 @router.get("/models")
 def list_models(user: CurrentUser, wanted: Annotated[ModelFilter, Query()]) -> ModelPage:
-    """Return one page of your models."""
+    """Return one page of your models, or with `shelf` of those that others share."""
     with db.read() as session:
         found, total = models.list_models(session, actor=user, **wanted.model_dump())
-    return ModelPage.of([ModelPublic.of(m) for m in found], total, wanted)
+        items = with_owners(session, user, [ModelPublic.of(m) for m in found])
+    return ModelPage.of(items, total, wanted)
 
 
 @router.post("/models", status_code=201, response_model=ModelPublic)
@@ -59,7 +61,8 @@ def create_model(
 def get_model(model_id: str, user: CurrentUser) -> ModelPublic:
     """Return a model."""
     with db.read() as session:
-        return ModelPublic.of(models.get_model(session, actor=user, model_id=model_id))
+        found = ModelPublic.of(models.get_model(session, actor=user, model_id=model_id, action=Action.SEE))
+        return with_owners(session, user, [found])[0]
 
 
 @router.patch("/models/{model_id}")

@@ -20,16 +20,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qlora_studio.api.content_policy import policy_for_build
 from qlora_studio.api.problems import problem
-from qlora_studio.contracts.enums import Role
+from qlora_studio.contracts.enums import TokenScope
 from qlora_studio.core.errors import Forbidden, NotAuthenticated
 from qlora_studio.core.session_cookie import token_from_cookie
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models.user import User
 from qlora_studio.frontend.preloads import Preloads
-from qlora_studio.services import accounts
+from qlora_studio.services import access, accounts, tokens
+from qlora_studio.services.access import Action
+from qlora_studio.services.accounts import SignedIn
 
+_LOOK_ONLY = "Your role can look, but not change anything. Ask an admin for the trainer role."
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PUBLIC_PAGES = frozenset({"/login", "/signup"})
+RESET_PAGE = "/reset"  # for anybody, signed in or not
 _CLOSED = ("/_upload", "/_all_routes", "/auth-codespace")
 _STATIC = (
     "/assets/",
@@ -60,20 +64,39 @@ def credentials_of(headers: Headers) -> Credentials:
     return Credentials(token_from_cookie(headers.get("cookie", "")), is_cookie=True)
 
 
-async def current_user(request: Request) -> User:
-    """Return the signed-in user.
+async def signed_in(request: Request) -> SignedIn:
+    """Return whose request this is, and by which session; a token for scripts has none.
 
     Raises:
         NotAuthenticated: no token, or its session has ended.
-        Forbidden: a cookie came with an unsafe method from another origin.
+        Forbidden: a cookie came with an unsafe method from another origin, or the token may only read.
     """
     offered = credentials_of(request.headers)
     if not offered.token:
         raise NotAuthenticated("Sign in first: send a bearer token or the session cookie.")
-    if offered.is_cookie and request.method not in SAFE_METHODS and "origin" not in request.headers:
+    is_safe = request.method in SAFE_METHODS
+    if offered.is_cookie and not is_safe and "origin" not in request.headers:
         raise Forbidden("With the session cookie, name the Origin; scripts should send a bearer token.")
-    signed_in = await anyio.to_thread.run_sync(accounts.authenticate, offered.token)
-    return signed_in.user
+    check = accounts.authenticate if offered.is_cookie else tokens.authenticate_bearer
+    found = await anyio.to_thread.run_sync(check, offered.token)
+    if found.scope is TokenScope.READ and not is_safe:
+        raise Forbidden("This token may only read. Make one for everything in the settings.")
+    return found
+
+
+async def by_session(found: Annotated[SignedIn, Depends(signed_in)]) -> SignedIn:
+    """Return whose session this is; a token for scripts is refused: it can't change the account."""
+    if not found.session_id:
+        raise Forbidden("A token can't do this. Sign in with your password.")
+    return found
+
+
+CurrentSession = Annotated[SignedIn, Depends(by_session)]
+
+
+async def current_user(found: Annotated[SignedIn, Depends(signed_in)]) -> User:
+    """Return the signed-in user."""
+    return found.user
 
 
 CurrentUser = Annotated[User, Depends(current_user)]
@@ -81,18 +104,25 @@ CurrentUser = Annotated[User, Depends(current_user)]
 
 async def current_admin(user: CurrentUser) -> User:
     """Return the signed-in user if it is an admin, else raise Forbidden."""
-    if user.role != Role.ADMIN:
-        raise Forbidden("Only an admin can do this.")
+    access.require_role(user, Action.ADMINISTER)
     return user
 
 
 CurrentAdmin = Annotated[User, Depends(current_admin)]
 
 
+async def admin_by_session(found: CurrentSession) -> User:
+    """Return the signed-in admin; a token for scripts is refused: who gets hold of it would stay."""
+    access.require_role(found.user, Action.ADMINISTER)
+    return found.user
+
+
+AdminBySession = Annotated[User, Depends(admin_by_session)]
+
+
 async def current_trainer(user: CurrentUser) -> User:
     """Return the signed-in user if it may make and change things, else raise Forbidden."""
-    if user.role not in {Role.ADMIN, Role.TRAINER}:
-        raise Forbidden("Your role can look, but not change anything. Ask an admin for the trainer role.")
+    access.require_role(user, message=_LOOK_ONLY)
     return user
 
 
@@ -166,6 +196,8 @@ class Gate:
         """Redirect a page request without a session to sign-in, and one with a session away from it."""
         path: str = scope["path"].rstrip("/") or "/"
         if self._is_dev or scope["method"] not in {"GET", "HEAD"} or not _is_page(path):
+            return None
+        if path == RESET_PAGE:
             return None
         token = token_from_cookie(headers.get("cookie", ""))
         is_live = bool(token) and await anyio.to_thread.run_sync(_is_live, token)

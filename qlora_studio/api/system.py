@@ -1,44 +1,17 @@
-"""What the server runs on, what it has left, and the audit log."""
+"""What the server runs on, and what it has left."""
 
 from dataclasses import asdict
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict
+from fastapi import APIRouter
 
-from qlora_studio.api.security import CurrentAdmin, CurrentUser
+from qlora_studio.api.security import CurrentUser
 from qlora_studio.core import devices
 from qlora_studio.db import engine as db
 from qlora_studio.jobs import queue
-from qlora_studio.services import audit, system
+from qlora_studio.services import system
 
 router = APIRouter(tags=["System"])
-
-
-class AuditLine(BaseModel):
-    """Who did what, when, to what; what is done very often `n` times in a day, lastly at `last_at`."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: int
-    at: datetime
-    actor_id: str | None
-    actor_name: str
-    action: str
-    object_type: str
-    object_id: str
-    object_name: str
-    details: dict[str, Any]
-    n: int
-    last_at: datetime | None
-
-
-class AuditPage(BaseModel):
-    items: list[AuditLine]
-    total: int
-    page: int
-    page_size: int
 
 
 @router.get("/system")
@@ -67,17 +40,3 @@ def get_system(_user: CurrentUser) -> dict[str, Any]:
         },
         "versions": system.read_versions(),
     }
-
-
-@router.get("/audit")
-def list_audit(
-    admin: CurrentAdmin,
-    query: Annotated[str, Query(max_length=200)] = "",
-    page: Annotated[int, Query(ge=1)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=100)] = 25,
-) -> AuditPage:
-    """Who did what, newest first (admin)."""
-    with db.read() as session:
-        lines, total = audit.list_events(session, actor=admin, query=query, page=page, page_size=page_size)
-        items = [AuditLine.model_validate(line) for line in lines]
-    return AuditPage(items=items, total=total, page=page, page_size=page_size)

@@ -34,6 +34,7 @@ from qlora_studio.contracts.enums import AdapterStage, Verdict
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.services import adapter_imports, adapters, merging, results
+from qlora_studio.services.access import Shelf
 from qlora_studio.services.adapter_imports import AdapterImport
 from qlora_studio.services.adapter_schemas import AdapterPublic
 
@@ -53,6 +54,7 @@ def list_(
     verdict: Annotated[Verdict | None, typer.Option(help="Only those whose certificate says so.")] = None,
     archived: Annotated[bool, typer.Option("--archived", help="Those that are put away.")] = False,
     sort: Annotated[str, typer.Option(help="A column, - in front for descending.")] = "-created_at",
+    shared: Annotated[bool, typer.Option("--shared", help="Those that others share.")] = False,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
@@ -69,6 +71,7 @@ def list_(
             archived=archived,
             sort=sort,
             page_size=100,
+            shelf=Shelf.SHARED if shared else Shelf.MINE,
         )
     if as_json:
         print_json([AdapterPublic.of(view) for view in found])

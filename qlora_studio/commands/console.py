@@ -17,7 +17,7 @@ from rich.table import Table
 from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import Role
-from qlora_studio.core.errors import InvalidInput, NotFound, StudioError
+from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound, StudioError
 from qlora_studio.core.logging import set_up_logging
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
@@ -91,6 +91,7 @@ def find_actor(name: str) -> User:
 
     Raises:
         NotFound: there is no account of that name.
+        Forbidden: it is disabled.
     """
     prepare_database()
     with db.read() as session:
@@ -98,8 +99,11 @@ def find_actor(name: str) -> User:
             found = session.exec(select(User).where(User.username_key == name.casefold())).first()
             if found is None:
                 raise NotFound(f"There is no account “{name}”.")
+            if found.disabled_at is not None:
+                raise Forbidden(f"The account “{name}” is disabled.")
             return found
-        admins = select(User).where(User.role == Role.ADMIN).order_by(col(User.created_at))
+        admins = select(User).where(User.role == Role.ADMIN, col(User.disabled_at).is_(None))
+        admins = admins.order_by(col(User.created_at))
         local = select(User).where(User.username_key == LOCAL_USER)
         found = session.exec(admins).first() or session.exec(local).first()
     return found or _make_local_user()

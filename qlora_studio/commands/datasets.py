@@ -27,6 +27,7 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models import Dataset, User
 from qlora_studio.ingest import launching
 from qlora_studio.services import credentials, datasets
+from qlora_studio.services.access import Shelf
 
 EXAMPLE = "example"
 HUB_ADDRESS = "https://huggingface.co/datasets/"
@@ -85,12 +86,15 @@ def add(
 @command
 def list_(
     query: Annotated[str, typer.Option(help="Part of the name.")] = "",
+    shared: Annotated[bool, typer.Option("--shared", help="Those that others share.")] = False,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List datasets, newest first."""
     with acting(user) as (session, actor):
-        found, _ = datasets.list_datasets(session, actor=actor, query=query, page_size=100)
+        found, _ = datasets.list_datasets(
+            session, actor=actor, query=query, page_size=100, shelf=Shelf.SHARED if shared else Shelf.MINE
+        )
     if as_json:
         print_json([public(dataset) for dataset in found])
         return

@@ -22,6 +22,7 @@ from qlora_studio.contracts.enums import JobStatus, StopMode
 from qlora_studio.core.errors import Conflict, InvalidInput
 from qlora_studio.db.models import Job
 from qlora_studio.services import jobs, mlflow, next_actions, queue, results
+from qlora_studio.services.access import Shelf
 from qlora_studio.services.job_schemas import JobDetail, JobPublic, JobView, is_stalled, percent_of
 
 ZipPath = Annotated[Path | None, typer.Option("--to", help="Where to write the zip.")]
@@ -35,12 +36,21 @@ app = typer.Typer(
 def list_(
     status: Annotated[JobStatus | None, typer.Option(help="Only jobs of this status.")] = None,
     query: Annotated[str, typer.Option(help="Part of the name, or of the model's or dataset's.")] = "",
+    *,
+    shared: Annotated[bool, typer.Option("--shared", help="Those that others share.")] = False,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List jobs, newest first."""
     with acting(user) as (session, actor):
-        found, _ = jobs.list_jobs(session, actor=actor, status=status, query=query, page_size=100)
+        found, _ = jobs.list_jobs(
+            session,
+            actor=actor,
+            status=status,
+            query=query,
+            page_size=100,
+            shelf=Shelf.SHARED if shared else Shelf.MINE,
+        )
     if as_json:
         print_json([JobPublic.of(view) for view in found])
         return

@@ -24,6 +24,7 @@ from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, User
 from qlora_studio.services import model_intake, models
+from qlora_studio.services.access import Shelf
 from qlora_studio.services.model_schemas import ModelCreate, ModelPublic
 
 STARTERS = {"starter": "speech", "starter-sound": "sound"}  # by the word for it
@@ -64,12 +65,16 @@ def add(
 @command
 def list_(
     query: Annotated[str, typer.Option(help="Part of the name or architecture.")] = "",
+    *,
+    shared: Annotated[bool, typer.Option("--shared", help="Those that others share.")] = False,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List models, newest first."""
     with acting(user) as (session, actor):
-        found, _ = models.list_models(session, actor=actor, query=query, page_size=100)
+        found, _ = models.list_models(
+            session, actor=actor, query=query, page_size=100, shelf=Shelf.SHARED if shared else Shelf.MINE
+        )
     if as_json:
         print_json([ModelPublic.of(model) for model in found])
         return

@@ -1,6 +1,6 @@
-"""The frame and fields of sign-in and sign-up.
+"""The frame and fields of sign-in and sign-up, and of the forms of the settings that hold a password.
 
-These pages hold no server state: `assets/auth.js` posts the form to the REST API, which sets the session cookie.
+They need no server state: `assets/auth.js` posts the form to the REST API, which sets the session cookie.
 A password never passes through an event handler.
 """
 
@@ -52,8 +52,13 @@ def auth_page(form: rx.Component, *, title: str, text: str, other: tuple[str, st
     )
 
 
-def auth_form(kind: str, *fields: rx.Component, submit: str) -> rx.Component:
-    """A form that `auth.js` sends. `kind` is login or signup."""
+def auth_form(kind: str, *fields: rx.Component, submit: str, on_done: Any = None) -> rx.Component:
+    """A form that `auth.js` sends. `kind` is login, signup, reset, profile or password.
+
+    Args:
+        on_done: for a form on a page of the app: what reads the page anew. The form then says how it went.
+    """
+    is_inside = on_done is not None
     return rx.el.form(
         rx.el.p(
             hidden=True,
@@ -71,12 +76,27 @@ def auth_form(kind: str, *fields: rx.Component, submit: str) -> rx.Component:
             ),
             submit,
             type="submit",
-            class_name=classes("primary", "lg", "w-full mt-1"),
+            class_name=classes("primary", "md", "self-start")
+            if is_inside
+            else classes("primary", "lg", "w-full mt-1"),
         ),
+        *(_done(on_done) if is_inside else ()),
         method="post",
         no_validate=True,
         data_auth=kind,
         class_name="flex flex-col gap-4",
+    )
+
+
+def _done(on_done: Any) -> tuple[rx.Component, rx.Component]:
+    said = rx.el.p(
+        hidden=True,
+        role="status",
+        data_form_status="",
+        class_name="rounded-lg bg-success-soft text-[13px] px-3.5 py-2.5",
+    )
+    return said, rx.el.button(
+        type="button", hidden=True, data_form_done="", on_click=on_done, aria_hidden="true"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import reflex as rx
 
 from qlora_studio.components.buttons import icon_button, page_link
+from qlora_studio.state.shell import ShellState
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Section:
     label: str
     href: str
     icon: str
+    for_admins: bool = False
 
 
 _PLANNED = (
@@ -27,7 +29,8 @@ _PLANNED = (
     Section("feedback", "Feedback", "/feedback", "star"),
     Section("training", "Training", "/training", "chart-spline"),
     Section("adapters", "Adapters", "/adapters", "layers"),
-    Section("settings", "Settings", "/settings/notifications", "settings"),
+    Section("settings", "Settings", "/settings", "settings"),
+    Section("admin", "Administration", "/admin", "users", for_admins=True),
 )
 
 
@@ -59,22 +62,29 @@ def _brand() -> rx.Component:
 
 def _nav(active: str) -> rx.Component:
     items = [
-        rx.el.li(
-            page_link(
-                rx.icon(s.icon, size=17, class_name="shrink-0", aria_hidden="true"),
-                rx.el.span(s.label, class_name="nav-text"),
-                href=s.href,
-                title=s.label,
-                aria_label=s.label,
-                class_name="nav-item flex items-center gap-3 h-9 px-2.5 rounded-lg text-muted-foreground hover:bg-muted hover:text-foreground transition-colors duration-150",
-                **({"aria_current": "page"} if s.key == active else {}),
-            )
+        _for_whom(
+            s,
+            rx.el.li(
+                page_link(
+                    rx.icon(s.icon, size=17, class_name="shrink-0", aria_hidden="true"),
+                    rx.el.span(s.label, class_name="nav-text"),
+                    href=s.href,
+                    title=s.label,
+                    aria_label=s.label,
+                    class_name="nav-item flex items-center gap-3 h-9 px-2.5 rounded-lg text-muted-foreground hover:bg-muted hover:text-foreground transition-colors duration-150",
+                    **({"aria_current": "page"} if s.key == active else {}),
+                )
+            ),
         )
         for s in sections()
     ]
     return rx.el.nav(
         rx.el.ul(*items, class_name="flex flex-col gap-0.5 list-none p-0 m-0"), aria_label="Sections"
     )
+
+
+def _for_whom(section: Section, item: rx.Component) -> rx.Component:
+    return rx.cond(ShellState.is_admin, item, rx.fragment()) if section.for_admins else item
 
 
 def sidebar(active: str) -> rx.Component:
@@ -111,7 +121,7 @@ def drawer(active: str) -> rx.Component:
 
 def command_palette() -> rx.Component:
     """Ctrl or Cmd and K: go anywhere by typing a few letters of its name."""
-    entries = [(s.label, "Go to", s.icon, s.href) for s in sections()]
+    entries = [(s.label, "Go to", s.icon, s.href) for s in sections() if not s.for_admins]
     keys = {s.key for s in sections()}
     if "datasets" in keys:
         entries.append(("Add a dataset", "Create", "plus", "/datasets/new"))

@@ -11,6 +11,7 @@ from qlora_studio.components.buttons import button, link_button
 from qlora_studio.components.dialogs import delete_dialog, dialog, dialog_form
 from qlora_studio.components.feedback import empty_state, skeleton
 from qlora_studio.components.forms import text_field, textarea_field
+from qlora_studio.components.sharing import for_trainers, sharing_choice
 from qlora_studio.components.surfaces import card, grid
 from qlora_studio.components.tables import menu_item, menu_separator, row_menu
 
@@ -20,8 +21,8 @@ def no_datasets(title: str, state: Any) -> rx.Component:
     return empty_state(
         title,
         "Add the example, 21 minutes of real speech with its words, or bring your own recordings.",
-        _add_ours("Add example dataset", state.add_example, state),
-        link_button("Add your own", href="/datasets/new", icon="plus"),
+        for_trainers(_add_ours("Add example dataset", state.add_example, state)),
+        for_trainers(link_button("Add your own", href="/datasets/new", icon="plus")),
         icon="database",
     )
 
@@ -31,8 +32,8 @@ def no_models(title: str, state: Any) -> rx.Component:
     return empty_state(
         title,
         "Add the small starter model that comes with the studio, or bring one from the Hugging Face Hub.",
-        _add_ours("Add the starter model", state.add_starter, state),
-        link_button("Add your own", href="/models/new", icon="plus"),
+        for_trainers(_add_ours("Add the starter model", state.add_starter, state)),
+        for_trainers(link_button("Add your own", href="/models/new", icon="plus")),
         icon="box",
     )
 
@@ -47,9 +48,15 @@ def resource_menu(state: Any, row: Any, what: str, *, train: str) -> rx.Componen
     return row_menu(
         row.name,
         menu_item("Open", icon="arrow-right", on_click=rx.redirect(f"/{what}s/" + row.id)),
-        rx.cond(row.status == "ready", start, rx.fragment()),
-        menu_separator(),
-        menu_item("Delete", icon="trash-2", danger=True, on_click=state.ask_delete(row.id)),
+        rx.cond((row.status == "ready") & row.may_train, start, rx.fragment()),
+        rx.cond(
+            row.may_change,
+            rx.fragment(
+                menu_separator(),
+                menu_item("Delete", icon="trash-2", danger=True, on_click=state.ask_delete(row.id)),
+            ),
+            rx.fragment(),
+        ),
     )
 
 
@@ -74,10 +81,14 @@ def page_of_one(state: Any, shown: Any, what: str, page: rx.Component) -> rx.Com
 def header_actions(state: Any, shown: Any, what: str, *, train: str) -> list[rx.Component]:
     """Edit, delete, and train (says `train`) once it is ready."""
     start = link_button(train, href=f"/training/new?{what}=" + shown.id, icon="play", variant="primary")
-    return [
+    changes = (
         button("Edit", icon="pencil", on_click=state.open_dialog("edit")),
         button("Delete", icon="trash-2", variant="danger", on_click=state.open_dialog("delete")),
-        rx.cond(shown.status == "ready", start, rx.fragment()),
+    )
+    return [
+        sharing_choice(state, shown),
+        rx.cond(shown.may_change, rx.fragment(*changes), rx.fragment()),
+        rx.cond((shown.status == "ready") & shown.may_train, start, rx.fragment()),
     ]
 
 

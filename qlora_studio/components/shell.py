@@ -152,7 +152,9 @@ def theme_switch() -> rx.Component:
         rx.dropdown_menu.content(
             *(
                 rx.dropdown_menu.item(
-                    rx.icon(icon, size=14, aria_hidden="true"), label, on_click=set_color_mode(value)
+                    rx.icon(icon, size=14, aria_hidden="true"),
+                    label,
+                    on_click=[set_color_mode(value), ShellState.keep_theme(value)],
                 )
                 for value, icon, label in choices
             ),
@@ -189,7 +191,7 @@ def _user_menu() -> rx.Component:
             rx.dropdown_menu.item(
                 rx.icon("settings", size=14, aria_hidden="true"),
                 "Settings",
-                on_click=rx.redirect("/settings/notifications"),
+                on_click=rx.redirect("/settings"),
             ),
             rx.dropdown_menu.item(
                 rx.icon("log-out", size=14, aria_hidden="true"), "Log out", custom_attrs={"data-log-out": ""}

@@ -110,12 +110,19 @@ class DictationStatus(StrEnum):
     FAILED = "failed"
 
 
+class TokenScope(StrEnum):
+    """What a token for scripts may do: look only, or all that its owner may."""
+
+    READ = "read"
+    ALL = "all"
+
+
 class Sharing(StrEnum):
-    """What others with an account here may do with a generation. Viewers never rate."""
+    """What others with an account here may do with somebody's thing, as far as their role goes."""
 
     PRIVATE = "private"
-    READ = "read"  # listen
-    USE = "use"  # rate and compare too
+    READ = "read"  # look, listen, download
+    USE = "use"  # train with it, too; of takes: rate and compare them
 
 
 class Preference(StrEnum):

@@ -1,10 +1,10 @@
-"""Column types shared by the tables: aware UTC times, enums stored by value, JSON."""
+"""Columns and indexes shared by the tables: aware UTC times, enums stored by value, JSON, what is shared."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Enum
+from sqlalchemy import JSON, DateTime, Dialect, Enum, Index, text
 from sqlalchemy.types import TypeDecorator
 
 
@@ -39,3 +39,10 @@ def enum_type(enum: type[StrEnum]) -> Enum:
 
 
 JsonType = JSON(none_as_null=True)
+
+
+def index_of_shared(table: str) -> Index:
+    """The index of a table's rows that others may see: few of many."""
+    is_shared = text("sharing != 'private'")
+    names = ("sharing", "created_at", "id")
+    return Index(f"ix_{table}_shared", *names, sqlite_where=is_shared, postgresql_where=is_shared)

@@ -7,7 +7,7 @@ from sqlmodel import Session, col, func, select
 from qlora_studio.contracts.enums import DatasetStatus, ModelStatus
 from qlora_studio.core.errors import TooLarge
 from qlora_studio.core.settings import Settings, get_settings
-from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset
+from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, User
 from qlora_studio.ingest import staging
 from qlora_studio.storage import layout
 
@@ -54,18 +54,24 @@ def _folder_bytes(folder: Path) -> int:
         return 0
 
 
+def limit_bytes(session: Session, owner_id: str) -> int:
+    """Bytes that an account may keep: as an admin has set for it, else as the settings say for all."""
+    own = session.exec(select(User.max_bytes).where(col(User.id) == owner_id)).first()
+    return get_settings().max_bytes_per_user if own is None else own
+
+
 def require_room(session: Session, owner_id: str, n_bytes: int) -> None:
     """Make sure that an account may keep so many bytes more.
 
     Raises:
         TooLarge: it may not.
     """
-    limit, held = get_settings().max_bytes_per_user, held_bytes(session, owner_id)
+    limit, held = limit_bytes(session, owner_id), held_bytes(session, owner_id)
     if held + n_bytes > limit:
         raise TooLarge(_FULL.format(more=n_bytes / 1e9, held=held / 1e9, limit=limit / 1e9))
 
 
 def room_bytes(session: Session, owner_id: str, settings: Settings, *, besides: str = "") -> int:
     """Bytes that may be added to a dataset, never negative."""
-    left = settings.max_bytes_per_user - held_bytes(session, owner_id, besides=besides)
+    left = limit_bytes(session, owner_id) - held_bytes(session, owner_id, besides=besides)
     return max(0, min(settings.max_upload_bytes, left))

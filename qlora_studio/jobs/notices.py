@@ -56,7 +56,9 @@ def tell(session: Session, job_id: str) -> None:
 
 def tell_of_hold(session: Session, *, owners: Collection[str], why: str) -> None:
     """Tell those whose jobs wait that the queue is held, and the admins, who can let it go on."""
-    admins = set(session.exec(select(User.id).where(col(User.role) == Role.ADMIN)))
+    admins = set(
+        session.exec(select(User.id).where(col(User.role) == Role.ADMIN, col(User.disabled_at).is_(None)))
+    )
     for user_id in sorted(admins | set(owners)):
         notices.add(
             session,

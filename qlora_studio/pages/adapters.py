@@ -9,6 +9,7 @@ from qlora_studio.components.details import code_block, detail_header, key_value
 from qlora_studio.components.dialogs import delete_row_dialog, quoted
 from qlora_studio.components.feedback import empty_state, error_state, skeleton
 from qlora_studio.components.forms import select_input
+from qlora_studio.components.sharing import for_trainers
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import badge, status_badge
 from qlora_studio.components.surfaces import card, grid, page_header
@@ -43,9 +44,11 @@ _VERDICTS = [
 @studio_page("/adapters", title="Adapters", section="adapters", on_load=AdaptersState.load)
 def adapters() -> rx.Component:
     """Every adapter, newest first."""
-    start = link_button("Start training", href="/training/new", icon="plus", variant="primary")
+    start = for_trainers(link_button("Start training", href="/training/new", icon="plus", variant="primary"))
     return rx.fragment(
-        page_header("Adapters", "Small files that teach a base model your recordings.", import_button()),
+        page_header(
+            "Adapters", "Small files that teach a base model your recordings.", for_trainers(import_button())
+        ),
         import_dialog(),
         data_table(
             AdaptersState,
@@ -139,13 +142,15 @@ def _menu(row: Any) -> rx.Component:
     return row_menu(
         row.name,
         menu_item("Download", icon="download", on_click=rx.download(url=row.download)),
-        rx.cond(
-            row.is_archived,
-            menu_item("Take back", icon="archive-restore", on_click=AdaptersState.archive(row.id, False)),
-            menu_item("Archive", icon="archive", on_click=AdaptersState.archive(row.id, True)),
+        for_trainers(
+            rx.cond(
+                row.is_archived,
+                menu_item("Take back", icon="archive-restore", on_click=AdaptersState.archive(row.id, False)),
+                menu_item("Archive", icon="archive", on_click=AdaptersState.archive(row.id, True)),
+            ),
+            menu_separator(),
+            menu_item("Delete", icon="trash-2", danger=True, on_click=AdaptersState.ask_delete(row.id)),
         ),
-        menu_separator(),
-        menu_item("Delete", icon="trash-2", danger=True, on_click=AdaptersState.ask_delete(row.id)),
     )
 
 
@@ -191,14 +196,20 @@ def _page() -> rx.Component:
                 shown.model,
                 rx.foreach(shown.tags, lambda tag: rx.el.span(" · ", tag)),
             ),
-            button("Edit", icon="pencil", on_click=AdapterState.show_dialog("edit")),
-            rx.cond(
-                shown.is_archived,
-                button("Take back", icon="archive-restore", on_click=AdapterState.archive(False)),
-                button("Archive", icon="archive", variant="ghost", on_click=AdapterState.archive(True)),
+            for_trainers(
+                button("Edit", icon="pencil", on_click=AdapterState.show_dialog("edit")),
+                rx.cond(
+                    shown.is_archived,
+                    button("Take back", icon="archive-restore", on_click=AdapterState.archive(False)),
+                    button("Archive", icon="archive", variant="ghost", on_click=AdapterState.archive(True)),
+                ),
+                button(
+                    "Delete", icon="trash-2", variant="ghost", on_click=AdapterState.show_dialog("delete")
+                ),
+                link_button(
+                    "Train it on", href=rx.Var.create("/training/new?adapter=") + shown.id, icon="play"
+                ),
             ),
-            button("Delete", icon="trash-2", variant="ghost", on_click=AdapterState.show_dialog("delete")),
-            link_button("Train it on", href=rx.Var.create("/training/new?adapter=") + shown.id, icon="play"),
             link_button("Try it", href=shown.try_href, icon="ear"),
             download_button("Download adapter", href=shown.download, variant="primary"),
         ),

@@ -124,6 +124,8 @@ def _value(row: ClipRow, field: str, *, group: str = "", placeholder: str = "–
         options=SPLITS if field == "split" else (),
         group=group,
     )
+    plain = rx.el.span(rx.cond(getattr(row, field) != "", getattr(row, field), placeholder))
+    cell = rx.cond(DatasetState.dataset.may_change, cell, plain)
     return rx.cond(row.status == "rejected", rx.fragment(), cell)
 
 
@@ -141,8 +143,11 @@ def _menu(row: ClipRow) -> rx.Component:
         row.filename,
         menu_item("Details", icon="chevrons-up-down", on_click=ClipsState.expand(row.id)),
         save,
-        menu_separator(),
-        rx.cond(row.status == "excluded", back, out),
+        rx.cond(
+            DatasetState.dataset.may_change,
+            rx.fragment(menu_separator(), rx.cond(row.status == "excluded", back, out)),
+            rx.fragment(),
+        ),
     )
     return rx.cond(row.status == "rejected", rx.fragment(), items)
 

@@ -68,7 +68,11 @@ def _splits() -> rx.Component:
         ),
         title="Split",
         description="Validation clips are held out to measure the result.",
-        actions=button("Change", size="sm", icon="shuffle", on_click=SplitState.open(False)),
+        actions=rx.cond(
+            DatasetState.dataset.may_change,
+            button("Change", size="sm", icon="shuffle", on_click=SplitState.open(False)),
+            rx.fragment(),
+        ),
     )
 
 

@@ -126,7 +126,7 @@ def _buttons(row: CheckRow) -> rx.Component:
             aria_label=rx.Var.create("Show clips: ") + row.title,
         ),
         rx.cond(
-            row.leave_out != "",
+            (row.leave_out != "") & DatasetState.dataset.may_change,
             button(
                 row.leave_out,
                 icon="eye-off",
@@ -139,7 +139,7 @@ def _buttons(row: CheckRow) -> rx.Component:
             rx.fragment(),
         ),
         rx.cond(
-            row.deals_out,
+            row.deals_out & DatasetState.dataset.may_change,
             button("Split by speaker", icon="shuffle", size="sm", on_click=SplitState.open(True)),
             rx.fragment(),
         ),
@@ -178,7 +178,7 @@ def _limits(row: CheckRow) -> rx.Component:
         no_validate=True,
         class_name="flex flex-wrap items-center gap-2 mt-1.5 !w-auto",
     )
-    return rx.cond(row.limits.length() > 0, form, rx.fragment())
+    return rx.cond((row.limits.length() > 0) & DatasetState.dataset.may_change, form, rx.fragment())
 
 
 def _limit(limit: LimitRow) -> rx.Component:
@@ -216,14 +216,18 @@ def _exclusion(row: ExclusionRow) -> rx.Component:
             ),
             class_name="min-w-0",
         ),
-        button(
-            "Undo",
-            icon="undo-2",
-            size="sm",
-            aria_label=rx.Var.create("Undo: ") + row.title,
-            loading=QualityState.sending == row.id,
-            disabled=QualityState.sending != "",
-            on_click=QualityState.undo(QualityState.report.id, row.id),
+        rx.cond(
+            DatasetState.dataset.may_change,
+            button(
+                "Undo",
+                icon="undo-2",
+                size="sm",
+                aria_label=rx.Var.create("Undo: ") + row.title,
+                loading=QualityState.sending == row.id,
+                disabled=QualityState.sending != "",
+                on_click=QualityState.undo(QualityState.report.id, row.id),
+            ),
+            rx.fragment(),
         ),
         class_name="flex items-center justify-between gap-4 py-2",
     )

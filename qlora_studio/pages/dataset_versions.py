@@ -130,7 +130,11 @@ def _menu(row: VersionRow) -> rx.Component:
                 menu_item(
                     "Compare with now", icon="diff", on_click=rx.redirect(_address(row.number, present))
                 ),
-                menu_item("Restore", icon="history", on_click=VersionsState.ask_restore(row.number)),
+                rx.cond(
+                    DatasetState.dataset.may_change,
+                    menu_item("Restore", icon="history", on_click=VersionsState.ask_restore(row.number)),
+                    rx.fragment(),
+                ),
             ),
         ),
     )

@@ -6,6 +6,7 @@ from qlora_studio.components.buttons import link_button
 from qlora_studio.components.details import time_text
 from qlora_studio.components.dialogs import delete_row_dialog
 from qlora_studio.components.resources import no_datasets, resource_menu
+from qlora_studio.components.sharing import for_trainers, nothing_shared, shelf_tabs, whose
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import status_badge
 from qlora_studio.components.surfaces import page_header
@@ -27,16 +28,21 @@ _TASKS = [(task.value, label) for task, label in TASK_LABELS.items()]
 )
 def datasets() -> rx.Component:
     """Every dataset of the person, or the way to the first one."""
-    add = link_button("Add dataset", href="/datasets/new", icon="plus", variant="primary")
+    add = for_trainers(link_button("Add dataset", href="/datasets/new", icon="plus", variant="primary"))
     return rx.fragment(
         page_header("Datasets", "Recordings with their words or labels, ready to train on.", add),
+        shelf_tabs(DatasetsState, what="datasets", path="/datasets"),
         data_table(
             DatasetsState,
             rows=DatasetsState.rows,
             label="Datasets",
             columns=[
                 Column(
-                    "Name", lambda r: name_cell(r.name, href="/datasets/" + r.id, detail=r.task), sort="name"
+                    "Name",
+                    lambda r: name_cell(
+                        r.name, href="/datasets/" + r.id, detail=rx.fragment(r.task, " ", whose(r))
+                    ),
+                    sort="name",
                 ),
                 Column("Status", _status, sort="status"),
                 Column("Clips", lambda r: r.clips, align="right", sort="n_clips"),
@@ -48,7 +54,11 @@ def datasets() -> rx.Component:
             ],
             filters=[("status", "Statuses", _STATUSES), ("task", "Tasks", _TASKS)],
             row_menu=lambda r: resource_menu(DatasetsState, r, "dataset", train="Train on this"),
-            empty=no_datasets("No datasets yet", DatasetsState),
+            empty=rx.cond(
+                DatasetsState.shelf == "shared",
+                nothing_shared("datasets"),
+                no_datasets("No datasets yet", DatasetsState),
+            ),
             on_retry=DatasetsState.load,
         ),
         delete_row_dialog(

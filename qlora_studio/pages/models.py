@@ -7,6 +7,7 @@ from qlora_studio.components.details import time_text
 from qlora_studio.components.dialogs import delete_row_dialog
 from qlora_studio.components.forms import choice_card, form_section, select_field, text_field, textarea_field
 from qlora_studio.components.resources import no_models, resource_menu
+from qlora_studio.components.sharing import for_trainers, nothing_shared, shelf_tabs, whose
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import badge, progress_bar, status_badge
 from qlora_studio.components.surfaces import card, notice, page_header
@@ -33,16 +34,21 @@ _TASKS = [(task.value, label) for task, label in TASK_LABELS.items()]
 @studio_page("/models", title="Models", section="models", on_load=[ModelsState.load, ModelsState.watch])
 def models() -> rx.Component:
     """Every base model of the person, or the way to the first one."""
-    add = link_button("Add model", href="/models/new", icon="plus", variant="primary")
+    add = for_trainers(link_button("Add model", href="/models/new", icon="plus", variant="primary"))
     return rx.fragment(
         page_header("Models", "Base models to fine-tune. Each is checked before anything trains on it.", add),
+        shelf_tabs(ModelsState, what="models", path="/models"),
         data_table(
             ModelsState,
             rows=ModelsState.rows,
             label="Models",
             columns=[
                 Column(
-                    "Name", lambda r: name_cell(r.name, href="/models/" + r.id, detail=r.detail), sort="name"
+                    "Name",
+                    lambda r: name_cell(
+                        r.name, href="/models/" + r.id, detail=rx.fragment(r.detail, " ", whose(r))
+                    ),
+                    sort="name",
                 ),
                 Column("Status", _status, sort="status"),
                 Column("Type", lambda r: r.task, sort="task"),
@@ -55,7 +61,11 @@ def models() -> rx.Component:
             ],
             filters=[("status", "Statuses", _STATUSES), ("task", "Types", _TASKS)],
             row_menu=lambda r: resource_menu(ModelsState, r, "model", train="Train this model"),
-            empty=no_models("No models yet", ModelsState),
+            empty=rx.cond(
+                ModelsState.shelf == "shared",
+                nothing_shared("models"),
+                no_models("No models yet", ModelsState),
+            ),
             on_retry=ModelsState.load,
         ),
         delete_row_dialog(

@@ -6,13 +6,14 @@ import reflex as rx
 
 from qlora_studio.components.bell import browser_switch
 from qlora_studio.components.buttons import button
-from qlora_studio.components.details import copy_button
+from qlora_studio.components.details import copy_button, tabs
 from qlora_studio.components.dialogs import delete_row_dialog, dialog, dialog_form
 from qlora_studio.components.feedback import empty_state, skeleton
 from qlora_studio.components.forms import switch_field, text_field
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.surfaces import card, notice, page_header
 from qlora_studio.contracts.notices import TOPICS
+from qlora_studio.pages.account import TABS
 from qlora_studio.state.notification_channels import ChannelRow, ChannelsState
 
 _S = ChannelsState
@@ -26,9 +27,10 @@ def settings() -> rx.Component:
     """Ways to be told beside the bell."""
     return rx.fragment(
         page_header(
-            "Notifications",
+            "Settings",
             "The bell tells you when a training or a long import ends. Choose here how else to be told.",
         ),
+        tabs(TABS, current="notifications"),
         rx.el.div(
             card(browser_switch()),
             rx.cond(_S.is_loading, skeleton("h-24 !rounded-[10px]"), _email()),

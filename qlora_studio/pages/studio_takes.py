@@ -35,10 +35,10 @@ def takes_list() -> rx.Component:
                 ("shared", "Shared with you", "/studio?shelf=shared"),
                 ("tests", "From listening tests", "/studio?shelf=tests", state.has_tests),
             ],
-            current=state.shelf,
+            current=state.current_shelf,
         ),
         rx.cond(
-            state.shelf == "tests",
+            state.current_shelf == "tests",
             rx.el.div(
                 notice(
                     "These are heard blind in their tests. Who takes part in one should not listen here first."
@@ -93,7 +93,7 @@ def _toolbar() -> rx.Component:
     state = TakesState
     return rx.el.div(
         rx.el.div(
-            rx.cond(state.shelf == "shared", rx.fragment(), _filters()),
+            rx.cond(state.current_shelf == "shared", rx.fragment(), _filters()),
             button(
                 "Favourites",
                 icon="heart",
@@ -203,7 +203,7 @@ def _nothing() -> rx.Component:
             icon="search-x",
         ),
         rx.cond(
-            TakesState.shelf == "shared",
+            TakesState.current_shelf == "shared",
             empty_state(
                 "Nothing is shared with you", "Takes that others share for listening or rating appear here."
             ),

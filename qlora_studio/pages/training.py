@@ -9,6 +9,7 @@ from qlora_studio.components.buttons import link_button
 from qlora_studio.components.details import sparkline, time_text
 from qlora_studio.components.dialogs import delete_row_dialog, quoted
 from qlora_studio.components.feedback import empty_state
+from qlora_studio.components.sharing import for_trainers
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import progress_bar, status_badge
 from qlora_studio.components.surfaces import page_header
@@ -36,7 +37,7 @@ _STATUSES = [
 @studio_page("/training", title="Training", section="training", on_load=TrainingState.load)
 def training() -> rx.Component:
     """Every job, newest first, live."""
-    start = link_button("Start training", href="/training/new", icon="plus", variant="primary")
+    start = for_trainers(link_button("Start training", href="/training/new", icon="plus", variant="primary"))
     return rx.fragment(
         page_header("Training", "What is queued, what runs, and what came of it.", pause_button(), start),
         queue_section(),
@@ -143,19 +144,23 @@ def _result(row: Any) -> rx.Component:
 def _menu(row: Any) -> rx.Component:
     can_stop = row.is_active | (row.status == "queued")
     can_resume = (row.status == "failed") | (row.status == "stopped") | (row.status == "lost")
-    return row_menu(
-        row.name,
-        rx.cond(
-            can_stop,
-            menu_item("Stop and keep adapter", icon="square", on_click=TrainingState.stop(row.id)),
-            rx.fragment(),
-        ),
-        rx.cond(
-            can_resume,
-            menu_item("Resume", icon="play", on_click=TrainingState.resume(row.id)),
-            rx.fragment(),
-        ),
-        menu_item("Clone with changes", icon="copy", on_click=rx.redirect("/training/new?clone=" + row.id)),
-        menu_separator(),
-        menu_item("Delete", icon="trash-2", danger=True, on_click=TrainingState.ask_delete(row.id)),
+    return for_trainers(
+        row_menu(
+            row.name,
+            rx.cond(
+                can_stop,
+                menu_item("Stop and keep adapter", icon="square", on_click=TrainingState.stop(row.id)),
+                rx.fragment(),
+            ),
+            rx.cond(
+                can_resume,
+                menu_item("Resume", icon="play", on_click=TrainingState.resume(row.id)),
+                rx.fragment(),
+            ),
+            menu_item(
+                "Clone with changes", icon="copy", on_click=rx.redirect("/training/new?clone=" + row.id)
+            ),
+            menu_separator(),
+            menu_item("Delete", icon="trash-2", danger=True, on_click=TrainingState.ask_delete(row.id)),
+        )
     )

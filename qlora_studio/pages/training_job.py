@@ -6,6 +6,7 @@ from qlora_studio.components.buttons import button, download_button, link_button
 from qlora_studio.components.details import detail_header, tabs
 from qlora_studio.components.dialogs import confirm_dialog, delete_dialog, quoted
 from qlora_studio.components.feedback import error_state, skeleton
+from qlora_studio.components.sharing import for_trainers
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.surfaces import card, grid, notice
 from qlora_studio.pages.job_charts import charts_tab
@@ -131,7 +132,11 @@ def _actions() -> list[rx.Component]:
             button(job.resume_label, icon="play", variant="primary", on_click=JobState.resume),
             rx.fragment(),
         ),
-        rx.cond(job.is_active, rx.fragment(), link_button("Clone", href=job.clone_href, icon="copy")),
+        rx.cond(
+            job.is_active,
+            rx.fragment(),
+            for_trainers(link_button("Clone", href=job.clone_href, icon="copy")),
+        ),
         rx.cond(job.has_results, download_button("Download results", href=results), rx.fragment()),
         rx.cond(
             job.adapter_href != "",
@@ -164,6 +169,7 @@ def _failure() -> rx.Component:
         ),
         link_button(job.action.label, href=job.action.href, size="sm", icon="arrow-right"),
     )
+    action = rx.cond(job.action.label != "", action, rx.fragment())
     failed = notice(job.message, icon="circle-alert", tone="danger", action=action)
     ended = notice(job.message, icon="info", tone="info")
     return rx.cond(

@@ -5,6 +5,7 @@ import reflex as rx
 from qlora_studio.components.buttons import button, icon_button, page_link
 from qlora_studio.components.dialogs import dialog, dialog_form
 from qlora_studio.components.forms import text_field
+from qlora_studio.components.sharing import for_trainers
 from qlora_studio.components.surfaces import card, notice
 from qlora_studio.state.jobs import TrainingState
 from qlora_studio.state.queue_rows import QueuedRow
@@ -72,19 +73,21 @@ def _row(row: QueuedRow) -> rx.Component:
             ),
             class_name="min-w-0 flex-1 text-[13px]",
         ),
-        icon_button(
-            "arrow-up",
-            rx.Var.create("Move up: ") + row.name,
-            aria_disabled=row.is_first,
-            class_name=_dimmed(row.is_first),
-            on_click=TrainingState.move(row.id, -1),
-        ),
-        icon_button(
-            "arrow-down",
-            rx.Var.create("Move down: ") + row.name,
-            aria_disabled=row.is_last,
-            class_name=_dimmed(row.is_last),
-            on_click=TrainingState.move(row.id, 1),
+        for_trainers(
+            icon_button(
+                "arrow-up",
+                rx.Var.create("Move up: ") + row.name,
+                aria_disabled=row.is_first,
+                class_name=_dimmed(row.is_first),
+                on_click=TrainingState.move(row.id, -1),
+            ),
+            icon_button(
+                "arrow-down",
+                rx.Var.create("Move down: ") + row.name,
+                aria_disabled=row.is_last,
+                class_name=_dimmed(row.is_last),
+                on_click=TrainingState.move(row.id, 1),
+            ),
         ),
         key=row.id,
         class_name="flex items-center gap-2 py-1.5",

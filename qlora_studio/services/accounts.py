@@ -4,7 +4,6 @@ A session's token is shown once, to the client that signed in; the database keep
 counted before a password is looked at, so that many tries at once cannot slip past the back-off.
 """
 
-import hashlib
 import re
 import secrets
 from dataclasses import dataclass
@@ -14,15 +13,16 @@ from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import delete, func
 from sqlmodel import Session, col, or_, select
 
-from qlora_studio.contracts.enums import Role
+from qlora_studio.contracts.enums import Role, TokenScope
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, InvalidInput, NotAuthenticated, TooManyTries
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import AuthSession, LoginFailure, User
 from qlora_studio.services import audit
-from qlora_studio.services.passwords import find_weakness, hash_password, verify_password
+from qlora_studio.services.passwords import find_weakness, hash_password, token_hash, verify_password
 
+DISABLED = "This account is disabled. Ask an admin."
 WRONG_CREDENTIALS = "That name and password do not match."
 IDLE_LIMIT = timedelta(days=7)
 _SEEN_EVERY = timedelta(minutes=5)
@@ -35,11 +35,12 @@ _RESERVED = frozenset("admin administrator root system support qlora-studio nobo
 
 @dataclass(frozen=True)
 class SignedIn:
-    """A live session and whose it is."""
+    """A live session and whose it is; or a token for scripts, that has no session and a `scope`."""
 
     user: User
     session_id: str
-    expires_at: datetime
+    expires_at: datetime | None
+    scope: TokenScope = TokenScope.ALL
 
 
 @dataclass(frozen=True)
@@ -51,26 +52,21 @@ class NewSession:
     expires_at: datetime
 
 
-def token_hash(token: str) -> str:
-    """Return what the database keeps of a token: its SHA-256 in hex."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
 def check_fields(session: Session, *, username: str = "", email: str = "") -> dict[str, str]:
     """Return a sentence for each of the given fields that is malformed or taken; blanks are not."""
     problems: dict[str, str] = {}
     if username:
         if message := _username_problem(username):
             problems["username"] = message
-        elif _find_by(session, username_key=username.casefold()):
+        elif find_by(session, username_key=username.casefold()):
             problems["username"] = "This username is taken."
     if email:
         try:
-            address = _normal_email(email)
+            address = normal_email(email)
         except InvalidInput as error:
             problems |= error.fields
         else:
-            if _find_by(session, email_key=address.casefold()):
+            if find_by(session, email_key=address.casefold()):
                 problems["email"] = "There is an account with this e-mail address."
     return problems
 
@@ -87,7 +83,7 @@ def sign_up(session: Session, *, username: str, email: str, password: str) -> Us
     if message := _username_problem(username):
         fields["username"] = message
     try:
-        email = _normal_email(email)
+        email = normal_email(email)
     except InvalidInput as error:
         fields |= error.fields
     if message := find_weakness(password, username=username, email=email):
@@ -134,17 +130,35 @@ def log_in(*, login: str, password: str, peer: str, user_agent: str = "") -> New
     """
     key = login.strip().casefold()
     with db.write() as session:
-        user = _find_by(session, username_key=key) or _find_by(session, email_key=key)
+        user = find_by(session, username_key=key) or find_by(session, email_key=key)
         keys = [f"account:{user.id if user else '?' + key[:250]}", f"peer:{peer[:64]}"]
-        _refuse_if_too_soon(session, keys)
-        session.add_all([LoginFailure(key=k) for k in keys])
+        count_try(session, keys)
     if not verify_password(password[:1024], user.password_hash if user else None) or user is None:
         raise NotAuthenticated(WRONG_CREDENTIALS)
     with db.write() as session:
-        session.exec(delete(LoginFailure).where(col(LoginFailure.key) == keys[0]))
-        newest = select(func.max(LoginFailure.id)).where(LoginFailure.key == keys[1]).scalar_subquery()
-        session.exec(delete(LoginFailure).where(col(LoginFailure.id) == newest))
+        forgive_try(session, keys)
+        user = session.get_one(User, user.id)
+        if user.disabled_at is not None:
+            raise NotAuthenticated(DISABLED)
         return start_session(session, user=user, peer=peer, user_agent=user_agent)
+
+
+def count_try(session: Session, keys: list[str]) -> None:
+    """Note a try before its password is looked at; `keys` are of the account and the peer.
+
+    Raises:
+        TooManyTries: the back-off of one of them has not passed.
+    """
+    _refuse_if_too_soon(session, keys)
+    session.add_all([LoginFailure(key=k) for k in keys])
+
+
+def forgive_try(session: Session, keys: list[str]) -> None:
+    """The password was right: the account's tries are forgotten, and the peer's newest."""
+    session.exec(delete(LoginFailure).where(col(LoginFailure.key) == keys[0]))
+    for key in keys[1:]:
+        newest = select(func.max(LoginFailure.id)).where(LoginFailure.key == key).scalar_subquery()
+        session.exec(delete(LoginFailure).where(col(LoginFailure.id) == newest))
 
 
 def start_session(session: Session, *, user: User, peer: str = "", user_agent: str = "") -> NewSession:
@@ -192,6 +206,8 @@ def find_signed_in(session: Session, *, token: str) -> SignedIn | None:
         return None
     found, user = row
     now = utc_now()
+    if user.disabled_at is not None:
+        return None
     if found.expires_at <= now or found.last_seen_at + IDLE_LIMIT <= now:
         return None
     return SignedIn(user=user, session_id=found.id, expires_at=found.expires_at)
@@ -244,7 +260,8 @@ def set_theme(session: Session, *, actor: User, theme: str) -> None:
         user.theme = theme
 
 
-def _find_by(session: Session, **key: str) -> User | None:
+def find_by(session: Session, **key: str) -> User | None:
+    """Return the account with this `username_key` or `email_key`."""
     return session.exec(select(User).filter_by(**key)).first()
 
 
@@ -259,7 +276,12 @@ def _username_problem(username: str) -> str | None:
     return None
 
 
-def _normal_email(email: str) -> str:
+def normal_email(email: str) -> str:
+    """Return an e-mail address as it is kept.
+
+    Raises:
+        InvalidInput: it is none.
+    """
     try:
         return validate_email(email.strip(), check_deliverability=False).normalized
     except EmailNotValidError:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from qlora_studio.contracts.enums import AdapterStage
+from qlora_studio.contracts.enums import AdapterStage, Sharing
 from qlora_studio.contracts.inference import Strength
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db.models import Adapter
@@ -96,6 +96,9 @@ class AdapterPublic(BaseModel):
     """
 
     id: str
+    owner_id: str
+    owner: str | None = None  # how they are called, if somebody else
+    sharing: Sharing
     name: str
     version: int
     base_model_id: str
@@ -124,7 +127,7 @@ class AdapterPublic(BaseModel):
 
     @classmethod
     def _values(cls, view: AdapterView) -> dict[str, Any]:
-        own = [name for name in AdapterPublic.model_fields if name != "base_model_name"]
+        own = [name for name in AdapterPublic.model_fields if name not in ("base_model_name", "owner")]
         return {name: getattr(view.adapter, name) for name in own} | {"base_model_name": view.model_name}
 
 

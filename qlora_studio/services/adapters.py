@@ -9,14 +9,15 @@ from sqlalchemy import String, cast, func
 from sqlalchemy import update as sql_update
 from sqlmodel import Session, col, or_, select
 
-from qlora_studio.contracts.enums import AdapterStage, Role, Verdict
+from qlora_studio.contracts.enums import AdapterStage, Verdict
 from qlora_studio.contracts.inference import MAX_STRENGTH
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from qlora_studio.core.errors import Conflict, InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, Job, User
-from qlora_studio.services import audit
+from qlora_studio.services import access, audit
+from qlora_studio.services.access import Action, Shelf
 from qlora_studio.services.adapter_schemas import (
     ACTIVE,
     AdapterUpdate,
@@ -39,16 +40,14 @@ _SORTS: dict[str, Any] = {
 }
 
 
-def get_view(session: Session, *, actor: User, adapter_id: str) -> AdapterView:
-    """Return one of the actor's adapters.
+def get_view(session: Session, *, actor: User, adapter_id: str, action: Action = Action.HOLD) -> AdapterView:
+    """Return an adapter that the actor may do this to; without an action: one of their own.
 
     Raises:
-        NotFound: it isn't there, or isn't the actor's.
+        NotFound: it isn't there, or is private to somebody else.
+        Forbidden: the actor sees it, and may not do this.
     """
-    adapter = session.get(Adapter, adapter_id)
-    if adapter is None or adapter.owner_id != actor.id:
-        raise NotFound("There is no such adapter.")
-    return _view(session, adapter)
+    return _view(session, access.get(session, Adapter, adapter_id, actor=actor, action=action))
 
 
 def list_adapters(
@@ -65,6 +64,8 @@ def list_adapters(
     sort: str = "-created_at",
     page: int = 1,
     page_size: int = 25,
+    shelf: Shelf = Shelf.MINE,
+    action: Action = Action.SEE,
 ) -> tuple[list[AdapterView], int]:
     """Return one page of the actor's adapters and how many there are in all.
 
@@ -75,7 +76,8 @@ def list_adapters(
     Raises:
         InvalidInput: `sort` isn't a column that can be sorted by.
     """
-    where = [col(Adapter.owner_id) == actor.id, col(Adapter.archived_at).is_not(None) == archived]
+    within = access.within(Adapter, actor=actor, shelf=shelf, action=action)
+    where = [within, col(Adapter.archived_at).is_not(None) == archived]
     if stage is not None:
         where.append(col(Adapter.stage) == stage)
     if model_id is not None:
@@ -347,5 +349,4 @@ def _refuse(field: str, sentence: str) -> NoReturn:
 
 def require_trainer(actor: User) -> None:
     """Raise `Forbidden` for those who may only look."""
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can look at adapters but not change them.")
+    access.require_role(actor, of="adapter")

@@ -8,14 +8,15 @@ from pydantic import StringConstraints
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split
 from qlora_studio.contracts.spec import Strict
-from qlora_studio.core.errors import Conflict, Forbidden, NotFound
+from qlora_studio.core.errors import Conflict, NotFound
 from qlora_studio.core.known import Known
 from qlora_studio.db import search
 from qlora_studio.db.models import Clip, ClipFinding, Dataset, User
 from qlora_studio.ingest import totals
-from qlora_studio.services import audit
+from qlora_studio.services import access, audit
+from qlora_studio.services.access import Action
 from qlora_studio.services.datasets import get_dataset, order_by
 from qlora_studio.storage import layout
 
@@ -80,7 +81,7 @@ def list_clips(
         NotFound: the dataset isn't the actor's.
         InvalidInput: `sort` isn't a column that can be sorted by.
     """
-    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
+    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id, action=Action.SEE)
     chosen = {"query": query.strip(), "split": split, "status": status, "label": label, "check": check}
     chosen = {name: value for name, value in chosen.items() if value not in (None, "")}
     where: list[Any] = [col(Clip.dataset_id) == dataset_id]
@@ -126,14 +127,15 @@ def _count(
 
 
 def get_clip(session: Session, *, actor: User, clip_id: str) -> Clip:
-    """Return a clip of one of the actor's datasets.
+    """Return a clip of a dataset that the actor may see.
 
     Raises:
-        NotFound: it isn't there, or isn't the actor's.
+        NotFound: it isn't there, or its dataset is private to somebody else.
     """
-    query = select(Clip, Dataset.owner_id).join(Dataset, col(Dataset.id) == col(Clip.dataset_id))
+    query = select(Clip, Dataset.owner_id, Dataset.sharing)
+    query = query.join(Dataset, col(Dataset.id) == col(Clip.dataset_id))
     found = session.exec(query.where(col(Clip.id) == clip_id)).first()
-    if found is None or found[1] != actor.id:
+    if found is None or not access.may(actor, Action.SEE, access.standing(actor, found[1], found[2])):
         raise NotFound(_NOT_THERE)
     return found[0]
 
@@ -161,8 +163,7 @@ def update(session: Session, *, actor: User, clip_id: str, form: ClipUpdate) -> 
         NotFound: it isn't the actor's.
         Conflict: it could not be used, or the dataset isn't ready.
     """
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can listen, but not change clips.")
+    access.require_role(actor, of="clip")
     clip = get_clip(session, actor=actor, clip_id=clip_id)
     dataset = get_dataset(session, actor=actor, dataset_id=clip.dataset_id)
     if dataset.status is not DatasetStatus.READY:

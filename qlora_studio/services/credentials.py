@@ -6,13 +6,12 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, StringConstraints, field_validator
 from sqlmodel import Session, col, func, select
 
-from qlora_studio.contracts.enums import Role
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.core import secrets
-from qlora_studio.core.errors import Forbidden, NotFound, TooLarge
+from qlora_studio.core.errors import NotFound, TooLarge
 from qlora_studio.db.models import User
 from qlora_studio.db.models.dataset import Credential
-from qlora_studio.services import audit
+from qlora_studio.services import access, audit
 
 MAX_PER_USER = 50
 _SERVICE_ACCOUNT_FIELDS = ("type", "private_key", "client_email")
@@ -78,7 +77,7 @@ def create(session: Session, *, actor: User, form: S3Key | GoogleKey | HubToken)
         Forbidden: the actor's role may only look.
         TooLarge: the actor has as many as one account may.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="credential")
     count = session.exec(select(func.count()).where(col(Credential.owner_id) == actor.id)).one()
     if count >= MAX_PER_USER:
         raise TooLarge(f"You have {count} credentials, the most one account may. Delete one first.")
@@ -122,15 +121,10 @@ def delete(session: Session, *, actor: User, credential_id: str) -> None:
     Raises:
         NotFound: it isn't the actor's.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="credential")
     credential = get_credential(session, actor=actor, credential_id=credential_id)
     _audit(session, actor, "credential.delete", credential)
     session.delete(credential)
-
-
-def _require_trainer(actor: User) -> None:
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can look, but not add credentials. Ask an admin for the trainer role.")
 
 
 def _audit(session: Session, actor: User, action: str, credential: Credential) -> None:

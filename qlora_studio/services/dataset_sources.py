@@ -111,7 +111,7 @@ def left_bytes(session: Session, *, actor: User) -> int:
     Raises:
         TooLarge: none.
     """
-    limit = get_settings().max_bytes_per_user
+    limit = quota.limit_bytes(session, actor.id)
     held = quota.held_bytes(session, actor.id)
     if held >= limit:
         raise TooLarge(_FULL.format(held=held / 1e9, limit=limit / 1e9))

@@ -7,17 +7,18 @@ from pydantic import Field, StringConstraints
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split, Task
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split, Task
 from qlora_studio.contracts.spec import AugmentationSpec, ClipItem, Strict
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from qlora_studio.core.errors import Conflict, InvalidInput
 from qlora_studio.core.known import Known
 from qlora_studio.db import engine, search
 from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Adapter, Clip, Dataset, Job, User
 from qlora_studio.examples import catalog
 from qlora_studio.ingest import blobs, history, launching, staging, updating
-from qlora_studio.services import audit, dataset_sources, feedback_rows
+from qlora_studio.services import access, audit, dataset_sources, feedback_rows
+from qlora_studio.services.access import Action, Shelf
 from qlora_studio.services.dataset_sources import DatasetSource
 from qlora_studio.services.feedback_filter import FeedbackFilter
 from qlora_studio.services.feedback_rows import Chosen
@@ -77,7 +78,7 @@ def create(session: Session, *, actor: User, form: DatasetCreate) -> Dataset:
         NotFound: the credential isn't the actor's.
         TooLarge: the actor has all the datasets or bytes that one account may.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="dataset")
     dataset_sources.check_mapping(form.mapping)
     dataset_sources.check_count(session, actor=actor)
     source = dataset_sources.checked(session, actor=actor, source=form.source)
@@ -120,16 +121,14 @@ def add_example(session: Session, *, actor: User) -> Dataset:
     return create(session, actor=actor, form=form)
 
 
-def get_dataset(session: Session, *, actor: User, dataset_id: str) -> Dataset:
-    """Return one of the actor's datasets.
+def get_dataset(session: Session, *, actor: User, dataset_id: str, action: Action = Action.HOLD) -> Dataset:
+    """Return a dataset that the actor may do this to; without an action: one of their own.
 
     Raises:
-        NotFound: it isn't there, or isn't the actor's.
+        NotFound: it isn't there, or is private to somebody else.
+        Forbidden: the actor sees it, and may not do this.
     """
-    dataset = session.get(Dataset, dataset_id)
-    if dataset is None or dataset.owner_id != actor.id:
-        raise NotFound(_NOT_THERE)
-    return dataset
+    return access.get(session, Dataset, dataset_id, actor=actor, action=action)
 
 
 def list_datasets(
@@ -142,30 +141,38 @@ def list_datasets(
     sort: str = "-created_at",
     page: int = 1,
     page_size: int = 25,
+    shelf: Shelf = Shelf.MINE,
+    action: Action = Action.SEE,
 ) -> tuple[list[Dataset], int]:
     """Return one page of the actor's datasets and how many there are in all.
 
     Raises:
         InvalidInput: `sort` isn't a column that can be sorted by.
     """
-    words = query.strip()
-    hits = search.find_datasets(session, owner_id=actor.id, words=words) if words else None
+    words, is_mine = query.strip(), shelf is Shelf.MINE
+    place = actor.id if is_mine else ""  # the index is by owner; what others share is little
+    hits = search.find_datasets(session, owner_id=place, words=words) if words else None
     are_few = hits is not None and hits.are_few
     owner = search.unindexed(Dataset.owner_id) if are_few else col(Dataset.owner_id)
-    where: list[Any] = [owner == actor.id]
+    within = access.within(Dataset, actor=actor, shelf=shelf, action=action)
+    where: list[Any] = [owner == actor.id if is_mine else within]
     if status is not None:
         where.append(col(Dataset.status) == status)
     if task is not None:
         where.append(col(Dataset.task) == task)
-    if hits is None:
+    counted = select(func.count()).select_from(Dataset)
+    if not is_mine:
+        exact = [hits.exact] if hits is not None else []
+        total = session.exec(counted.where(*where, *exact)).one()
+    elif hits is None:
         total = search.count_datasets(session, owner_id=actor.id, status=status, task=task)
     elif hits.n is not None and status is None and task is None:
         total = hits.n
     else:
         state = search.state_of_datasets(session, owner_id=actor.id)
         key = (actor.id, state, words, status, task) if state is not None else None
-        counted = select(func.count()).select_from(Dataset).where(*where, hits.exact)
-        total = _counts.get(key, lambda: session.exec(counted).one())
+        exactly = counted.where(*where, hits.exact)
+        total = _counts.get(key, lambda: session.exec(exactly).one())
     if hits is not None:
         where.append(hits.condition)
     sorts = {name: search.unindexed(column) for name, column in _SORTS.items()} if are_few else _SORTS
@@ -181,7 +188,7 @@ def update(session: Session, *, actor: User, dataset_id: str, form: DatasetUpdat
         NotFound: it isn't the actor's.
         Conflict: the task or mapping of a dataset whose files are taken in, or being so.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="dataset")
     dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
     changes = form.model_dump(exclude_none=True)
     is_read_anew = any(
@@ -205,7 +212,7 @@ def delete(session: Session, *, actor: User, dataset_id: str) -> None:
         NotFound: it isn't the actor's.
         Conflict: jobs or adapters were made with it; they are named.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="dataset")
     dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
     users = list_users_of(session, dataset_id=dataset_id)
     if users:
@@ -217,10 +224,14 @@ def delete(session: Session, *, actor: User, dataset_id: str) -> None:
 
 
 def list_users_of(session: Session, *, dataset_id: str) -> list[str]:
-    """Names of the jobs and adapters that were made with a dataset, for people."""
-    jobs = session.exec(select(Job.name, Job.status).where(col(Job.dataset_id) == dataset_id)).all()
-    adapters = session.exec(select(Adapter.name).where(col(Adapter.dataset_id) == dataset_id)).all()
-    return [f"job {name} ({status.value})" for name, status in jobs] + [f"adapter {n}" for n in adapters]
+    """Names of the jobs and adapters that were made with a dataset, and whose those of others are."""
+    owner_id = session.exec(select(Dataset.owner_id).where(col(Dataset.id) == dataset_id)).first() or ""
+    jobs = session.exec(select(Job).where(col(Job.dataset_id) == dataset_id)).all()
+    adapters = session.exec(select(Adapter).where(col(Adapter.dataset_id) == dataset_id)).all()
+    whose = access.whose(session, owner_id, [*jobs, *adapters])
+    return [f"job {job.name} ({job.status.value}){whose[job.id]}" for job in jobs] + [
+        f"adapter {adapter.name}{whose[adapter.id]}" for adapter in adapters
+    ]
 
 
 def prepare_upload(session: Session, *, actor: User, dataset_id: str) -> Dataset:
@@ -230,7 +241,7 @@ def prepare_upload(session: Session, *, actor: User, dataset_id: str) -> Dataset
         NotFound: it isn't the actor's.
         Conflict: its files are being taken in or are in.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="dataset")
     dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
     if dataset.source.get("kind") != "upload":
         raise Conflict("This dataset doesn't come from uploaded files.")
@@ -246,7 +257,7 @@ def start_ingest(session: Session, *, actor: User, dataset_id: str) -> Dataset:
         NotFound: it isn't the actor's.
         Conflict: no file has been received, or everything is in already.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="dataset")
     dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
     if dataset.status is DatasetStatus.PROCESSING:
         return dataset
@@ -267,7 +278,7 @@ def cancel(session: Session, *, actor: User, dataset_id: str) -> Dataset:
         NotFound: it isn't the actor's.
         Conflict: nothing is under way.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="dataset")
     dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
     if dataset.status is not DatasetStatus.PROCESSING:
         raise Conflict("Nothing is under way that could be stopped.")
@@ -377,11 +388,6 @@ def _remove_files(dataset_id: str, hashes: list[str]) -> None:
     for start in range(0, len(hashes), _SWEEP_AT_ONCE):
         with engine.write() as session:
             blobs.sweep(session, hashes[start : start + _SWEEP_AT_ONCE])
-
-
-def _require_trainer(actor: User) -> None:
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can look, but not change datasets. Ask an admin for the trainer role.")
 
 
 def _audit(session: Session, actor: User, action: str, dataset: Dataset) -> None:

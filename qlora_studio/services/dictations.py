@@ -7,13 +7,14 @@ from typing import Any, Literal
 from sqlalchemy import func, insert, literal
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, DictationStatus, Role, Split, Task
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, DictationStatus, Split, Task
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge
+from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, TooLarge
 from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Clip, Dataset, Dictation, Transcript, User
 from qlora_studio.ingest import splits, totals
-from qlora_studio.services import adapters, audit, dataset_sources, dictating, inference, models
+from qlora_studio.services import access, adapters, audit, dataset_sources, dictating, inference, models
+from qlora_studio.services.access import Action
 from qlora_studio.services.datasets import get_dataset
 from qlora_studio.services.dictation_schemas import Applied, DictationCreate
 from qlora_studio.services.trial_clips import TrialClip
@@ -36,7 +37,7 @@ def start(
         InvalidInput: they don't go together, or there is no clip to write down.
         Conflict: the dataset or the model isn't ready, or the dataset is being written down already.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="dictation")
     dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
     if dataset.task is not Task.SPEECH_TO_TEXT:
         raise InvalidInput("Only recordings of speech can be written down.")
@@ -77,9 +78,11 @@ def _new(session: Session, actor: User, dataset: Dataset, form: DictationCreate)
         sentence = "Every clip has its words already. Choose all clips to have them written down anew."
         raise InvalidInput(sentence, fields={"clips": sentence})
     dictation = Dictation(owner_id=actor.id, dataset_id=dataset.id, model_name="", n_clips=n_clips, **asked)
-    dictation.model_name = models.get_model(session, actor=actor, model_id=form.model_id).name
+    dictation.model_name = models.get_model(
+        session, actor=actor, model_id=form.model_id, action=Action.TRY
+    ).name
     if dictation.adapter_id:
-        view = adapters.get_view(session, actor=actor, adapter_id=dictation.adapter_id)
+        view = adapters.get_view(session, actor=actor, adapter_id=dictation.adapter_id, action=Action.TRY)
         dictation.adapter_name = view.adapter.name
     return dictation
 
@@ -329,12 +332,7 @@ def _checked(session: Session, dictation: Dictation) -> list[tuple[Clip, str]]:
 
 def _locked(session: Session, actor: User, dictation_id: str) -> Dictation:
     """A dictation to change; two changes at once come one after the other."""
-    _require_trainer(actor)
+    access.require_role(actor, of="dictation")
     dictation = get_dictation(session, actor=actor, dictation_id=dictation_id)
     session.refresh(dictation, with_for_update=True)
     return dictation
-
-
-def _require_trainer(actor: User) -> None:
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can listen, but not have clips written down.")

@@ -7,14 +7,15 @@ from pydantic import Field, StringConstraints, model_validator
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from qlora_studio.core.errors import Conflict, InvalidInput, NotFound
 from qlora_studio.db.models import Clip, ClipFinding, Dataset, Exclusion, User
 from qlora_studio.ingest import findings, totals
 from qlora_studio.ingest.quality import BY_KEY, Check
-from qlora_studio.services import audit
+from qlora_studio.services import access, audit
+from qlora_studio.services.access import Action
 from qlora_studio.services.datasets import get_dataset
 
 MAX_BY_HAND = 10_000
@@ -82,7 +83,7 @@ def list_exclusions(session: Session, *, actor: User, dataset_id: str) -> list[E
     Raises:
         NotFound: the dataset isn't the actor's.
     """
-    get_dataset(session, actor=actor, dataset_id=dataset_id)
+    get_dataset(session, actor=actor, dataset_id=dataset_id, action=Action.SEE)
     query = (
         select(Exclusion, func.count())
         .join(Clip, col(Clip.exclusion_id) == col(Exclusion.id))
@@ -191,8 +192,7 @@ def _check(key: str) -> Check:
 
 
 def _changeable(session: Session, actor: User, dataset_id: str) -> Dataset:
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can look, but not change datasets.")
+    access.require_role(actor, of="dataset")
     dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
     if dataset.status is not DatasetStatus.READY:
         raise Conflict("The dataset isn't ready yet.")

@@ -5,8 +5,6 @@ split with a `metadata.jsonl`. It is JSON and not CSV, because a text that begin
 changed to be safe in a spreadsheet, and words to train on must stay as they are.
 """
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -22,14 +20,15 @@ from qlora_studio.db.models import Dataset, User
 from qlora_studio.ingest import history
 from qlora_studio.ingest.history import PastClip
 from qlora_studio.jobs import run_files
+from qlora_studio.services.access import Action
 from qlora_studio.services.adapters import file_name
 from qlora_studio.services.datasets import get_dataset
 from qlora_studio.storage import layout
 from qlora_studio.storage.exports import Entry, stream_zip
+from qlora_studio.storage.spreadsheets import csv_lines, inert
 
 _LABELS = ("text", "label", "speaker")
 _COLUMNS = ("file_name", *_LABELS, "split", "duration_s", "sample_rate", "sha256")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _ROW_BYTES = 200  # of a table's row, without its words
 _AT_ONCE = 500  # rows of a table sent at a time
 _SUFFIXES = {
@@ -134,7 +133,7 @@ def estimate(
 
 
 def _ready(session: Session, actor: User, dataset_id: str) -> Dataset:
-    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
+    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id, action=Action.SEE)
     if dataset.status is not DatasetStatus.READY:
         raise Conflict("The dataset isn't ready yet.")
     return dataset
@@ -178,14 +177,14 @@ def _write_jsonl(content: _Content) -> Iterator[bytes]:
 
 def _write_csv(content: _Content) -> Iterator[bytes]:
     """A table for people. Cells that a spreadsheet would run get a ' in front."""
-    yield _csv_lines([_COLUMNS])
+    yield csv_lines([_COLUMNS])
     batch: list[list[object]] = []
     for row in _rows(content):
-        batch.append([_inert(row[name]) for name in _COLUMNS])
+        batch.append([inert(row[name]) for name in _COLUMNS])
         if len(batch) >= _AT_ONCE:
-            yield _csv_lines(batch)
+            yield csv_lines(batch)
             batch = []
-    yield _csv_lines(batch)
+    yield csv_lines(batch)
 
 
 _WRITERS: dict[ExportFormat, tuple[str, str, Callable[[_Content], Iterator[bytes]]]] = {
@@ -209,17 +208,6 @@ def _lines(rows: Iterable[dict[str, object]]) -> Iterator[bytes]:
             yield "".join(batch).encode()
             batch = []
     yield "".join(batch).encode()
-
-
-def _csv_lines(rows: Iterable[Iterable[object]]) -> bytes:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerows(rows)
-    return buffer.getvalue().encode()
-
-
-def _inert(value: object) -> object:
-    is_formula = isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA)
-    return f"'{value}" if is_formula else value
 
 
 def _names(clips: Iterable[PastClip]) -> Iterator[str]:

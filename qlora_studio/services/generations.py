@@ -8,13 +8,13 @@ from pathlib import Path
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import Role, Sharing
 from qlora_studio.contracts.inference import MAX_SEED
 from qlora_studio.core.errors import Forbidden, NotFound, TooLarge, TooManyTries
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Generation, Take, TakeTally, User
-from qlora_studio.services import adapters, audit, making, models, tallies
+from qlora_studio.services import access, adapters, audit, making, models, tallies
+from qlora_studio.services.access import Action
 from qlora_studio.services.generation_schemas import GenerationCreate, GenerationUpdate
 from qlora_studio.storage import layout
 
@@ -43,9 +43,9 @@ def start(
         TooManyTries: too many of the actor's are under way.
         TooLarge: the account keeps as many takes as it may.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="generation")
     _check_room(session, actor, form.n_takes)
-    model = models.get_model(session, actor=actor, model_id=form.model_id)
+    model = models.get_model(session, actor=actor, model_id=form.model_id, action=Action.TRY)
     named = form.model_dump(include={"model_id", "adapter_id", "strength"})
     chosen = adapters.choose(session, actor=actor, **named)
     generation = Generation(
@@ -59,7 +59,7 @@ def start(
         listening_test_id=listening_test_id,
     )
     if generation.adapter_id:
-        view = adapters.get_view(session, actor=actor, adapter_id=generation.adapter_id)
+        view = adapters.get_view(session, actor=actor, adapter_id=generation.adapter_id, action=Action.TRY)
         generation.adapter_name = view.adapter.name
     path = layout.generation_path(generation.id) / "take.wav"
     making.prepare_take(session, actor=actor, generation=generation, position=0, path=path)
@@ -80,7 +80,9 @@ def get_generation(session: Session, *, actor: User, generation_id: str) -> Gene
         NotFound: it isn't there, or is somebody else's who doesn't share it.
     """
     generation = session.get(Generation, generation_id)
-    if generation is None or (generation.owner_id != actor.id and generation.sharing is Sharing.PRIVATE):
+    if generation is None or not access.may(
+        actor, Action.SEE, access.standing(actor, generation.owner_id, generation.sharing)
+    ):
         raise NotFound("There is no such generation.")
     return generation
 
@@ -104,7 +106,7 @@ def update(session: Session, *, actor: User, generation_id: str, form: Generatio
         Forbidden: the actor's role may only listen.
         NotFound: it isn't the actor's.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="generation")
     generation = get_own(session, actor=actor, generation_id=generation_id)
     generation.sharing = form.sharing
     session.add(generation)
@@ -128,7 +130,7 @@ def get_take(session: Session, *, actor: User, take_id: str) -> Take:
         NotFound: it isn't there, or is somebody else's who doesn't share it.
     """
     take = session.get(Take, take_id)
-    if take is None or (take.owner_id != actor.id and _sharing_of(session, take) is Sharing.PRIVATE):
+    if take is None or not access.may(actor, Action.SEE, _standing(session, actor, take)):
         raise NotFound("There is no such take.")
     return take
 
@@ -140,16 +142,17 @@ def get_take_to_rate(session: Session, *, actor: User, take_id: str) -> Take:
         Forbidden: the actor's role, or whoever shares the take, allows listening only.
         NotFound: it isn't there, or is somebody else's who doesn't share it.
     """
-    if actor.role is Role.VIEWER:
-        raise Forbidden("Your role can listen, but not rate or compare.")
+    access.require_role(actor, Action.RATE)
     take = get_take(session, actor=actor, take_id=take_id)
-    if take.owner_id != actor.id and _sharing_of(session, take) is not Sharing.USE:
+    if not access.may(actor, Action.RATE, _standing(session, actor, take)):
         raise Forbidden("You may listen to this take, but not rate it.")
     return take
 
 
-def _sharing_of(session: Session, take: Take) -> Sharing:
-    return session.get_one(Generation, take.generation_id).sharing
+def _standing(session: Session, actor: User, take: Take) -> access.Standing:
+    if take.owner_id == actor.id:
+        return access.Standing.OWNER
+    return access.standing(actor, take.owner_id, session.get_one(Generation, take.generation_id).sharing)
 
 
 def get_audio(session: Session, *, actor: User, take_id: str) -> Path:
@@ -171,7 +174,7 @@ def remove(session: Session, *, actor: User, generation_id: str) -> None:
     Raises:
         NotFound: it isn't the actor's.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="generation")
     generation = get_own(session, actor=actor, generation_id=generation_id)
     _audit(session, actor, "generation.delete", generation)
     tallies.forget_generation(session, generation)
@@ -197,11 +200,6 @@ def _check_room(session: Session, actor: User, n_takes: int) -> None:
     most = get_settings().max_takes_per_user
     if there + asked + n_takes > most:
         raise TooLarge(f"You can keep {most:,} takes. Delete generations that you don't need any more.")
-
-
-def _require_trainer(actor: User) -> None:
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can listen and rate, but not generate.")
 
 
 def _audit(session: Session, actor: User, action: str, generation: Generation) -> None:

@@ -27,7 +27,8 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, BaseAudioModel, Job, User
 from qlora_studio.modelfiles.refusal import ModelRefused
 from qlora_studio.modelfiles.weights import find_weights
-from qlora_studio.services import adapters, models, trial_clips
+from qlora_studio.services import access, adapters, models, trial_clips
+from qlora_studio.services.access import Action, Shelf
 from qlora_studio.services.engine_host import EngineHost, Ticket
 from qlora_studio.services.trial_clips import RATE, TrialClip
 
@@ -130,12 +131,13 @@ def get_options(session: Session, *, actor: User, model_id: str, adapter_id: str
     Raises:
         NotFound: it isn't there, or isn't the actor's.
     """
-    model = models.get_model(session, actor=actor, model_id=model_id)
+    model = models.get_model(session, actor=actor, model_id=model_id, action=Action.TRY)
     views, n_adapters = adapters.list_adapters(
-        session, actor=actor, model_id=model_id, page_size=MOST_OFFERED
+        session, actor=actor, model_id=model_id, shelf=Shelf.ALL, action=Action.TRY, page_size=MOST_OFFERED
     )
     offered = [view.adapter for view in views]
-    mine = (col(Adapter.owner_id) == actor.id, col(Adapter.base_model_id) == model.id)
+    within = access.within(Adapter, actor=actor, shelf=Shelf.ALL, action=Action.TRY)
+    mine = (within, col(Adapter.base_model_id) == model.id)
     wanted = session.exec(select(Adapter).where(col(Adapter.id) == adapter_id, *mine)).first()
     active = adapters.active_for(session, actor=actor, model_id=model.id)
     offered += [one for one in (wanted, active) if one is not None and one not in offered]
@@ -181,7 +183,7 @@ def prepare(
         InvalidInput: they don't go together, or can't do this.
         Conflict: the model isn't ready, or its files have changed.
     """
-    model = models.get_model(session, actor=actor, model_id=model_id)
+    model = models.get_model(session, actor=actor, model_id=model_id, action=Action.TRY)
     if model.task not in HEARING_TASKS or task not in (None, model.task):
         _refuse("model_id", f"“{model.name}” {_DOES[model.task]}; choose another model for this.")
     what = {"samples_path": str(clip.path), "sample_rate": RATE}
@@ -216,7 +218,7 @@ def prepare_sound(
         InvalidInput: a field is wrong, or they don't go together.
         Conflict: the model isn't ready, or its files have changed.
     """
-    model = models.get_model(session, actor=actor, model_id=model_id)
+    model = models.get_model(session, actor=actor, model_id=model_id, action=Action.TRY)
     if model.task is not Task.TEXT_TO_AUDIO:
         _refuse("model_id", f"“{model.name}” {_DOES[model.task]}; choose another model for this.")
     if not 1 <= len(prompt.strip()) <= MAX_PROMPT:
@@ -304,7 +306,7 @@ def _facts(answer: EngineAnswer, ticket: Ticket) -> dict[str, object]:
 
 
 def _adapter_of(session: Session, actor: User, model: BaseAudioModel, adapter_id: str) -> Adapter:
-    adapter = adapters.get_view(session, actor=actor, adapter_id=adapter_id).adapter
+    adapter = adapters.get_view(session, actor=actor, adapter_id=adapter_id, action=Action.TRY).adapter
     if adapter.base_model_id != model.id:
         _refuse("adapter_id", "This adapter belongs to another model.")
     adapters.folder_of(adapter)

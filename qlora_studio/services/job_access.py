@@ -4,30 +4,26 @@ from typing import Any
 
 from sqlmodel import Session
 
-from qlora_studio.contracts.enums import Role
-from qlora_studio.core.errors import Forbidden, NotFound
 from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Job, User
 from qlora_studio.jobs import stamps, supervisor
-from qlora_studio.services import audit
+from qlora_studio.services import access, audit
+from qlora_studio.services.access import Action
 
 
-def get_job(session: Session, *, actor: User, job_id: str) -> Job:
-    """Return one of the actor's jobs.
+def get_job(session: Session, *, actor: User, job_id: str, action: Action = Action.HOLD) -> Job:
+    """Return a job that the actor may do this to; without an action: one of their own.
 
     Raises:
-        NotFound: it isn't there, or isn't the actor's.
+        NotFound: it isn't there, or is private to somebody else.
+        Forbidden: the actor sees it, and may not do this.
     """
-    job = session.get(Job, job_id)
-    if job is None or job.owner_id != actor.id:
-        raise NotFound("There is no such job.")
-    return job
+    return access.get(session, Job, job_id, actor=actor, action=action)
 
 
 def require_trainer(actor: User) -> None:
     """Raise `Forbidden` for those who may only look."""
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can look at jobs but not change them.")
+    access.require_role(actor, of="job")
 
 
 def announce(session: Session, *job_ids: str) -> None:

@@ -22,10 +22,11 @@ from qlora_studio.contracts.enums import (
 from qlora_studio.contracts.metrics import deciding
 from qlora_studio.contracts.spec import ClipItem, EvaluationSpec, TrainSpec
 from qlora_studio.core import devices
-from qlora_studio.core.errors import InvalidInput, NotFound
+from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound
 from qlora_studio.db.models import Adapter, BaseAudioModel, Clip, Dataset, Job, User
 from qlora_studio.jobs import run_files
-from qlora_studio.services import datasets, forecast, models, starts
+from qlora_studio.services import access, datasets, forecast, starts
+from qlora_studio.services.access import Action
 from qlora_studio.services.forecast_schemas import ClipStats
 from qlora_studio.services.job_schemas import JobCheck
 from qlora_studio.services.preference_pairs import Pairs, pair_up
@@ -67,19 +68,19 @@ def validate(session: Session, *, actor: User, spec: TrainSpec, pairs: Pairs | N
         pairs: the dataset's, where they have been found a moment ago.
     """
     check = JobCheck(yaml=run_files.to_yaml(spec), command=command_of(spec))
-    dataset = _find(datasets.get_dataset, session, actor=actor, dataset_id=spec.dataset_id)
-    model = _find(models.get_model, session, actor=actor, model_id=spec.model_id)
+    dataset = _find(check, "dataset_id", Dataset, spec.dataset_id, session=session, actor=actor)
+    model = _find(check, "model_id", BaseAudioModel, spec.model_id, session=session, actor=actor)
     _check_type(check, spec)
     _check_devices(check, spec)
     clips: ClipStats | None = None
     if dataset is None:
-        check.errors["dataset_id"] = "There is no such dataset."
+        pass
     elif dataset.status is not DatasetStatus.READY:
         check.errors["dataset_id"] = f"“{dataset.name}” is not ready yet."
     else:
         clips = _check_clips(check, session, spec, dataset, pairs)
     if model is None:
-        check.errors["model_id"] = "There is no such model."
+        pass
     elif model.status is not ModelStatus.READY:
         check.errors["model_id"] = f"“{model.name}” is not ready: {model.error or model.status.value}."
     else:
@@ -108,10 +109,14 @@ def usable_clips(clips: Iterable[ClipItem], task: Task) -> Iterable[ClipItem]:
     return (clip for clip in clips if (getattr(clip, wanted) or "").strip())
 
 
-def _find(get: Any, session: Session, **key: Any) -> Any:
+def _find(
+    check: JobCheck, field: str, table: type[access.Thing], thing_id: str, *, session: Session, actor: User
+) -> access.Thing | None:
+    """Return what the spec names, if the actor may train with it; what is wrong else is noted."""
     try:
-        return get(session, **key)
-    except NotFound:
+        return access.get(session, table, thing_id, actor=actor, action=Action.TRAIN)
+    except (NotFound, Forbidden) as refusal:
+        check.errors[field] = refusal.message
         return None
 
 
@@ -250,10 +255,10 @@ def _check_start(check: JobCheck, session: Session, actor: User, spec: TrainSpec
     if spec.start_adapter_id is None:
         return
     name = "start_adapter_id"
-    adapter = session.get(Adapter, spec.start_adapter_id)
-    if adapter is None or adapter.owner_id != actor.id:
-        check.errors[name] = "There is no such adapter."
-    elif adapter.base_model_id != spec.model_id:
+    adapter = _find(check, name, Adapter, spec.start_adapter_id, session=session, actor=actor)
+    if adapter is None:
+        return
+    if adapter.base_model_id != spec.model_id:
         check.errors[name] = (
             f"“{adapter.name}” is for another base model. Choose that one, or another adapter."
         )

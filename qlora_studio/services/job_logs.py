@@ -10,6 +10,7 @@ from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db.models import Job, User
 from qlora_studio.jobs import logs
 from qlora_studio.jobs.logs import LogLine
+from qlora_studio.services.access import Action
 from qlora_studio.services.job_reading import write_log
 from qlora_studio.services.jobs import get_job
 from qlora_studio.storage import layout
@@ -60,7 +61,7 @@ def read(
         NotFound: it isn't the actor's.
         InvalidInput: there is no such level, attempt or place.
     """
-    job = get_job(session, actor=actor, job_id=job_id)
+    job = get_job(session, actor=actor, job_id=job_id, action=Action.SEE)
     levels, n_lines = _levels_from(level), max(1, min(tail, MAX_LINES))
     if cursor:
         return _read_from(job, _parse_cursor(cursor, job), levels)
@@ -92,7 +93,7 @@ def stream(
         NotFound: it isn't the actor's.
         InvalidInput: there is no such attempt.
     """
-    job = get_job(session, actor=actor, job_id=job_id)
+    job = get_job(session, actor=actor, job_id=job_id, action=Action.SEE)
     attempt = check_attempt(job, attempt)
     return f"{job.id}-attempt-{attempt}.log", write_log(layout.attempt_path(job.id, attempt))
 

@@ -14,6 +14,7 @@ from qlora_studio.db.models import Clip, Job, JobSample, User
 from qlora_studio.jobs import logs, metrics, stamps
 from qlora_studio.jobs.events import parse_line
 from qlora_studio.jobs.metrics import MAX_POINTS, Series
+from qlora_studio.services.access import Action
 from qlora_studio.services.jobs import get_job
 from qlora_studio.services.preference_pairs import PAIR_ID, better_of
 from qlora_studio.storage import checkpoints, layout
@@ -51,7 +52,7 @@ def get_metrics(
         NotFound: it isn't the actor's.
         InvalidInput: the range is empty.
     """
-    get_job(session, actor=actor, job_id=job_id)
+    get_job(session, actor=actor, job_id=job_id, action=Action.SEE)
     _check_range("step", from_step, to_step)
     _check_range("time", from_time, to_time)
     return read_curves(
@@ -122,7 +123,7 @@ def list_samples(session: Session, *, actor: User, job_id: str, step: int | None
     Raises:
         NotFound: it isn't the actor's.
     """
-    get_job(session, actor=actor, job_id=job_id)
+    get_job(session, actor=actor, job_id=job_id, action=Action.SEE)
     if step is None:
         newest = select(func.max(JobSample.step)).where(col(JobSample.job_id) == job_id)
         step = session.exec(newest).one()
@@ -156,7 +157,7 @@ def list_sample_steps(session: Session, *, actor: User, job_id: str) -> list[int
     Raises:
         NotFound: it isn't the actor's.
     """
-    get_job(session, actor=actor, job_id=job_id)
+    get_job(session, actor=actor, job_id=job_id, action=Action.SEE)
     query = select(JobSample.step).where(col(JobSample.job_id) == job_id).distinct()
     return sorted(session.exec(query).all())
 

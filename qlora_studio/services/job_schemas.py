@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from qlora_studio.contracts.enums import ExitReason, JobStatus, StopMode, TrainingType
+from qlora_studio.contracts.enums import ExitReason, JobStatus, Sharing, StopMode, TrainingType
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db.models import Job
 from qlora_studio.services.remedies import NextAction, find_next_action
@@ -67,6 +67,9 @@ class JobPublic(BaseModel):
     """
 
     id: str
+    owner_id: str
+    owner: str | None = None  # how they are called, if somebody else
+    sharing: Sharing
     name: str
     status: JobStatus
     is_stalled: bool
@@ -102,7 +105,7 @@ class JobPublic(BaseModel):
         """Return the public form of a job."""
         job = view.job
         same = set(cls.model_fields) - {"progress", "metrics", "model_name", "dataset_name"}
-        same -= {"adapter_id", "queue_position", "next_action", "is_stalled"}
+        same -= {"adapter_id", "queue_position", "next_action", "is_stalled", "owner"}
         return cls(
             **{name: getattr(job, name) for name in same},
             model_name=view.model_name,

@@ -24,6 +24,8 @@ from qlora_studio.core.settings import get_settings
 from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, Job, JobGroup, User
 from qlora_studio.jobs import metrics, notices, outcome, queue, transitions
+from qlora_studio.services import access
+from qlora_studio.services.access import Action, Shelf
 from qlora_studio.services.datasets import order_by
 from qlora_studio.services.job_access import announce, audit_job, get_job, require_trainer
 from qlora_studio.services.job_checks import parse_spec, validate
@@ -65,7 +67,7 @@ def get_view(session: Session, *, actor: User, job_id: str) -> JobView:
     Raises:
         NotFound: it isn't there, or isn't the actor's.
     """
-    job = get_job(session, actor=actor, job_id=job_id)
+    job = get_job(session, actor=actor, job_id=job_id, action=Action.SEE)
     return _views(session, [job])[0]
 
 
@@ -80,6 +82,8 @@ def list_jobs(
     sort: str = "-created_at",
     page: int = 1,
     page_size: int = 25,
+    shelf: Shelf = Shelf.MINE,
+    action: Action = Action.SEE,
 ) -> tuple[list[JobView], int]:
     """Return one page of the actor's jobs and how many there are in all.
 
@@ -92,7 +96,7 @@ def list_jobs(
     Raises:
         InvalidInput: `sort` isn't a column that can be sorted by.
     """
-    where = [col(Job.owner_id) == actor.id]
+    where = [access.within(Job, actor=actor, shelf=shelf, action=action)]
     wanted = (status,) if status is not None else statuses
     if wanted:
         where.append(col(Job.status).in_(wanted))
@@ -237,7 +241,7 @@ def clone(
         NotFound: it isn't the actor's.
         InvalidInput: the changed spec is wrong.
     """
-    job = get_job(session, actor=actor, job_id=job_id)
+    job = get_job(session, actor=actor, job_id=job_id, action=Action.TRAIN)
     after = job.after_job_id if _has_to_wait(session, job.after_job_id) else None
     data = {**job.spec, "name": f"{job.name[:110]} (copy)", "after_job_id": after}
     for key, value in (changes or {}).items():

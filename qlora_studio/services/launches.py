@@ -17,6 +17,7 @@ from qlora_studio.db.engine import read
 from qlora_studio.db.models import Adapter, Dataset, Job, User
 from qlora_studio.jobs import run_files
 from qlora_studio.services import datasets, models, starts
+from qlora_studio.services.access import Action
 from qlora_studio.services.job_access import announce, audit_job, require_trainer
 from qlora_studio.services.job_checks import usable_clips, validate
 from qlora_studio.services.preference_pairs import Pairs, pair_up
@@ -76,7 +77,7 @@ def require_room(session: Session, *, actor: User, n_jobs: int = 1) -> None:
     Raises:
         TooLarge: these would be too many.
     """
-    most = get_settings().max_queued_jobs
+    most = get_settings().max_queued_jobs if actor.max_queued_jobs is None else actor.max_queued_jobs
     mine = select(func.count()).select_from(Job).where(Job.owner_id == actor.id)
     n_queued = session.exec(mine.where(Job.status == JobStatus.QUEUED)).one()
     if n_queued + n_jobs > most:
@@ -100,8 +101,9 @@ def with_augmentation(session: Session, spec: TrainSpec) -> TrainSpec:
 def _make_job(
     session: Session, *, actor: User, spec: TrainSpec, forecast: dict[str, Any], launch_key: str | None
 ) -> Job:
-    dataset = datasets.get_dataset(session, actor=actor, dataset_id=spec.dataset_id)
-    models.check_unchanged(models.get_model(session, actor=actor, model_id=spec.model_id))
+    dataset = datasets.get_dataset(session, actor=actor, dataset_id=spec.dataset_id, action=Action.TRAIN)
+    model = models.get_model(session, actor=actor, model_id=spec.model_id, action=Action.TRAIN)
+    models.check_unchanged(model)
     return Job(
         id=new_id("job"),
         owner_id=actor.id,

@@ -20,6 +20,7 @@ from qlora_studio.db.models import (
     User,
 )
 from qlora_studio.services import adapters, lineage_feedback
+from qlora_studio.services.access import Action
 
 MOST = 6  # of one kind, the newest
 _TAKE_ID = len(new_id("take"))
@@ -80,7 +81,7 @@ def get_lineage(session: Session, *, actor: User, adapter_id: str) -> Lineage:
     Raises:
         NotFound: it isn't the actor's.
     """
-    view = adapters.get_view(session, actor=actor, adapter_id=adapter_id)
+    view = adapters.get_view(session, actor=actor, adapter_id=adapter_id, action=Action.SEE)
     graph = Lineage()
     here = graph.add(_adapter_node(view.adapter, _ADAPTER))
     _add_past(session, graph, view.adapter, here)

@@ -16,9 +16,9 @@ from sqlmodel import Session, col, select
 
 from qlora_studio.audio import blinding
 from qlora_studio.audio.resample import load_mono
-from qlora_studio.contracts.enums import ListeningStatus, Preference, QuestionKind, Role
+from qlora_studio.contracts.enums import ListeningStatus, Preference, QuestionKind
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import Conflict, Forbidden, NotFound
+from qlora_studio.core.errors import Conflict, NotFound
 from qlora_studio.db.models import (
     ListeningCell,
     ListeningContestant,
@@ -31,7 +31,8 @@ from qlora_studio.db.models import (
 from qlora_studio.listening import strengths
 from qlora_studio.listening.questions import BLOCK, Pair, Question, next_question
 from qlora_studio.listening.votes import Choice, Tally, Vote, count_rows
-from qlora_studio.services import blind_pairs, listening_tests, tallies
+from qlora_studio.services import access, blind_pairs, listening_tests, tallies
+from qlora_studio.services.access import Action
 from qlora_studio.services.listening_schemas import Asked, BlindQuestion
 from qlora_studio.storage import layout
 
@@ -136,8 +137,7 @@ def as_votes(rows: Iterable[ListeningQuestion]) -> list[Vote]:
 
 
 def _test_to_take(session: Session, actor: User, test_id: str) -> ListeningTest:
-    if actor.role is Role.VIEWER:
-        raise Forbidden("Your role can listen, but not take listening tests.")
+    access.require_role(actor, Action.RATE, message="Your role can listen, but not take listening tests.")
     listening_tests.get(session, actor=actor, test_id=test_id)
     # questions of one test are made one after the other: each depends on the answers so far
     test = session.get_one(ListeningTest, test_id, with_for_update=True, populate_existing=True)

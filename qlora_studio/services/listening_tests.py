@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from sqlalchemy import func
 from sqlmodel import Session, col, delete, or_, select
 
-from qlora_studio.contracts.enums import Audience, ListeningStatus, Role
+from qlora_studio.contracts.enums import Audience, ListeningStatus
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StudioError
+from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StudioError
 from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import (
     Generation,
@@ -18,7 +18,8 @@ from qlora_studio.db.models import (
     PreferenceVote,
     User,
 )
-from qlora_studio.services import adapters, audit, generations, listening_making, making, models
+from qlora_studio.services import access, adapters, audit, generations, listening_making, making, models
+from qlora_studio.services.access import Action
 from qlora_studio.services.listening_schemas import (
     Contestant,
     ContestantIn,
@@ -44,7 +45,7 @@ def create(
         InvalidInput: a contestant isn't there, isn't the actor's, or makes no sound.
         Conflict: too many of the actor's tests are having their takes made.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="listening test")
     is_making = (ListeningTest.owner_id == actor.id, ListeningTest.status == ListeningStatus.MAKING)
     n_making = session.exec(select(func.count()).select_from(ListeningTest).where(*is_making)).one()
     if n_making >= MAX_MAKING:
@@ -127,7 +128,7 @@ def retry(session: Session, *, actor: User, test_id: str, in_background: bool = 
         NotFound: it isn't the actor's.
         Conflict: making them hasn't failed.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="listening test")
     test = get_own(session, actor=actor, test_id=test_id, to_change=True)
     if test.status is not ListeningStatus.FAILED:
         raise Conflict("Its takes are there, or are being made.")
@@ -149,7 +150,7 @@ def remove(session: Session, *, actor: User, test_id: str) -> None:
         Forbidden: the actor's role may only listen.
         NotFound: it isn't the actor's.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="listening test")
     test = get_own(session, actor=actor, test_id=test_id, to_change=True)
     _audit(session, actor, "listening_test.delete", test)
     cells = session.exec(select(ListeningCell.generation_id).where(ListeningCell.test_id == test.id)).all()
@@ -221,10 +222,10 @@ def _contestant(
 ) -> ListeningContestant:
     """Check that somebody can make sound, with a request that is not sent."""
     try:
-        model = models.get_model(session, actor=actor, model_id=wanted.model_id)
+        model = models.get_model(session, actor=actor, model_id=wanted.model_id, action=Action.TRY)
         adapter_name = ""
         if wanted.adapter_id:
-            view = adapters.get_view(session, actor=actor, adapter_id=wanted.adapter_id)
+            view = adapters.get_view(session, actor=actor, adapter_id=wanted.adapter_id, action=Action.TRY)
             adapter_name = view.adapter.name
         row = ListeningContestant(
             test_id=test.id, position=position, model_id=model.id, model_name=model.name,
@@ -254,11 +255,6 @@ def _is_for_all(test: ListeningTest) -> bool:
 def _launch(session: Session, test: ListeningTest) -> None:
     test_id = test.id
     after_commit(session, lambda: listening_making.launch(test_id))
-
-
-def _require_trainer(actor: User) -> None:
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can take listening tests, but not make them.")
 
 
 def _audit(session: Session, actor: User, action: str, test: ListeningTest) -> None:

@@ -29,6 +29,7 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
 from qlora_studio.jobs.events import EventReader
 from qlora_studio.jobs.tensorboard import values_by_tag
+from qlora_studio.services.access import Action
 from qlora_studio.services.jobs import get_job
 from qlora_studio.services.mlflow_client import MlflowClient, MlflowError, Point
 from qlora_studio.storage import atomic, layout
@@ -151,7 +152,7 @@ def find_address(session: Session, *, actor: User, job_id: str) -> str:
     Raises:
         NotFound: the job isn't the actor's.
     """
-    get_job(session, actor=actor, job_id=job_id)
+    get_job(session, actor=actor, job_id=job_id, action=Action.SEE)
     told, url = _read(job_id), get_settings().mlflow_url.rstrip("/")
     if not url or told is None or told.url != url or not told.run_id:
         return ""

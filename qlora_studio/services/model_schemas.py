@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from qlora_studio.contracts.enums import ModelStatus, Task
+from qlora_studio.contracts.enums import ModelStatus, Sharing, Task
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db.models.model import BaseAudioModel
 
@@ -79,6 +79,9 @@ class ModelPublic(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: str
+    owner_id: str
+    owner: str | None = None  # how they are called, if somebody else
+    sharing: Sharing
     name: str
     description: str
     task: Task

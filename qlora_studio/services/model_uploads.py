@@ -59,7 +59,7 @@ def check_room(session: Session, *, actor: User, model: BaseAudioModel) -> int:
         raise TooLarge(
             f"A model may have {_MAX_FILES} files and {settings.max_upload_bytes / 2**30:.0f} GB in all."
         )
-    left = settings.max_bytes_per_user - quota.held_bytes(session, actor.id)
+    left = quota.limit_bytes(session, actor.id) - quota.held_bytes(session, actor.id)
     if left <= 0:
         raise TooLarge("Your account is full. Delete a dataset or a model first.")
     return min(left, settings.max_upload_bytes - held)

@@ -1,14 +1,15 @@
 """Base models: register, list, read, edit, delete. `model_intake` does the work on the files."""
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import ACTIVE_STATUSES, JobStatus, ModelStatus, Role, Task
+from qlora_studio.contracts.enums import ACTIVE_STATUSES, JobStatus, ModelStatus, Task
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput
 from qlora_studio.core.hub import check_repo_id, check_revision
 from qlora_studio.core.ids import new_id
 from qlora_studio.core.settings import get_settings
@@ -23,7 +24,8 @@ from qlora_studio.ingest.names import clean_name
 from qlora_studio.modelfiles import prepare
 from qlora_studio.modelfiles.check import CheckedModel, check_folder
 from qlora_studio.modelfiles.roots import resolve_folder
-from qlora_studio.services import audit, model_intake, model_uploads
+from qlora_studio.services import access, audit, model_intake, model_uploads
+from qlora_studio.services.access import Action, Shelf
 from qlora_studio.services.model_schemas import (
     ModelCreate,
     ModelUpdate,
@@ -42,13 +44,16 @@ class ModelUsage:
 
     jobs: list[Job]
     adapters: list[Adapter]
+    whose: dict[str, str] = field(default_factory=dict)  # ` of …` by id, of those that are somebody else's
 
     @property
     def is_busy(self) -> bool:
         return any(job.status in (*ACTIVE_STATUSES, JobStatus.QUEUED) for job in self.jobs)
 
     def names(self) -> list[str]:
-        return [f"job “{job.name}”" for job in self.jobs] + [f"adapter “{a.name}”" for a in self.adapters]
+        return [f"job “{job.name}”{self.whose.get(job.id, '')}" for job in self.jobs] + [
+            f"adapter “{a.name}”{self.whose.get(a.id, '')}" for a in self.adapters
+        ]
 
 
 def register(session: Session, *, actor: User, data: ModelCreate) -> BaseAudioModel:
@@ -59,7 +64,7 @@ def register(session: Session, *, actor: User, data: ModelCreate) -> BaseAudioMo
         ModelRefused: it can't be trained here.
         InvalidInput: a field is wrong, or task or architecture are not what the files say.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="model")
     if isinstance(data.source, StarterSource):
         return add_starter(session, actor=actor, which=data.source.name)
     if isinstance(data.source, PathSource):
@@ -134,7 +139,7 @@ def add_starter(session: Session, *, actor: User, which: str = "speech") -> Base
     Raises:
         Forbidden: the actor may not add models.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="model")
     mine = select(BaseAudioModel).where(BaseAudioModel.owner_id == actor.id)
     starters = session.exec(mine.where(col(BaseAudioModel.source)["kind"].as_string() == "starter")).all()
     for existing in starters:
@@ -190,6 +195,8 @@ def list_models(
     sort: str = "-created_at",
     page: int = 1,
     page_size: int = 25,
+    shelf: Shelf = Shelf.MINE,
+    action: Action = Action.SEE,
 ) -> tuple[list[BaseAudioModel], int]:
     """Return one page of the actor's models and how many match.
 
@@ -200,7 +207,8 @@ def list_models(
     Raises:
         InvalidInput: there is no such column to sort by.
     """
-    statement = select(BaseAudioModel).where(BaseAudioModel.owner_id == actor.id)
+    within = access.within(BaseAudioModel, actor=actor, shelf=shelf, action=action)
+    statement = select(BaseAudioModel).where(within)
     if query:
         texts = (BaseAudioModel.name, BaseAudioModel.description, BaseAudioModel.architecture)
         matches = [col(text).icontains(query[:200], autoescape=True) for text in texts]
@@ -222,22 +230,25 @@ def list_models(
     return list(session.exec(statement.offset((page - 1) * page_size).limit(page_size))), total
 
 
-def find_model(session: Session, *, actor: User, model_id: str) -> BaseAudioModel | None:
-    """Return the model, or None if it is not there or not the actor's."""
-    model = session.get(BaseAudioModel, model_id)
-    return model if model is not None and model.owner_id == actor.id else None
+def find_model(
+    session: Session, *, actor: User, model_id: str, action: Action = Action.HOLD
+) -> BaseAudioModel | None:
+    """Return the model, or None if the actor may not do this to it."""
+    with suppress(Forbidden):
+        return access.find(session, BaseAudioModel, model_id, actor=actor, action=action)
+    return None
 
 
-def get_model(session: Session, *, actor: User, model_id: str) -> BaseAudioModel:
-    """Return the model.
+def get_model(
+    session: Session, *, actor: User, model_id: str, action: Action = Action.HOLD
+) -> BaseAudioModel:
+    """Return a model that the actor may do this to; without an action: one of their own.
 
     Raises:
-        NotFound: not there, or not the actor's.
+        NotFound: it isn't there, or is private to somebody else.
+        Forbidden: the actor sees it, and may not do this.
     """
-    model = find_model(session, actor=actor, model_id=model_id)
-    if model is None:
-        raise NotFound("There is no such model.")
-    return model
+    return access.get(session, BaseAudioModel, model_id, actor=actor, action=action)
 
 
 def update_model(session: Session, *, actor: User, model_id: str, data: ModelUpdate) -> BaseAudioModel:
@@ -247,7 +258,7 @@ def update_model(session: Session, *, actor: User, model_id: str, data: ModelUpd
         NotFound: not there, or not the actor's.
         InvalidInput: the name is empty.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="model")
     model = get_model(session, actor=actor, model_id=model_id)
     if data.name is not None:
         model.name = data.name.strip()
@@ -277,7 +288,7 @@ def recheck(session: Session, *, actor: User, model_id: str) -> BaseAudioModel:
         NotFound: not there, or not the actor's.
         Conflict: its files have changed, or aren't all here.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="model")
     model = get_model(session, actor=actor, model_id=model_id)
     kind = model.source.get("kind")
     if kind == "upload" and model.status in (ModelStatus.AWAITING_FILES, ModelStatus.ERROR):
@@ -302,7 +313,7 @@ def prepare_upload(session: Session, *, actor: User, model_id: str) -> int:
         Conflict: it takes no files, or none any more.
         TooLarge: the model, or the account, has reached its limit.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="model")
     model = get_model(session, actor=actor, model_id=model_id)
     return model_uploads.check_room(session, actor=actor, model=model)
 
@@ -314,7 +325,7 @@ def forget_file(session: Session, *, actor: User, model_id: str, name: str) -> N
         NotFound: not there, or not the actor's.
         Conflict: it takes no files, or none any more, or the file is being received right now.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="model")
     model_uploads.check_open(get_model(session, actor=actor, model_id=model_id))
     staging.forget(model_id, clean_name(name))
 
@@ -325,12 +336,16 @@ def get_usage(session: Session, *, actor: User, model_id: str) -> ModelUsage:
     Raises:
         NotFound: not there, or not the actor's.
     """
-    get_model(session, actor=actor, model_id=model_id)
+    model = get_model(session, actor=actor, model_id=model_id, action=Action.SEE)
+    is_own = model.owner_id == actor.id  # others are told of their own only
     jobs = select(Job).where(Job.model_id == model_id).order_by(col(Job.created_at).desc())
     adapters = (
         select(Adapter).where(Adapter.base_model_id == model_id).order_by(col(Adapter.created_at).desc())
     )
-    return ModelUsage(list(session.exec(jobs)), list(session.exec(adapters)))
+    if not is_own:
+        jobs, adapters = jobs.where(Job.owner_id == actor.id), adapters.where(Adapter.owner_id == actor.id)
+    found = ModelUsage(list(session.exec(jobs)), list(session.exec(adapters)))
+    return replace(found, whose=access.whose(session, actor.id, [*found.jobs, *found.adapters]))
 
 
 def count_active_jobs(session: Session, *, model_ids: list[str]) -> dict[str, int]:
@@ -350,7 +365,7 @@ def delete_model(session: Session, *, actor: User, model_id: str) -> None:
         NotFound: not there, or not the actor's.
         Conflict: jobs or adapters use it; `users_of` names them.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="model")
     model = get_model(session, actor=actor, model_id=model_id)
     names = get_usage(session, actor=actor, model_id=model_id).names()
     if names:
@@ -379,8 +394,3 @@ def check_unchanged(model: BaseAudioModel) -> None:
     if model.status != ModelStatus.READY:
         raise Conflict(f"The model “{model.name}” is not ready.")
     prepare.check_unchanged(Path(model.path), model.details.get("files", []), model.content_hash)
-
-
-def _require_trainer(actor: User) -> None:
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can look at models but not change them.")

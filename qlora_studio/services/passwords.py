@@ -1,5 +1,6 @@
 """Passwords: the rules a new one must meet, argon2id hashes, and a check that costs the same for nobody."""
 
+import hashlib
 import threading
 from functools import lru_cache
 
@@ -52,6 +53,11 @@ def verify_password(password: str, stored: str | None) -> bool:
             return _hasher.verify(stored or _nobody_hash(), password) and stored is not None
         except (VerificationError, InvalidHashError):
             return False
+
+
+def token_hash(token: str) -> str:
+    """Return what the database keeps of a token, which is random: its SHA-256 in hex."""
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 @lru_cache(maxsize=1)

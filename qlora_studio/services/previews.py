@@ -8,6 +8,7 @@ from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import ClipStatus, Split, Task
 from qlora_studio.db.models import Clip, Dataset, User
+from qlora_studio.services.access import Action
 from qlora_studio.services.datasets import get_dataset
 from qlora_studio.storage import layout
 
@@ -33,7 +34,7 @@ def preview_batch(
     Raises:
         NotFound: the dataset isn't the actor's.
     """
-    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
+    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id, action=Action.SEE)
     ids = list(session.exec(_usable(dataset)))
     chosen = random.Random(seed).sample(ids, min(n, len(ids)))
     return [_decode(session.get_one(Clip, clip_id), sample_rate) for clip_id in chosen]

@@ -9,10 +9,11 @@ from qlora_studio.contracts.enums import JobStatus, Role
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.core import devices
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import Conflict, Forbidden, NotFound
+from qlora_studio.core.errors import Conflict, NotFound
 from qlora_studio.db.models import Job, User
 from qlora_studio.jobs import queue, rehearsal_slot
-from qlora_studio.services import audit
+from qlora_studio.services import access, audit
+from qlora_studio.services.access import Action
 from qlora_studio.services.job_access import announce, audit_job, get_job, require_trainer
 
 _GAP = 1e-3  # between ranks that were the same, in seconds
@@ -78,7 +79,8 @@ def get_queue(session: Session, *, actor: User) -> QueuePublic:
 
 
 def _items(session: Session, actor: User, line: queue.Line) -> list[QueuedJob]:
-    shown = [e for e in (*line.ready, *line.waiting) if actor.role is Role.ADMIN or e.owner_id == actor.id]
+    is_admin = access.may(actor, Action.ADMINISTER)
+    shown = [e for e in (*line.ready, *line.waiting) if is_admin or e.owner_id == actor.id]
     rows = {job.id: job for job in session.exec(select(Job).where(col(Job.id).in_([e.id for e in shown])))}
     ids = {entry.owner_id for entry in shown}
     owners = dict(session.exec(select(User.id, User.username).where(col(User.id).in_(ids))).all())
@@ -132,7 +134,7 @@ def move(session: Session, *, actor: User, job_id: str, position: int) -> None:
 
 
 def _find(session: Session, actor: User, job_id: str) -> Job:
-    if actor.role is not Role.ADMIN:
+    if not access.may(actor, Action.ADMINISTER):
         return get_job(session, actor=actor, job_id=job_id)
     job = session.get(Job, job_id)
     if job is None:
@@ -150,8 +152,10 @@ def set_paused(session: Session, *, actor: User, is_paused: bool, note: str = ""
         Forbidden: the actor is no admin, and there is one.
     """
     require_trainer(actor)
-    if actor.role is not Role.ADMIN and session.exec(select(User.id).where(User.role == Role.ADMIN)).first():
-        raise Forbidden("Only an admin can pause the queue or let it go on.")
+    if session.exec(select(User.id).where(User.role == Role.ADMIN)).first():
+        access.require_role(
+            actor, Action.ADMINISTER, message="Only an admin can pause the queue or let it go on."
+        )
     state = queue.read_state(session)
     text = " ".join(note.split()) if is_paused else ""
     if (state.is_paused, state.note) == (is_paused, text):

@@ -35,6 +35,7 @@ from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
 from qlora_studio.jobs import cards, queue, rehearsal_slot, run_files
 from qlora_studio.launchers.local import worker_environment
 from qlora_studio.services import job_checks, launches, models
+from qlora_studio.services.access import Action
 from qlora_studio.services.job_access import require_trainer
 from qlora_studio.storage import atomic, layout, orphans
 
@@ -204,7 +205,7 @@ def start(session: Session, *, actor: User, spec: TrainSpec, is_waiting: bool = 
     check = job_checks.validate(session, actor=actor, spec=spec)
     if not check.ok:
         raise InvalidInput(" ".join(check.errors.values()), fields=check.errors)
-    model = models.get_model(session, actor=actor, model_id=spec.model_id)
+    model = models.get_model(session, actor=actor, model_id=spec.model_id, action=Action.TRAIN)
     models.check_unchanged(model)
     if not is_waiting and not has_room(session):
         raise Conflict(BUSY)

@@ -9,14 +9,15 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy import case, func
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Task
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Task
+from qlora_studio.core.errors import Conflict, InvalidInput
 from qlora_studio.core.known import Known
 from qlora_studio.db import engine
 from qlora_studio.db.models import Clip, ClipFinding, Dataset, Exclusion, User
 from qlora_studio.ingest import findings, quality
 from qlora_studio.ingest.quality import Check, Checks
-from qlora_studio.services import audit, exclusions
+from qlora_studio.services import access, audit, exclusions
+from qlora_studio.services.access import Action
 from qlora_studio.services.datasets import get_dataset
 from qlora_studio.services.job_checks import fields_of
 
@@ -110,7 +111,7 @@ def bring_up_to_date(*, actor: User, dataset_id: str) -> None:
         NotFound: the dataset isn't the actor's.
     """
     with engine.read() as session:
-        get_dataset(session, actor=actor, dataset_id=dataset_id)
+        get_dataset(session, actor=actor, dataset_id=dataset_id, action=Action.SEE)
     findings.bring_up_to_date(dataset_id)
 
 
@@ -121,7 +122,7 @@ def get_report(session: Session, *, actor: User, dataset_id: str) -> Report:
         NotFound: the dataset isn't the actor's.
         Conflict: it isn't ready.
     """
-    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
+    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id, action=Action.SEE)
     _require_ready(dataset)
     content = (dataset.id, dataset.task, dataset.content_hash, findings.key_of(dataset))
     spread = _spreads.get(content, lambda: _spread(session, dataset))
@@ -150,8 +151,7 @@ def set_limits(
         NotFound: the dataset isn't the actor's.
         InvalidInput: there is no such limit, or it is out of bounds.
     """
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can look, but not change datasets.")
+    access.require_role(actor, of="dataset")
     dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
     wanted = {**findings.limits_of(dataset).model_dump(exclude_unset=True), **limits}
     try:

@@ -9,6 +9,7 @@ from qlora_studio.core.errors import Conflict, NotFound
 from qlora_studio.db.models import Adapter, Job, User
 from qlora_studio.jobs import tensorboard
 from qlora_studio.services import merging
+from qlora_studio.services.access import Action
 from qlora_studio.services.adapters import file_name, folder_of, get_view
 from qlora_studio.services.cards import make_card
 from qlora_studio.services.job_reading import write_log, write_metrics_csv
@@ -26,7 +27,7 @@ def stream_adapter(session: Session, *, actor: User, adapter_id: str) -> tuple[s
         NotFound: it isn't the actor's.
         Conflict: its files are gone.
     """
-    adapter = get_view(session, actor=actor, adapter_id=adapter_id).adapter
+    adapter = get_view(session, actor=actor, adapter_id=adapter_id, action=Action.SEE).adapter
     folder = folder_of(adapter)
     card = make_card(session, adapter=adapter).encode()
     return f"{file_name(adapter.name)}.zip", stream_zip(adapter_entries(folder, card))
@@ -53,7 +54,7 @@ def stream_results(
         NotFound: it isn't the actor's.
         Conflict: the merged model is asked for, and there is none.
     """
-    job = get_job(session, actor=actor, job_id=job_id)
+    job = get_job(session, actor=actor, job_id=job_id, action=Action.SEE)
     adapter = session.exec(select(Adapter).where(col(Adapter.job_id) == job.id)).first()
     merged_path = _find_merged(session, actor, adapter) if merged else None
     card = make_card(session, adapter=adapter).encode() if adapter else None
@@ -74,7 +75,7 @@ def stream_tensorboard(session: Session, *, actor: User, job_id: str) -> tuple[s
     Raises:
         NotFound: it isn't the actor's, or it has left none.
     """
-    job = get_job(session, actor=actor, job_id=job_id)
+    job = get_job(session, actor=actor, job_id=job_id, action=Action.SEE)
     find_tensorboard(session, actor=actor, job_id=job_id)
     folder = file_name(job.name, instead="job")
     entries = (Entry(f"{folder}/{path.name}", path) for path in tensorboard.list_files(job.id))
@@ -87,7 +88,7 @@ def has_tensorboard(session: Session, *, actor: User, job_id: str) -> bool:
     Raises:
         NotFound: it isn't the actor's.
     """
-    get_job(session, actor=actor, job_id=job_id)
+    get_job(session, actor=actor, job_id=job_id, action=Action.SEE)
     return bool(tensorboard.list_files(job_id))
 
 

@@ -12,6 +12,7 @@ from qlora_studio.audio.peaks import PeakMeter
 from qlora_studio.contracts.spec import SAMPLES_FOLDER
 from qlora_studio.core.errors import NotFound
 from qlora_studio.db.models import JobSample, User
+from qlora_studio.services.access import Action
 from qlora_studio.services.jobs import get_job
 from qlora_studio.storage import layout
 
@@ -37,7 +38,7 @@ def get_path(
     Raises:
         NotFound: it isn't the actor's, there is no such sample, or it has no sound.
     """
-    get_job(session, actor=actor, job_id=job_id)
+    get_job(session, actor=actor, job_id=job_id, action=Action.SEE)
     sample = session.get(JobSample, (job_id, step, clip_id))
     path = _path_of(sample, which) if sample is not None else None
     if path is None:

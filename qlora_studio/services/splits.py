@@ -9,12 +9,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role, Split
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split
 from qlora_studio.contracts.spec import Strict
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput
+from qlora_studio.core.errors import Conflict, InvalidInput
 from qlora_studio.db.models import Clip, Dataset, User
 from qlora_studio.ingest import findings, splits, totals
-from qlora_studio.services import audit
+from qlora_studio.services import access, audit
 from qlora_studio.services.datasets import get_dataset
 
 MAX_LISTED = 50
@@ -104,8 +104,7 @@ def apply(session: Session, *, actor: User, plan: SplitPlan) -> Dataset:
         NotFound: the dataset isn't the actor's.
         Conflict: its content has changed since the plan was made.
     """
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can look, but not change datasets.")
+    access.require_role(actor, of="dataset")
     dataset = get_dataset(session, actor=actor, dataset_id=plan.dataset_id)
     if dataset.content_hash != plan.content_hash:
         raise Conflict("The dataset has changed meanwhile. Look at the splits again.")

@@ -11,12 +11,13 @@ from typing import Any, Literal
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role
-from qlora_studio.core.errors import Conflict, Forbidden
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus
+from qlora_studio.core.errors import Conflict
 from qlora_studio.db.models import Clip, Dataset, DatasetVersion, User
 from qlora_studio.ingest import history, totals
 from qlora_studio.ingest.history import Content
-from qlora_studio.services import audit
+from qlora_studio.services import access, audit
+from qlora_studio.services.access import Action
 from qlora_studio.services.datasets import get_dataset
 
 Kind = Literal["added", "removed", "changed"]
@@ -54,7 +55,7 @@ def list_versions(
     Raises:
         NotFound: the dataset isn't the actor's.
     """
-    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
+    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id, action=Action.SEE)
     where = col(DatasetVersion.dataset_id) == dataset_id
     total = session.exec(select(func.count()).select_from(DatasetVersion).where(where)).one()
     if total == 0 and dataset.content_hash:  # made before versions were kept
@@ -79,7 +80,7 @@ def compare(
     Raises:
         NotFound: the dataset isn't the actor's, or there is no such version.
     """
-    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
+    dataset = get_dataset(session, actor=actor, dataset_id=dataset_id, action=Action.SEE)
     first, second = (history.contents_since(session, dataset, n) for n in (earlier, later))
     touched = set(first) | set(second)
     counts: Counter[Kind] = Counter()
@@ -107,8 +108,7 @@ def restore(session: Session, *, actor: User, dataset_id: str, number: int) -> D
         NotFound: the dataset isn't the actor's, or there is no such version.
         Conflict: the dataset isn't ready.
     """
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can look, but not change datasets.")
+    access.require_role(actor, of="dataset")
     dataset = get_dataset(session, actor=actor, dataset_id=dataset_id)
     if dataset.status is not DatasetStatus.READY:
         raise Conflict("The dataset isn't ready yet.")

@@ -5,11 +5,12 @@ from collections.abc import Collection
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import Preference, Role
+from qlora_studio.contracts.enums import Preference
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound
+from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db.models import Generation, PreferenceVote, Take, User
-from qlora_studio.services import audit, blind_pairs, generations, tallies
+from qlora_studio.services import access, audit, blind_pairs, generations, tallies
+from qlora_studio.services.access import Action
 from qlora_studio.services.vote_schemas import BlindPair, NextPair, TakenBack, VotePut
 
 _OUTSIDE_TESTS = blind_pairs.OUTSIDE_TESTS
@@ -102,8 +103,7 @@ def count(session: Session, *, actor: User) -> int:
 
 
 def _require_rater(actor: User) -> None:
-    if actor.role is Role.VIEWER:
-        raise Forbidden("Your role can listen, but not compare.")
+    access.require_role(actor, Action.RATE, message="Your role can listen, but not compare.")
 
 
 def _take_to_compare(session: Session, actor: User, take_id: str) -> Take:

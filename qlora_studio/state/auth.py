@@ -36,7 +36,7 @@ from qlora_studio.contracts.enums import Role
 from qlora_studio.core.errors import Forbidden, InvalidInput, NotAuthenticated, StudioError
 from qlora_studio.core.session_cookie import token_from_cookie
 from qlora_studio.db.models.user import User
-from qlora_studio.services import accounts
+from qlora_studio.services import access, accounts
 
 logger = logging.getLogger(__name__)
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -45,7 +45,6 @@ BAD_ARGUMENTS = "The page sent something that was not understood. Reload it and 
 UNEXPECTED = "Something went wrong on our side. Try again; the server's log has the details."
 _MARK = "_studio_access"
 _MAX_TEXT = 200_000  # characters in all arguments of one event together
-_RANK = {Role.VIEWER: 0, Role.RATER: 1, Role.TRAINER: 2, Role.ADMIN: 3}
 
 
 def public(handler: Handler) -> Handler:
@@ -144,7 +143,7 @@ class _Call:
         extra: dict[str, Any] = {}
         if self._role is not None:
             actor = await require_session(state)
-            if _RANK[actor.role] < _RANK[self._role]:
+            if access.RANK[actor.role] < access.RANK[self._role]:
                 raise Forbidden(f"This needs the role {self._role.value}. Ask an admin.")
             if self._wants_actor:
                 extra["actor"] = actor

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import reflex as rx
@@ -12,12 +12,14 @@ from qlora_studio.core.errors import NotFound
 from qlora_studio.db import engine
 from qlora_studio.db.models.user import User
 from qlora_studio.services import datasets
+from qlora_studio.services.access import Action
 from qlora_studio.services.datasets import DatasetUpdate
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.dataset_rows import DatasetView, ReasonRow, reason_rows, view_of
 from qlora_studio.state.dataset_tabs import DatasetTab
 from qlora_studio.state.datasets import delete_dataset, users_of
 from qlora_studio.state.resources import LOOK_EVERY_S, EditState
+from qlora_studio.state.sharing import facts_of
 from qlora_studio.state.watching import Watch
 
 _DONE = (DatasetStatus.READY, DatasetStatus.ERROR)
@@ -42,6 +44,7 @@ class DatasetState(EditState, DatasetTab, rx.State):
     """The head of the page `/datasets/[dataset_id]`; each tab has a state of its own."""
 
     _list_path: ClassVar[str] = "/datasets"
+    _kind: ClassVar[str] = "dataset"
     _watch_id: int = 0
     _counts: _Counts = _Counts()
 
@@ -115,12 +118,13 @@ class DatasetState(EditState, DatasetTab, rx.State):
 
 def _load(actor: User, dataset_id: str, known: _Counts) -> tuple[DatasetView, _Counts]:
     with engine.read() as session:
-        dataset = datasets.get_dataset(session, actor=actor, dataset_id=dataset_id)
+        dataset = datasets.get_dataset(session, actor=actor, dataset_id=dataset_id, action=Action.SEE)
+        facts = facts_of(session, actor, [dataset])[dataset.id]
         key = f"{dataset.id} {dataset.content_hash}" if dataset.status is DatasetStatus.READY else ""
         if not key or key != known.key:
             splits = datasets.count_splits(session, dataset_id=dataset_id)
             known = _Counts(key, splits, datasets.count_reasons(session, dataset_id=dataset_id))
-    return view_of(dataset, known.splits), known
+    return replace(view_of(dataset, known.splits), **facts), known
 
 
 def _start(actor: User, dataset_id: str) -> None:

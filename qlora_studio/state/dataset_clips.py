@@ -13,6 +13,7 @@ from qlora_studio.db import engine
 from qlora_studio.db.models import Dataset, User
 from qlora_studio.ingest.quality import BY_KEY, CHECKS
 from qlora_studio.services import clips, datasets, reports
+from qlora_studio.services.access import Action
 from qlora_studio.services.clips import ClipUpdate
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.dataset import DatasetState
@@ -109,7 +110,7 @@ class ClipsState(DatasetTab, TableState, rx.State):
 
 def _dataset(actor: User, dataset_id: str) -> Dataset:
     with engine.read() as session:
-        return datasets.get_dataset(session, actor=actor, dataset_id=dataset_id)
+        return datasets.get_dataset(session, actor=actor, dataset_id=dataset_id, action=Action.SEE)
 
 
 def _page(actor: User, dataset_id: str, wanted: dict[str, Any]) -> tuple[list[ClipRow], int]:

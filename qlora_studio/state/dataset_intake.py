@@ -13,6 +13,7 @@ from qlora_studio.db import engine
 from qlora_studio.db.models import Dataset
 from qlora_studio.db.models.user import User
 from qlora_studio.services import datasets
+from qlora_studio.services.access import Action
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.dataset_mapping import DatasetMappingState
@@ -188,7 +189,7 @@ def _pace(text: str, per_second: float, left: float) -> str:
 
 def _dataset(actor: User, dataset_id: str) -> Dataset:
     with engine.read() as session:
-        return datasets.get_dataset(session, actor=actor, dataset_id=dataset_id)
+        return datasets.get_dataset(session, actor=actor, dataset_id=dataset_id, action=Action.SEE)
 
 
 def _cancel(actor: User, dataset_id: str) -> None:

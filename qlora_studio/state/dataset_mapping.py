@@ -12,6 +12,7 @@ from qlora_studio.db.models.user import User
 from qlora_studio.ingest.manifests import FIELDS, LABEL_FROM, LABELS_FROM
 from qlora_studio.ingest.preview import Preview, PreviewRow
 from qlora_studio.services import datasets, mapping_previews
+from qlora_studio.services.access import Action
 from qlora_studio.services.datasets import DatasetUpdate
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
@@ -183,7 +184,7 @@ def _row(row: PreviewRow) -> MappedRow:
 def _waits(actor: User, dataset_id: str) -> bool:
     """Whether all the files are here, and only somebody's look is waited for."""
     with engine.read() as session:
-        dataset = datasets.get_dataset(session, actor=actor, dataset_id=dataset_id)
+        dataset = datasets.get_dataset(session, actor=actor, dataset_id=dataset_id, action=Action.SEE)
     return dataset.status is DatasetStatus.AWAITING_FILES and dataset.source.get("kind") != "upload"
 
 

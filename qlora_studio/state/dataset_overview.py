@@ -11,6 +11,7 @@ from qlora_studio.core.errors import Conflict, NotFound
 from qlora_studio.db import engine
 from qlora_studio.db.models.user import User
 from qlora_studio.services import datasets, reports
+from qlora_studio.services.access import Action
 from qlora_studio.services.reports import Histogram, LabelCount, Report
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
@@ -107,7 +108,7 @@ def _told(what: str, histogram: Histogram) -> str:
 
 def _load(actor: User, dataset_id: str, known: str) -> tuple[str, Report | None]:
     with engine.read() as session:
-        dataset = datasets.get_dataset(session, actor=actor, dataset_id=dataset_id)
+        dataset = datasets.get_dataset(session, actor=actor, dataset_id=dataset_id, action=Action.SEE)
         content = f"{dataset.id} {dataset.content_hash}"
         if content == known:
             return content, None

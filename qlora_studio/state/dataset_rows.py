@@ -48,6 +48,10 @@ class DatasetView:
     percent: int = 0
     progress: str = ""
     speed: str = ""
+    owner: str = ""
+    sharing: str = "private"
+    may_change: bool = True
+    may_train: bool = True
 
     def with_speed(self, clips_per_s: float) -> "DatasetView":
         """The same, saying how quickly clips are taken in."""

@@ -14,6 +14,7 @@ from qlora_studio.services import datasets
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.resources import ResourcesState
+from qlora_studio.state.sharing import facts_of
 from qlora_studio.state.tables import parsed
 
 TASK_LABELS = {
@@ -38,16 +39,21 @@ class DatasetRow:
     added: str
     added_exact: str
     progress: str
+    owner: str = ""
+    sharing: str = "private"
+    may_change: bool = True
+    may_train: bool = True
 
 
 def _page(actor: User, wanted: dict[str, Any]) -> tuple[list[DatasetRow], int]:
     wanted = parsed(wanted, status=DatasetStatus, task=Task)
     with engine.read() as session:
         found, total = datasets.list_datasets(session, actor=actor, **wanted)
-    return [_row(dataset) for dataset in found], total
+        facts = facts_of(session, actor, found)
+    return [_row(dataset, facts[dataset.id]) for dataset in found], total
 
 
-def _row(dataset: Dataset) -> DatasetRow:
+def _row(dataset: Dataset, facts: dict[str, Any]) -> DatasetRow:
     added = formats.when(dataset.created_at)
     return DatasetRow(
         id=dataset.id,
@@ -60,6 +66,7 @@ def _row(dataset: Dataset) -> DatasetRow:
         added=added.relative,
         added_exact=added.exact,
         progress=_progress(dataset),
+        **facts,
     )
 
 
@@ -97,6 +104,7 @@ class DatasetsState(ResourcesState, rx.State):
     """The list, its search and filters, and the dialog that deletes."""
 
     _path: ClassVar[str] = "/datasets"
+    _has_shelf: ClassVar[bool] = True
     _under_way: ClassVar[tuple[str, ...]] = (DatasetStatus.PROCESSING,)
     rows: list[DatasetRow] = []
 

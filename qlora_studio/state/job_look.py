@@ -1,6 +1,7 @@
 """What is new about a job for one open page. Runs in threads; holds no state of the page's."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus
@@ -8,11 +9,12 @@ from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
 from qlora_studio.jobs import run_files
-from qlora_studio.services import job_checks, job_logs, job_reading, jobs
+from qlora_studio.services import access, job_checks, job_logs, job_reading, jobs
+from qlora_studio.services.access import Action
 from qlora_studio.services.job_schemas import JobView
 from qlora_studio.state.confusion import confusion_of
 from qlora_studio.state.job_curves import CurveFeed
-from qlora_studio.state.job_rows import JobPage, job_page
+from qlora_studio.state.job_rows import JobPage, NextAction, job_page
 from qlora_studio.state.job_samples import sample_row
 from qlora_studio.state.range_test import range_view
 
@@ -90,7 +92,7 @@ class JobLook:
         with db.read() as session:
             view = jobs.get_view(session, actor=self._actor, job_id=self.job_id)
         self.is_over = view.job.status in TERMINAL_STATUSES
-        self._page = _page_of(view)
+        self._page = _page_of(view, self._actor)
         found: dict[str, Any] = {"job": self._page}
         report = view.job.report
         over = {"confusion": confusion_of(report), "range_test": range_view(report)}
@@ -115,7 +117,7 @@ class JobLook:
         if self._tab != "logs":
             return {}
         with db.read() as session:
-            job = jobs.get_job(session, actor=self._actor, job_id=self.job_id)
+            job = jobs.get_job(session, actor=self._actor, job_id=self.job_id, action=Action.SEE)
         chosen = int(self._attempt) if self._attempt else job.attempt
         # How it stands is part of it: the last line may only be whole once the job has ended.
         end = f"{job_logs.read_end(job, min(chosen, job.attempt))} {job.status.value}"
@@ -127,12 +129,24 @@ class JobLook:
 
     def _config(self) -> dict[str, Any]:
         with db.read() as session:
-            job = jobs.get_job(session, actor=self._actor, job_id=self.job_id)
+            job = jobs.get_job(session, actor=self._actor, job_id=self.job_id, action=Action.SEE)
         spec = TrainSpec.model_validate(job.spec)
         return {"config": run_files.to_yaml(spec), "command": job_checks.command_of(spec)}
 
 
-def _page_of(view: JobView) -> JobPage:
+def _page_of(view: JobView, actor: User) -> JobPage:
     runtime = job_reading.read_runtime(view.job)
     checkpoint_step = job_reading.find_checkpoint_step(view.job.id)
-    return job_page(view, device=runtime.device, checkpoint_step=checkpoint_step)
+    page = job_page(view, device=runtime.device, checkpoint_step=checkpoint_step)
+    stands = access.standing(actor, view.job.owner_id, view.job.sharing)
+    if access.may(actor, Action.CHANGE, stands):
+        return page
+    # nothing is offered that would be refused
+    return replace(
+        page,
+        can_stop=False,
+        can_discard=False,
+        can_resume=False,
+        can_delete=False,
+        action=NextAction(),
+    )

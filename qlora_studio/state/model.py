@@ -1,6 +1,7 @@
 """One base model: its card, what it can take, and what was made with it."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import reflex as rx
@@ -10,6 +11,7 @@ from qlora_studio.core.errors import NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
 from qlora_studio.services import models
+from qlora_studio.services.access import Action
 from qlora_studio.services.model_schemas import ModelUpdate
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.model_rows import (
@@ -25,6 +27,7 @@ from qlora_studio.state.model_rows import (
 )
 from qlora_studio.state.models import UNDER_WAY, delete_model, users_of
 from qlora_studio.state.resources import LOOK_EVERY_S, EditState
+from qlora_studio.state.sharing import facts_of
 from qlora_studio.state.watching import Watch
 
 
@@ -38,6 +41,7 @@ class ModelState(EditState, rx.State):
     """The page `/models/[model_id]`."""
 
     _list_path: ClassVar[str] = "/models"
+    _kind: ClassVar[str] = "model"
     _watch_id: int = 0
 
     model: ModelView = ModelView()
@@ -100,10 +104,11 @@ class ModelState(EditState, rx.State):
 
 def _load(actor: User, model_id: str) -> dict[str, Any]:
     with db.read() as session:
-        model = models.get_model(session, actor=actor, model_id=model_id)
+        model = models.get_model(session, actor=actor, model_id=model_id, action=Action.SEE)
+        facts = facts_of(session, actor, [model])[model.id]
         usage = models.get_usage(session, actor=actor, model_id=model_id)
     return {
-        "model": model_view(model),
+        "model": replace(model_view(model), **facts),
         "layers": layer_rows(model),
         "presets": preset_rows(model),
         "checks": list(model.details.get("checks", [])),

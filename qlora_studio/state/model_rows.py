@@ -38,6 +38,10 @@ class ModelRow:
     in_use: str
     added: str
     added_exact: str
+    owner: str = ""
+    sharing: str = "private"
+    may_change: bool = True
+    may_train: bool = True
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,10 @@ class ModelView:
     added_exact: str = ""
     progress: str = ""
     percent: int = 0
+    owner: str = ""
+    sharing: str = "private"
+    may_change: bool = True
+    may_train: bool = True
 
 
 def model_row(model: BaseAudioModel, n_active: int) -> ModelRow:

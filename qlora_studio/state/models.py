@@ -1,6 +1,7 @@
 """The list of base models."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import reflex as rx
@@ -12,6 +13,7 @@ from qlora_studio.services import models
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.model_rows import ModelRow, model_row
 from qlora_studio.state.resources import ResourcesState
+from qlora_studio.state.sharing import facts_of
 from qlora_studio.state.tables import parsed
 
 UNDER_WAY = (ModelStatus.DOWNLOADING.value, ModelStatus.CHECKING.value)
@@ -22,7 +24,8 @@ def _page(actor: User, wanted: dict[str, Any]) -> tuple[list[ModelRow], int]:
     with db.read() as session:
         found, total = models.list_models(session, actor=actor, **wanted)
         active = models.count_active_jobs(session, model_ids=[model.id for model in found])
-    return [model_row(model, active.get(model.id, 0)) for model in found], total
+        facts = facts_of(session, actor, found)
+    return [replace(model_row(model, active.get(model.id, 0)), **facts[model.id]) for model in found], total
 
 
 def users_of(actor: User, model_id: str) -> tuple[str, list[str]]:
@@ -42,6 +45,7 @@ class ModelsState(ResourcesState, rx.State):
     """The list, its search and filters, and the dialog that deletes."""
 
     _path: ClassVar[str] = "/models"
+    _has_shelf: ClassVar[bool] = True
     _under_way: ClassVar[tuple[str, ...]] = UNDER_WAY
     rows: list[ModelRow] = []
 

@@ -29,6 +29,7 @@ from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db.models.user import User
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.dialogs import DeletingState, DialogState
+from qlora_studio.state.sharing import share
 from qlora_studio.state.tables import TableState
 from qlora_studio.state.watching import Watch
 
@@ -108,6 +109,7 @@ class EditFields(TypedDict, total=False):
 class EditState(DialogState, mixin=True):
     """The page of one: the dialogs that edit and delete it."""
 
+    _kind: ClassVar[str] = ""  # as `services.sharing` calls it
     _list_path: ClassVar[str] = "/"  # where to go when it is deleted
     _dialogs: ClassVar[tuple[str, ...]] = ("edit", "delete")
 
@@ -131,6 +133,13 @@ class EditState(DialogState, mixin=True):
     async def type_name(self, text: str):
         """What has been typed to confirm."""
         self.typed_name = text[:200]
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def share(self, actor: User, wanted: str):
+        """Let others look at the thing or use it, or neither any more."""
+        await asyncio.to_thread(share, actor, self._kind, self._shown().id, wanted)
+        await self._fill(actor)
 
     @rx.event
     @authorized(Role.TRAINER)

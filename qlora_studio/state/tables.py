@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 
 import reflex as rx
 
+from qlora_studio.services.access import Shelf
 from qlora_studio.state.auth import authorized
 
 PAGE_SIZES = ("10", "25", "50", "100")
@@ -33,7 +34,9 @@ class TableState(rx.State, mixin=True):
     _path: ClassVar[str] = "/"
     _filter_names: ClassVar[tuple[str, ...]] = ("status", "task")
     _first_sort: ClassVar[str] = "-created_at"
+    _has_shelf: ClassVar[bool] = False  # what others share, beside one's own
 
+    shelf: str = "mine"
     query: str = ""
     sort: str = ""
     page: int = 1
@@ -68,6 +71,7 @@ class TableState(rx.State, mixin=True):
         self.sort = given.get("sort", "")[:40]
         self.page = _whole(given.get("page"), 1, 1, 1_000_000)
         self.page_size = _whole(given.get("page_size"), 25, 1, 100)
+        self.shelf = "shared" if self._has_shelf and given.get("shelf") == "shared" else "mine"
         self.filters = {name: given[name][:80] for name in self._filter_names if given.get(name)}
 
     def _wanted(self) -> dict[str, Any]:
@@ -79,10 +83,12 @@ class TableState(rx.State, mixin=True):
             "sort": self.sort or self._first_sort,
             "page": self.page,
             "page_size": self.page_size,
+            **({"shelf": Shelf(self.shelf)} if self._has_shelf else {}),
         }
 
     def _address(self, **changes: Any) -> str:
         kept: dict[str, Any] = {
+            "shelf": self.shelf,
             "query": self.query,
             **self.filters,
             "sort": self.sort,
@@ -90,7 +96,7 @@ class TableState(rx.State, mixin=True):
             "page_size": self.page_size,
         }
         kept |= changes
-        defaults = {"page": 1, "page_size": 25}
+        defaults = {"shelf": "mine", "page": 1, "page_size": 25}
         wanted = {k: v for k, v in kept.items() if v not in ("", None) and v != defaults.get(k)}
         return self._path + (f"?{urlencode(wanted)}" if wanted else "")
 

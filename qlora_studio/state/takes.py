@@ -68,7 +68,7 @@ class TakesState(ComparingState, DeletingState, TableState, rx.State):
     has_tests: bool = False
 
     @rx.var
-    def shelf(self) -> str:
+    def current_shelf(self) -> str:
         """Which takes are shown: one's own, those that others share, or those made for listening tests."""
         shelf = self.filters.get("shelf", "")
         return shelf if shelf in SHELVES else "own"

@@ -16,7 +16,7 @@ from qlora_studio.contracts.enums import (
 )
 from qlora_studio.contracts.metrics import DECIDING, METRICS, deciding
 from qlora_studio.core import devices
-from qlora_studio.core.errors import InvalidInput, NotFound
+from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.dataset import Dataset
 from qlora_studio.db.models.model import BaseAudioModel
@@ -32,6 +32,7 @@ from qlora_studio.services import (
     previews,
     sweeps,
 )
+from qlora_studio.services.access import Action, Shelf
 from qlora_studio.services.drafts import Draft
 from qlora_studio.services.presets import Preset, preset_for
 from qlora_studio.state.wizard_fields import PREFERENCE_TYPE, TARGETS, TRAINING_TYPES
@@ -50,6 +51,7 @@ from qlora_studio.state.wizard_rows import (
 )
 
 N_CHOICES = 24
+_USABLE: dict[str, Any] = {"shelf": Shelf.ALL, "action": Action.TRAIN}  # what others share for use, too
 _METRIC, _TYPE = "evaluation.metric", "training_type"
 _AFTER, _START = "after_job_id", "start_adapter_id"
 _SPEECH = DECIDING[Task.SPEECH_TO_TEXT]
@@ -102,7 +104,7 @@ def start_draft(actor: User, query: dict[str, str]) -> Draft | None:
         return None
     with db.write() as session:
         if query.get("clone"):
-            job = jobs.get_job(session, actor=actor, job_id=query["clone"])
+            job = jobs.get_job(session, actor=actor, job_id=query["clone"], action=Action.TRAIN)
             draft = drafts.draft_after(session, actor=actor, job=job)
         else:
             draft = drafts.get_draft(session, actor=actor) or Draft()
@@ -119,7 +121,7 @@ def start_draft(actor: User, query: dict[str, str]) -> Draft | None:
 
 def _start_from(session: Session, actor: User, draft: Draft, adapter_id: str) -> None:
     """Have the draft train an adapter on, on the dataset that made it unless another is chosen."""
-    adapter = adapters.get_view(session, actor=actor, adapter_id=adapter_id).adapter
+    adapter = adapters.get_view(session, actor=actor, adapter_id=adapter_id, action=Action.TRAIN).adapter
     draft.model_id = adapter.base_model_id
     draft.dataset_id = draft.dataset_id or adapter.dataset_id or ""
     draft.values = (draft.values or drafts.preset_values()) | {_START: adapter.id}
@@ -183,12 +185,12 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
 
 
 def _ready(get: Any, session: Any, actor: User, **key: str) -> Any:
-    """The item, if it is the actor's and ready."""
+    """The item, if the actor may train with it and it is ready."""
     if not all(key.values()):
         return None
     try:
-        item = get(session, actor=actor, **key)
-    except NotFound:
+        item = get(session, actor=actor, action=Action.TRAIN, **key)
+    except (NotFound, Forbidden):
         return None
     return item if item.status in (DatasetStatus.READY, ModelStatus.READY) else None
 
@@ -233,7 +235,7 @@ def _starts(session: Session, actor: User, model: BaseAudioModel | None) -> list
     plain = ["", "The base model as it is"]
     if model is None:
         return [plain]
-    found, _ = adapters.list_adapters(session, actor=actor, model_id=model.id, page_size=100)
+    found, _ = adapters.list_adapters(session, actor=actor, model_id=model.id, page_size=100, **_USABLE)
     return [plain, *([view.adapter.id, view.adapter.name] for view in found)]
 
 
@@ -262,14 +264,20 @@ def _targets(model: BaseAudioModel | None) -> list[list[str]]:
 
 def _dataset_choices(session: Any, actor: User, search: str) -> list[ChoiceRow]:
     found, _ = datasets.list_datasets(
-        session, actor=actor, query=search, status=DatasetStatus.READY, page_size=N_CHOICES
+        session, actor=actor, query=search, status=DatasetStatus.READY, page_size=N_CHOICES, **_USABLE
     )
     return [dataset_choice(dataset) for dataset in found]
 
 
 def _model_choices(session: Any, actor: User, task: Task | None, search: str) -> list[ChoiceRow]:
     found, _ = models.list_models(
-        session, actor=actor, query=search, status=ModelStatus.READY, task=task, page_size=N_CHOICES
+        session,
+        actor=actor,
+        query=search,
+        status=ModelStatus.READY,
+        task=task,
+        page_size=N_CHOICES,
+        **_USABLE,
     )
     return [model_choice(model) for model in found]
 
@@ -312,7 +320,9 @@ def review(actor: User, draft: Draft) -> Review:
         check = jobs.validate(session, actor=actor, spec=spec)
         if axes:
             sweeps.add_to_check(check, base, axes)
-        model: BaseAudioModel | None = models.find_model(session, actor=actor, model_id=spec.model_id)
+        model: BaseAudioModel | None = models.find_model(
+            session, actor=actor, model_id=spec.model_id, action=Action.TRAIN
+        )
         rate = (model.sample_rate if model is not None else 0) or 16_000
         batch = previews.preview_batch(
             session,

@@ -138,6 +138,7 @@ def test_the_sidebar_shows_what_exists() -> None:
         "training",
         "adapters",
         "settings",
+        "admin",
     ]
 
 

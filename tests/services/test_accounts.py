@@ -75,7 +75,7 @@ def test_log_in_by_name_or_address(ada: User, login: str) -> None:
 def test_nothing_usable_is_stored(ada: User, session: Session) -> None:
     new = accounts.log_in(login="ada", password=PASSWORD, peer="127.0.0.1")
     stored = session.exec(select(AuthSession)).one()
-    assert stored.token_hash == accounts.token_hash(new.token) != new.token
+    assert stored.token_hash == passwords.token_hash(new.token) != new.token
     assert session.get(User, ada.id).password_hash.startswith("$argon2id$")
     everything = " ".join(str(e.model_dump()) for e in session.exec(select(AuditEvent)))
     assert PASSWORD not in everything

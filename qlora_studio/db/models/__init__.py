@@ -43,10 +43,11 @@ from qlora_studio.db.models.rating import (
     ReadinessRule,
     TakeTally,
 )
-from qlora_studio.db.models.user import AuthSession, LoginFailure, User
+from qlora_studio.db.models.user import ApiToken, AuthSession, LoginFailure, PasswordReset, User
 
 __all__ = [
     "Adapter",
+    "ApiToken",
     "AuditEvent",
     "AuthSession",
     "BaseAudioModel",
@@ -80,6 +81,7 @@ __all__ = [
     "MarkState",
     "Notification",
     "NotificationChannel",
+    "PasswordReset",
     "PreferenceVote",
     "PromptTally",
     "PromptTemplate",

@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import Index, Text, func, select, text
 from sqlmodel import Field, SQLModel, col
 
-from qlora_studio.contracts.enums import AdapterStage
+from qlora_studio.contracts.enums import AdapterStage, Sharing
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.ids import new_id
-from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type
+from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type, index_of_shared
 
 
 def _next_version(context: Any) -> int:
@@ -34,6 +34,7 @@ class Adapter(SQLModel, table=True):
 
     __tablename__ = "adapter"
     __table_args__ = (
+        index_of_shared("adapter"),
         Index(
             "ix_adapter_active_once",
             "owner_id",
@@ -46,6 +47,7 @@ class Adapter(SQLModel, table=True):
 
     id: str = Field(default_factory=lambda: new_id("ada"), primary_key=True, max_length=32)
     owner_id: str = Field(foreign_key="user.id", index=True, max_length=32)
+    sharing: Sharing = Field(default=Sharing.PRIVATE, sa_type=enum_type(Sharing))  # type: ignore[arg-type]
     name: str = Field(max_length=120, index=True)
     job_id: str | None = Field(default=None, foreign_key="job.id", unique=True, max_length=32)
     base_model_id: str = Field(foreign_key="model.id", index=True, max_length=32)

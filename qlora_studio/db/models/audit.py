@@ -4,6 +4,7 @@
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
 
 from qlora_studio.core.clock import utc_now
@@ -17,6 +18,10 @@ class AuditEvent(SQLModel, table=True):
     """
 
     __tablename__ = "audit_event"
+    __table_args__ = tuple(
+        Index(f"ix_audit_event_by_{name}", name, "id")
+        for name in ("actor_name", "action", "object_type", "object_id")
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     at: datetime = Field(default_factory=utc_now, index=True, sa_type=UtcDateTime)

@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import Index, Text, text
 from sqlmodel import Field, SQLModel
 
-from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split, Task
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Sharing, Split, Task
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.ids import new_id
-from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type
+from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type, index_of_shared
 
 DATASET_SORTS = ("created_at", "updated_at", "n_clips", "duration_s", "size_bytes", "status", "task")
 CLIP_SORTS = ("filename", "duration_s", "loudness_db", "label", "split", "status")
@@ -24,12 +24,14 @@ class Dataset(SQLModel, table=True):
 
     __tablename__ = "dataset"
     __table_args__ = (
+        index_of_shared("dataset"),
         *(Index(f"ix_dataset_by_{name}", "owner_id", name, "id") for name in DATASET_SORTS),
         Index("ix_dataset_by_name", "owner_id", text("lower(name)"), "id"),
     )
 
     id: str = Field(default_factory=lambda: new_id("ds"), primary_key=True, max_length=32)
     owner_id: str = Field(foreign_key="user.id", max_length=32)
+    sharing: Sharing = Field(default=Sharing.PRIVATE, sa_type=enum_type(Sharing))  # type: ignore[arg-type]
     name: str = Field(max_length=120)
     description: str = Field(default="", max_length=2000)
     task: Task = Field(sa_type=enum_type(Task))  # type: ignore[arg-type]

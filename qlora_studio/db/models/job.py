@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import Text
 from sqlmodel import Field, SQLModel
 
-from qlora_studio.contracts.enums import ExitReason, JobStatus, TrainingType
+from qlora_studio.contracts.enums import ExitReason, JobStatus, Sharing, TrainingType
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.ids import new_id
-from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type
+from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type, index_of_shared
 
 
 class Job(SQLModel, table=True):
@@ -26,9 +26,11 @@ class Job(SQLModel, table=True):
     """
 
     __tablename__ = "job"
+    __table_args__ = (index_of_shared("job"),)
 
     id: str = Field(default_factory=lambda: new_id("job"), primary_key=True, max_length=32)
     owner_id: str = Field(foreign_key="user.id", index=True, max_length=32)
+    sharing: Sharing = Field(default=Sharing.PRIVATE, sa_type=enum_type(Sharing))  # type: ignore[arg-type]
     name: str = Field(max_length=120, index=True)
     status: JobStatus = Field(default=JobStatus.QUEUED, index=True, sa_type=enum_type(JobStatus))  # type: ignore[arg-type]
     attempt: int = Field(default=1)

@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlmodel import Field, SQLModel
 
-from qlora_studio.contracts.enums import ModelStatus, Task
+from qlora_studio.contracts.enums import ModelStatus, Sharing, Task
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.ids import new_id
-from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type
+from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type, index_of_shared
 
 
 class BaseAudioModel(SQLModel, table=True):
@@ -20,9 +20,11 @@ class BaseAudioModel(SQLModel, table=True):
     """
 
     __tablename__ = "model"
+    __table_args__ = (index_of_shared("model"),)
 
     id: str = Field(default_factory=lambda: new_id("mod"), primary_key=True, max_length=32)
     owner_id: str = Field(foreign_key="user.id", index=True, max_length=32)
+    sharing: Sharing = Field(default=Sharing.PRIVATE, sa_type=enum_type(Sharing))  # type: ignore[arg-type]
     name: str = Field(max_length=120, index=True)
     description: str = Field(default="", max_length=2000)
     task: Task = Field(sa_type=enum_type(Task))  # type: ignore[arg-type]
