@@ -43,7 +43,7 @@ EXAMPLE_DATASET = Example(
 
 STARTER_MODEL = Example(
     slug="starter-asr",
-    name="Starter speech recogniser",
+    name="Starter speech model",
     description=(
         "A small English speech-to-text model, trained on synthetic voices only. "
         "It learns real speech from the example dataset in about three minutes."
