@@ -177,6 +177,7 @@ def test_an_adapter_is_sorted_in_made_the_default_and_followed_back(
     page.get_by_role("button", name="Show as a table").click()
     page.get_by_label("Filter by tags").select_option("night")
     expect(page).to_have_url(re.compile("tag=night"))
+    expect(page.get_by_role("row", name=re.compile("Loud halls"))).to_have_count(0)
     expect(page.get_by_role("row", name=re.compile("Quiet rooms"))).to_contain_text("Active, strength 0.5")
     _look(page, "adapters-table")
     page.get_by_label("Filter by tags").select_option("")
