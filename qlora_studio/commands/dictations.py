@@ -1,6 +1,5 @@
 """`qlora-studio dictations …`: a model writes clips down, people correct it, and that becomes a dataset."""
 
-import threading
 from typing import Annotated
 
 import typer
@@ -18,6 +17,7 @@ from qlora_studio.commands.console import (
     print_table,
     say,
 )
+from qlora_studio.commands.following import follow
 from qlora_studio.commands.inference import AdapterId, ModelId, Strength
 from qlora_studio.contracts.enums import DictationStatus
 from qlora_studio.db import engine as db
@@ -163,22 +163,12 @@ def _read(actor: User, dictation_id: str) -> DictationPublic:
 
 def _follow(actor: User, dictation_id: str) -> DictationPublic:
     """Write it down here and tell how far it is; Ctrl-C stops it."""
-    worker = threading.Thread(target=dictating.run, args=(dictation_id,), daemon=True)
-    worker.start()
-    told = -1
-    try:
-        while worker.is_alive():
-            worker.join(_LOOK_EVERY_S)
-            found = _read(actor, dictation_id)
-            if found.n_done != told:
-                told = found.n_done
-                say(f"{told} of {found.n_clips} clips")
-    except KeyboardInterrupt:
-        with db.write() as session:
-            dictations.stop(session, actor=actor, dictation_id=dictation_id)
-        worker.join()
-        raise
-    return _read(actor, dictation_id)
+    return follow(
+        lambda: dictating.run(dictation_id),
+        read=lambda: _read(actor, dictation_id),
+        tell=lambda found: f"{found.n_done} of {found.n_clips} clips",
+        call_off=lambda session: dictations.stop(session, actor=actor, dictation_id=dictation_id),
+    )
 
 
 def _print(found: list[DictationPublic], *, as_json: bool) -> None:

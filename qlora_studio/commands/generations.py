@@ -1,6 +1,5 @@
 """`qlora-studio generations …`: takes of a text, made by this process, kept beside those of the pages."""
 
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from qlora_studio.commands.console import (
     print_table,
     say,
 )
+from qlora_studio.commands.following import follow
 from qlora_studio.commands.inference import AdapterId, ModelId, Strength
 from qlora_studio.contracts.enums import GenerationStatus, Sharing
 from qlora_studio.core.errors import Conflict, InvalidInput
@@ -191,23 +191,17 @@ def _read(actor: User, generation_id: str) -> GenerationPublic:
 
 def _follow(actor: User, generation_id: str) -> GenerationPublic:
     """Make it here and tell how far it is; Ctrl-C calls it off."""
-    maker = threading.Thread(target=making.run, args=(generation_id,), daemon=True)
-    maker.start()
-    told = ""
-    try:
-        while maker.is_alive():
-            maker.join(_LOOK_EVERY_S)
-            found = _read(actor, generation_id)
-            now = f"Take {min(found.n_done + 1, found.n_takes)} of {found.n_takes}: {found.label} …"
-            if found.label and now != told:
-                told = now
-                say(now)
-    except KeyboardInterrupt:
-        with db.write() as session:
-            generations.remove(session, actor=actor, generation_id=generation_id)
-        maker.join()
-        raise
-    return _read(actor, generation_id)
+
+    def tell(found: GenerationPublic) -> str:
+        take = f"Take {min(found.n_done + 1, found.n_takes)} of {found.n_takes}"
+        return f"{take}: {found.label} …" if found.label else ""
+
+    return follow(
+        lambda: making.run(generation_id),
+        read=lambda: _read(actor, generation_id),
+        tell=tell,
+        call_off=lambda session: generations.remove(session, actor=actor, generation_id=generation_id),
+    )
 
 
 def _count(found: GenerationPublic) -> str:

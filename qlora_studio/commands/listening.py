@@ -1,6 +1,5 @@
 """`qlora-studio listening …`: set listening tests up, take them, and read what came of them."""
 
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from qlora_studio.commands.console import (
     print_table,
     say,
 )
+from qlora_studio.commands.following import follow
 from qlora_studio.contracts.enums import Audience, ListeningStatus, Preference
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
@@ -217,22 +217,12 @@ def _read(actor: User, test_id: str) -> ListeningTestPublic:
 
 def _follow(actor: User, test_id: str) -> ListeningTestPublic:
     """Have the takes made here and tell how far they are; Ctrl-C calls the test off."""
-    maker = threading.Thread(target=listening_making.run, args=(test_id,), daemon=True)
-    maker.start()
-    told = -1
-    try:
-        while maker.is_alive():
-            maker.join(_LOOK_EVERY_S)
-            found = _read(actor, test_id)
-            if found.n_takes_done != told:
-                told = found.n_takes_done
-                say(f"{told} of {found.n_takes} takes …")
-    except KeyboardInterrupt:
-        with db.write() as session:
-            listening_tests.remove(session, actor=actor, test_id=test_id)
-        maker.join()
-        raise
-    return _read(actor, test_id)
+    return follow(
+        lambda: listening_making.run(test_id),
+        read=lambda: _read(actor, test_id),
+        tell=lambda found: f"{found.n_takes_done} of {found.n_takes} takes …",
+        call_off=lambda session: listening_tests.remove(session, actor=actor, test_id=test_id),
+    )
 
 
 def _finish(found: ListeningTestPublic, *, as_json: bool) -> None:

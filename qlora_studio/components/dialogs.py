@@ -5,6 +5,7 @@ from typing import Any
 import reflex as rx
 
 from qlora_studio.components.buttons import Variant, button, icon_button
+from qlora_studio.components.details import copy_button
 from qlora_studio.components.forms import text_field
 
 
@@ -122,6 +123,31 @@ def dialog_form(*fields: Any, label: str, on_submit: Any, on_cancel: Any) -> rx.
         rx.el.div(*fields, buttons, class_name="flex flex-col gap-4"),
         on_submit=on_submit,
         reset_on_submit=False,
+    )
+
+
+def shown_once_dialog(state: Any, title: str, *, description: str, copy: str) -> rx.Component:
+    """Show what the server has just made and keeps no copy of; see `state.dialogs.SecretState`.
+
+    Args:
+        state: A `SecretState`.
+        title: What it is.
+        description: What to do with it.
+        copy: Label of the button that copies it.
+    """
+    return dialog(
+        rx.el.div(
+            rx.el.code(state.secret, class_name="text-[12.5px] break-all min-w-0"),
+            copy_button(text=state.secret, label=copy),
+            class_name="flex items-center justify-between gap-3 rounded-lg border border-border bg-muted p-3",
+        ),
+        rx.el.div(
+            button("Done", variant="primary", on_click=state.close), class_name="flex justify-end mt-4"
+        ),
+        is_open=state.dialog == "secret",
+        title=title,
+        description=description,
+        on_close=state.close,
     )
 
 

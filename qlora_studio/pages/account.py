@@ -7,8 +7,8 @@ from reflex.style import set_color_mode
 
 from qlora_studio.components.auth_form import auth_field, auth_form, strength_meter
 from qlora_studio.components.buttons import button
-from qlora_studio.components.details import copy_button, tabs, time_text
-from qlora_studio.components.dialogs import confirm_dialog, dialog, dialog_form
+from qlora_studio.components.details import tabs, time_text
+from qlora_studio.components.dialogs import confirm_dialog, dialog, dialog_form, shown_once_dialog
 from qlora_studio.components.feedback import empty_state, skeleton
 from qlora_studio.components.forms import select_field, text_field
 from qlora_studio.components.shell import studio_page
@@ -52,7 +52,12 @@ def account() -> rx.Component:
             ),
         ),
         _add_dialog(),
-        _secret_dialog(),
+        shown_once_dialog(
+            _S,
+            "Your new token",
+            description="It is shown this once. Send it as a header: Authorization: Bearer, and the token.",
+            copy="Copy the token",
+        ),
         confirm_dialog(
             is_open=_S.deleting_id != "",
             title=rx.Var.create("Revoke ") + _S.deleting_name + "?",
@@ -246,23 +251,5 @@ def _add_dialog() -> rx.Component:
         is_open=_S.dialog == "add",
         title="New token",
         description="It is shown once, when it is made.",
-        on_close=_S.close,
-    )
-
-
-def _secret_dialog() -> rx.Component:
-    done: Any = rx.el.div(
-        button("Done", variant="primary", on_click=_S.close), class_name="flex justify-end mt-4"
-    )
-    return dialog(
-        rx.el.div(
-            rx.el.code(_S.secret, class_name="text-[12.5px] break-all min-w-0"),
-            copy_button(text=_S.secret, label="Copy the token"),
-            class_name="flex items-center justify-between gap-3 rounded-lg border border-border bg-muted p-3",
-        ),
-        done,
-        is_open=_S.dialog == "secret",
-        title="Your new token",
-        description="It is shown this once. Send it as a header: Authorization: Bearer, and the token.",
         on_close=_S.close,
     )

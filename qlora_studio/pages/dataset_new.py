@@ -55,7 +55,13 @@ def new_dataset() -> rx.Component:
             card(_source(), title="Recordings", class_name="mt-4"),
             rx.el.div(
                 link_button("Cancel", href="/datasets"),
-                button(submit, variant="primary", type="submit", loading=state.is_sending),
+                button(
+                    submit,
+                    variant="primary",
+                    type="submit",
+                    loading=state.is_sending,
+                    disabled=~state.is_loaded,
+                ),
                 class_name="flex justify-end gap-2 mt-5",
             ),
             on_submit=state.create,

@@ -9,11 +9,11 @@ from qlora_studio.components.details import detail_header
 from qlora_studio.components.dialogs import confirm_dialog, delete_dialog
 from qlora_studio.components.feedback import empty_state, skeleton
 from qlora_studio.components.shell import studio_page
-from qlora_studio.components.status import badge, progress_bar
+from qlora_studio.components.status import badge
 from qlora_studio.components.surfaces import card, grid, notice, stat_card
 from qlora_studio.components.tables import menu_item, row_menu
 from qlora_studio.pages.listening import ABOVE, DELETED_WITH_IT
-from qlora_studio.pages.listening_take import missing
+from qlora_studio.pages.listening_take import making_card, missing
 from qlora_studio.state.listening_results import ListeningResultsState
 from qlora_studio.state.listening_rows import ComparisonRow, RaterRow, StandingRow
 
@@ -90,13 +90,11 @@ def _actions() -> list[rx.Component]:
 
 
 def _making() -> rx.Component:
-    state = ListeningResultsState
-    return card(
-        progress_bar(state.test.percent, label="Takes made", active=True),
-        rx.el.p(state.test.progress, role="status", class_name="mt-3 text-[13px] tabular"),
-        title="The takes are being made",
-        description="This goes on if you close the page, and after a restart of the server. Deleting the test calls it off.",
-        class_name="running-border",
+    return making_card(
+        ListeningResultsState,
+        "The takes are being made",
+        description="This goes on if you close the page, and after a restart of the server. "
+        "Deleting the test calls it off.",
     )
 
 

@@ -1,5 +1,7 @@
 """A listening test being taken: one blind pair after the other."""
 
+from typing import Any
+
 import reflex as rx
 
 from qlora_studio.components.blind_pair import blind_pair
@@ -61,7 +63,12 @@ def _loaded() -> rx.Component:
             notice(state.refusal, tone="warning", icon="lock"),
             rx.match(
                 state.test.status,
-                ("making", _making()),
+                (
+                    "making",
+                    making_card(
+                        state, "The sounds are being made", description="The test opens once all are there."
+                    ),
+                ),
                 ("failed", notice("Its sounds could not be made yet.", tone="warning", icon="circle-x")),
                 rx.cond(state.pair.id != "", _question(), card(_over())),
             ),
@@ -87,13 +94,13 @@ def _question() -> rx.Component:
     )
 
 
-def _making() -> rx.Component:
-    state = ListeningTestState
+def making_card(state: Any, title: str, *, description: str) -> rx.Component:
+    """How far the takes of a test are."""
     return card(
         progress_bar(state.test.percent, label="Takes made", active=True),
         rx.el.p(state.test.progress, role="status", class_name="mt-3 text-[13px] tabular"),
-        title="The sounds are being made",
-        description="The test opens once all are there.",
+        title=title,
+        description=description,
         class_name="running-border",
     )
 

@@ -1,13 +1,11 @@
 """Settings: how a person wants to be told what happens."""
 
-from typing import Any
-
 import reflex as rx
 
 from qlora_studio.components.bell import browser_switch
 from qlora_studio.components.buttons import button
-from qlora_studio.components.details import copy_button, tabs
-from qlora_studio.components.dialogs import delete_row_dialog, dialog, dialog_form
+from qlora_studio.components.details import tabs
+from qlora_studio.components.dialogs import delete_row_dialog, dialog, dialog_form, shown_once_dialog
 from qlora_studio.components.feedback import empty_state, skeleton
 from qlora_studio.components.forms import switch_field, text_field
 from qlora_studio.components.shell import studio_page
@@ -38,7 +36,12 @@ def settings() -> rx.Component:
             class_name="flex flex-col gap-4 max-w-[760px]",
         ),
         _add_dialog(),
-        _secret_dialog(),
+        shown_once_dialog(
+            _S,
+            "The webhook's secret",
+            description="It is shown this once. With it the receiver checks that a message is from here: Standard Webhooks, header webhook-signature.",
+            copy="Copy the secret",
+        ),
         delete_row_dialog(_S, "webhook", body="Nothing is sent there any more, not even what waits to be."),
     )
 
@@ -177,23 +180,5 @@ def _add_dialog() -> rx.Component:
         is_open=_S.dialog == "add",
         title="Add a webhook",
         description="Each notification is sent there as JSON, signed with a secret that you get next.",
-        on_close=_S.close,
-    )
-
-
-def _secret_dialog() -> rx.Component:
-    done: Any = rx.el.div(
-        button("Done", variant="primary", on_click=_S.close), class_name="flex justify-end mt-4"
-    )
-    return dialog(
-        rx.el.div(
-            rx.el.code(_S.secret, class_name="text-[12.5px] break-all min-w-0"),
-            copy_button(text=_S.secret, label="Copy the secret"),
-            class_name="flex items-center justify-between gap-3 rounded-lg border border-border bg-muted p-3",
-        ),
-        done,
-        is_open=_S.dialog == "secret",
-        title="The webhook's secret",
-        description="It is shown this once. With it the receiver checks that a message is from here: Standard Webhooks, header webhook-signature.",
         on_close=_S.close,
     )

@@ -23,7 +23,7 @@ from qlora_studio.services import access
 from qlora_studio.services.access import Action
 from qlora_studio.storage.spreadsheets import csv_lines, inert
 
-_COLUMNS = ("time", "who", "action", "kind", "id", "name", "details")
+_COLUMNS = ("time", "who", "action", "kind", "id", "name", "times", "details")
 _AT_ONCE = 2_000
 
 
@@ -164,7 +164,8 @@ def _cells(event: AuditEvent) -> list[object]:
     details = json.dumps(event.details, ensure_ascii=False) if event.details else ""
     at = event.at.isoformat(timespec="seconds")
     of_object = (event.object_type, event.object_id, event.object_name)
-    return [at, *map(inert, (event.actor_name, event.action, *of_object, details))]
+    said = (event.actor_name, event.action, *of_object)
+    return [at, *map(inert, said), event.n, inert(details)]
 
 
 def _where(wanted: AuditFilter) -> list[Any]:

@@ -8,14 +8,14 @@ from typing import Any
 from pydantic import BaseModel
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Role
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, TooLarge
+from qlora_studio.contracts.enums import ClipStatus, DatasetStatus
+from qlora_studio.core.errors import Conflict, InvalidInput, TooLarge
 from qlora_studio.core.ids import new_id
 from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Clip, Dataset, User
 from qlora_studio.ingest import launching, staging, updating
 from qlora_studio.ingest.preferences import MARK, MAX_LABEL
-from qlora_studio.services import audit, dataset_sources, feedback_rows
+from qlora_studio.services import access, audit, dataset_sources, feedback_rows
 from qlora_studio.services.datasets import get_dataset
 from qlora_studio.services.feedback_filter import FeedbackFilter
 from qlora_studio.services.feedback_rows import Chosen, Recording
@@ -78,8 +78,7 @@ def start(session: Session, *, actor: User, dataset_id: str) -> Dataset:
         Conflict: it isn't ready, or no row would be left.
         TooLarge: the new takes are more than the actor may still keep, or too many.
     """
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can look, but not change datasets.")
+    access.require_role(actor, of="dataset")
     dataset = _of_feedback(session, actor, dataset_id)
     session.refresh(dataset, with_for_update=True)  # a second click waits here
     _check_ready(dataset)

@@ -3,11 +3,10 @@
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import Role
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from qlora_studio.core.errors import Conflict, InvalidInput, NotFound
 from qlora_studio.db.models import PromptTemplate, User
-from qlora_studio.services import adapters, audit, models
+from qlora_studio.services import access, adapters, audit, models
 from qlora_studio.services.prompt_template_schemas import PromptTemplateCreate, PromptTemplateUpdate
 
 MOST = 100  # of one account
@@ -40,7 +39,7 @@ def create(session: Session, *, actor: User, form: PromptTemplateCreate) -> Prom
         NotFound: the model or the adapter isn't there, or isn't the actor's.
         Conflict: another one has the name.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="generation")
     _take_turn(session, actor)
     mine = select(func.count()).select_from(PromptTemplate).where(PromptTemplate.owner_id == actor.id)
     if session.exec(mine).one() >= MOST:
@@ -70,7 +69,7 @@ def update(session: Session, *, actor: User, template_id: str, form: PromptTempl
         InvalidInput: the text is empty.
         Conflict: another one has the name.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="generation")
     _take_turn(session, actor)
     template = get_template(session, actor=actor, template_id=template_id)
     if form.prompt is not None:
@@ -91,7 +90,7 @@ def remove(session: Session, *, actor: User, template_id: str) -> None:
         Forbidden: the actor's role may only listen.
         NotFound: it isn't the actor's.
     """
-    _require_trainer(actor)
+    access.require_role(actor, of="generation")
     template = get_template(session, actor=actor, template_id=template_id)
     _audit(session, actor, "prompt_template.delete", template)
     session.delete(template)
@@ -121,11 +120,6 @@ def _check_name(session: Session, actor: User, name: str, *, besides: str = "") 
     )
     if session.exec(same).first() is not None:
         raise Conflict(f"You have a template “{name}” already. Choose another name.")
-
-
-def _require_trainer(actor: User) -> None:
-    if actor.role not in (Role.ADMIN, Role.TRAINER):
-        raise Forbidden("Your role can listen and rate, but not generate.")
 
 
 def _audit(session: Session, actor: User, action: str, template: PromptTemplate) -> None:

@@ -21,7 +21,7 @@ from qlora_studio.services.profile import Place
 from qlora_studio.services.tokens import TokenCreate
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
-from qlora_studio.state.dialogs import DeletingState, DialogState
+from qlora_studio.state.dialogs import DeletingState, SecretState
 
 SCOPES = {"read": "Read only", "all": "Everything you may do"}
 
@@ -61,7 +61,7 @@ class TokenRow:
     has_ended: bool
 
 
-class AccountState(DialogState, DeletingState, rx.State):
+class AccountState(SecretState, DeletingState, rx.State):
     """The settings page. Dialogs: `add` and `secret`, which shows a new token once."""
 
     username: str = ""
@@ -71,17 +71,14 @@ class AccountState(DialogState, DeletingState, rx.State):
     places: list[PlaceRow] = []
     rows: list[TokenRow] = []
     n_others: int = 0
-    secret: str = ""
     is_loading: bool = True
-    is_sending: bool = False
-    field_errors: dict[str, str] = {}
 
     @rx.event
     @authorized()
     async def load(self, actor: User):
         """Show the account."""
-        self.dialog, self.secret, self.deleting_id, self.field_errors = "", "", "", {}
-        self.is_sending = False
+        self._begin()
+        self.deleting_id = ""
         await self._read(actor)
         self.is_loading = False
 
@@ -106,18 +103,6 @@ class AccountState(DialogState, DeletingState, rx.State):
         n_ended = await asyncio.to_thread(_end_others, actor, self._token())
         await self._read(actor)
         return rx.toast.success(f"{formats.count(n_ended, 'other session')} ended")
-
-    @rx.event
-    @authorized()
-    async def ask_add(self):
-        """Open the form of a new token."""
-        self.dialog, self.field_errors = "add", {}
-
-    @rx.event
-    @authorized()
-    async def close(self):
-        """Close whichever dialog is open, and forget the token that it may have shown."""
-        self.dialog, self.secret = "", ""
 
     @rx.event
     @authorized()

@@ -68,7 +68,7 @@ class AdaptersState(DeletingState, TableState, rx.State):
     @authorized()
     async def show_as(self, view: str):
         """Show cards or a table; the address names it."""
-        return rx.redirect(self._address(view="cards" if view == "cards" else ""), replace=True)
+        return self._go(view="cards" if view == "cards" else "")
 
     @rx.event
     @authorized(Role.TRAINER)

@@ -257,6 +257,7 @@ def person_row(person: Person, actor: User) -> PersonRow:
 def audit_row(event: AuditEvent) -> AuditRow:
     """Return a line of the log as the page shows it."""
     at = formats.when(event.at)
+    said = [f"{_words(key)} {value}" for key, value in event.details.items() if value != ""]
     return AuditRow(
         id=str(event.id),
         at=at.relative,
@@ -265,7 +266,7 @@ def audit_row(event: AuditEvent) -> AuditRow:
         action=event.action,
         thing=event.object_name or event.object_id,
         kind=_words(event.object_type),
-        details=", ".join(f"{_words(key)} {value}" for key, value in event.details.items() if value != ""),
+        details=", ".join([*([f"{event.n:,} times that day"] if event.n > 1 else []), *said]),
     )
 
 

@@ -53,7 +53,7 @@ class ComparingState(rx.State, mixin=True):
 
     @rx.event
     @authorized()
-    async def set_other_strength(self, value: str):
+    async def set_other_strength(self, value: str | float):
         """How strong the other adapter is."""
         try:
             self.other_strength = f"{min(max(float(value), 0.0), MAX_STRENGTH):g}"
@@ -91,7 +91,7 @@ class ComparingState(rx.State, mixin=True):
             yield type(self).watch
         else:  # it is on another page, or hidden by a filter
             self.filters = {}
-            yield rx.redirect(self._address(query="", page=1, like=self._pair[0]))
+            yield self._go(query="", page=1, like=self._pair[0], replace=False)
 
     def _choose_other(self, other: str) -> None:
         self.other = other

@@ -64,6 +64,7 @@ class DatasetFormState(rx.State):
     folder_roots: list[str] = []
     endpoints: list[list[str]] = []
     field_errors: dict[str, str] = {}
+    is_loaded: bool = False  # a press before that would be forgotten by `load`
     is_sending: bool = False
     _made: str = ""  # what this form made already, so that a second press makes no second dataset
 
@@ -76,7 +77,7 @@ class DatasetFormState(rx.State):
         self.endpoints = [[url, url] for url in settings.s3_endpoint_urls]
         wanted = self.router.url.query_parameters.get("source", "upload")
         self.source = wanted if wanted in SOURCES else "upload"
-        self.field_errors, self.is_sending, self._made = {}, False, ""
+        self.field_errors, self.is_sending, self._made, self.is_loaded = {}, False, "", True
 
     @rx.event
     @authorized(Role.TRAINER)

@@ -126,14 +126,14 @@ class VersionsState(DatasetTab, TableState, rx.State):
         numbers = sorted(n for n in (_number(form.get(name, "")) for name in ("earlier", "later")) if n)
         if len(numbers) < 2:
             return rx.toast.error("Give the numbers of two versions.")
-        return rx.redirect(self._address(earlier=numbers[0], later=numbers[1], kind="", page=1))
+        return self._go(earlier=numbers[0], later=numbers[1], kind="", page=1, replace=False)
 
     @rx.event
     @authorized()
     async def show_kind(self, kind: str):
         """Show only clips that were added, removed or changed; the same again shows all."""
         wanted = kind if kind in KINDS and kind != self.kind else ""
-        return rx.redirect(self._address(kind=wanted, page=1), replace=True)
+        return self._go(kind=wanted, page=1)
 
     @rx.event
     @authorized(Role.TRAINER)
@@ -162,7 +162,7 @@ class VersionsState(DatasetTab, TableState, rx.State):
             self.is_sending, self.restoring = False, 0
         yield rx.toast.success(f"Version {number} is restored as version {made}")
         yield DatasetState.refresh
-        yield rx.redirect(self._address(earlier="", later="", kind="", page=1), replace=True)
+        yield self._go(earlier="", later="", kind="", page=1)
 
 
 def version_row(version: DatasetVersion, *, actor: User, present: int) -> VersionRow:

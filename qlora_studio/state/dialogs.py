@@ -17,6 +17,30 @@ class DialogState(rx.State, mixin=True):
         self.dialog = ""
 
 
+class SecretState(DialogState, mixin=True):
+    """Makes something and shows it once. Dialogs: `add`, its form, and `secret`."""
+
+    secret: str = ""  # what was just made, until its dialog is closed
+    is_sending: bool = False
+    field_errors: dict[str, str] = {}
+
+    def _begin(self) -> None:
+        """Show no dialog and remember nothing."""
+        self.dialog, self.secret, self.field_errors, self.is_sending = "", "", {}, False
+
+    @rx.event
+    @authorized()
+    async def ask_add(self):
+        """Open the form."""
+        self.dialog, self.field_errors = "add", {}
+
+    @rx.event
+    @authorized()
+    async def close(self):
+        """Close whichever dialog is open, and forget the secret that it may have shown."""
+        self.dialog, self.secret = "", ""
+
+
 class DeletingState(rx.State, mixin=True):
     """A list that asks before it deletes a row. The rows have an `id` and a `name`."""
 

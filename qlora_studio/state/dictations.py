@@ -121,7 +121,7 @@ class DictationState(DatasetTab, TableState, rx.State):
         finally:
             self.is_asking = False
         if self.is_filtered or self.page > 1:  # the new one is shown from its first clip
-            yield rx.redirect(self._address(dictation="", show="", query="", page=1), replace=True)
+            yield self._go(dictation="", show="", query="", page=1)
             return
         await self._fill(actor)
         yield DictationState.watch

@@ -21,7 +21,7 @@ from qlora_studio.services.notification_channels import (
 )
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
-from qlora_studio.state.dialogs import DeletingState, DialogState
+from qlora_studio.state.dialogs import DeletingState, SecretState
 
 _ADAPTER: TypeAdapter[WebhookCreate] = TypeAdapter(WebhookCreate)
 _WRONG_ADDRESS = "Give an address that begins with https://, of at most 2,000 characters."
@@ -47,7 +47,7 @@ class ChannelRow:
     is_failing: bool
 
 
-class ChannelsState(DialogState, DeletingState, rx.State):
+class ChannelsState(SecretState, DeletingState, rx.State):
     """The channels of one person. Dialogs: `add` and `secret`, which shows a new webhook's secret once."""
 
     rows: list[ChannelRow] = []
@@ -57,31 +57,17 @@ class ChannelsState(DialogState, DeletingState, rx.State):
     has_email_on: bool = False
     has_webhook: bool = False
     is_loading: bool = True
-    is_sending: bool = False
     testing_id: str = ""
-    secret: str = ""  # of the webhook just made, until its dialog is closed
-    field_errors: dict[str, str] = {}
 
     @rx.event
     @authorized()
     async def load(self, actor: User):
         """Show the channels."""
-        self.dialog, self.secret, self.deleting_id, self.field_errors = "", "", "", {}
-        self.testing_id, self.is_sending = "", False
+        self._begin()
+        self.deleting_id = ""
+        self.testing_id = ""
         await self._read(actor)
         self.is_loading = False
-
-    @rx.event
-    @authorized()
-    async def ask_add(self):
-        """Open the form of a new webhook."""
-        self.dialog, self.field_errors = "add", {}
-
-    @rx.event
-    @authorized()
-    async def close(self):
-        """Close whichever dialog is open, and forget the secret that it may have shown."""
-        self.dialog, self.secret = "", ""
 
     @rx.event
     @authorized()

@@ -92,7 +92,8 @@ class PushingState(DialogState, rx.State):
             found = await asyncio.to_thread(_rows, actor, adapter_id)
             if found != self.pushes:
                 async with self:
-                    self.pushes = found
+                    if watch.is_newest:
+                        self.pushes = found
             if not any(row.is_active for row in found):
                 return
 

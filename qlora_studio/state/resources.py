@@ -74,7 +74,8 @@ class ResourcesState(DeletingState, TableState, mixin=True):
                 return
             if rows != self.rows:
                 async with self:
-                    self.rows, self.total = rows, total
+                    if watch.is_newest:
+                        self.rows, self.total = rows, total
             if not any(row.status in self._under_way for row in rows):
                 return
 

@@ -100,47 +100,52 @@ class TableState(rx.State, mixin=True):
         wanted = {k: v for k, v in kept.items() if v not in ("", None) and v != defaults.get(k)}
         return self._path + (f"?{urlencode(wanted)}" if wanted else "")
 
+    def _go(self, *, replace: bool = True, **changes: Any) -> Any:
+        """Change the address. The state follows at once: a second quick change builds on the first."""
+        for name, value in changes.items():
+            if name in self._filter_names:
+                self.filters = {**self.filters, name: str(value)}
+            else:
+                setattr(self, name, value)
+        return rx.redirect(self._address(), replace=replace)
+
     @rx.event
     @authorized()
     async def search(self, text: str):
         """Look for `text`; back to the first page."""
-        return rx.redirect(self._address(query=text.strip()[:200], page=1), replace=True)
+        return self._go(query=text.strip()[:200], page=1)
 
     @rx.event
     @authorized()
     async def filter_by(self, name: str, value: str):
         """Set or (with an empty value) drop a filter."""
         if name in self._filter_names:
-            return rx.redirect(self._address(**{name: value[:80], "page": 1}), replace=True)
+            return self._go(**{name: value[:80], "page": 1})
         return None
 
     @rx.event
     @authorized()
     async def clear_filters(self):
         """Show all rows again."""
-        return rx.redirect(
-            self._address(query="", page=1, **dict.fromkeys(self._filter_names, "")), replace=True
-        )
+        return self._go(query="", page=1, **dict.fromkeys(self._filter_names, ""))
 
     @rx.event
     @authorized()
     async def sort_by(self, column: str):
         """Sort by a column; a second time turns the order round."""
-        return rx.redirect(
-            self._address(sort=f"-{column}" if self.sort == column else column, page=1), replace=True
-        )
+        return self._go(sort=f"-{column[:40]}" if self.sort == column else column[:40], page=1)
 
     @rx.event
     @authorized()
     async def go_to_page(self, page: int):
         """Show another page."""
-        return rx.redirect(self._address(page=min(max(1, page), self.n_pages)))
+        return self._go(page=min(max(1, page), self.n_pages), replace=False)
 
     @rx.event
     @authorized()
     async def set_page_size(self, size: str):
         """Show 10, 25, 50 or 100 rows at once."""
-        return rx.redirect(self._address(page_size=_whole(size, 25, 1, 100), page=1), replace=True)
+        return self._go(page_size=_whole(size, 25, 1, 100), page=1)
 
 
 class SelectionState(rx.State, mixin=True):

@@ -124,10 +124,8 @@ class TakesState(ComparingState, DeletingState, TableState, rx.State):
             wanted, criterion = self._wanted(), self.criterion
             shelf = await asyncio.to_thread(_read, actor, wanted, criterion, self._pair)
             async with self:
-                if self._with_drafts(shelf.rows) != self.rows and (wanted, criterion) == (
-                    self._wanted(),
-                    self.criterion,
-                ):
+                is_wanted = watch.is_newest and (wanted, criterion) == (self._wanted(), self.criterion)
+                if is_wanted and self._with_drafts(shelf.rows) != self.rows:
                     self._take_in(shelf)
             if not any(row.is_under_way for row in shelf.rows):
                 return

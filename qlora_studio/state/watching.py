@@ -11,7 +11,8 @@ braces: it also ends when its tab has gone, or when a newer watcher of the same 
         while await watch.goes_on(every_s=1.0):
             rows = await asyncio.to_thread(...)
             async with self:
-                self.rows = rows
+                if watch.is_newest:
+                    self.rows = rows
 """
 
 import asyncio
@@ -47,6 +48,13 @@ class Watch:
         """End older watchers of this state."""
         async with self._state:
             self._state._watch_id = self._id
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether no newer watcher has taken over. Asked with the state held, before what was read is shown:
+        a slow reading must not replace what a newer load has shown meanwhile.
+        """
+        return bool(self._state._watch_id == self._id)
 
     async def goes_on(self, *, every_s: float) -> bool:
         """Wait `every_s` seconds (not the first time), then say whether to look once more."""

@@ -102,5 +102,5 @@ def test_an_admin_changes_roles_and_limits_disables_resets_and_deletes(client: T
     assert {line["action"] for line in log["items"]} == {"user.update", "user.reset_link", "user.delete"}
     text = client.get("/audit.csv", params={"who": "ada"}, headers=admin)
     assert text.headers["content-type"].startswith("text/csv")
-    assert text.text.splitlines()[0] == "time,who,action,kind,id,name,details"
+    assert text.text.splitlines()[0] == "time,who,action,kind,id,name,times,details"
     assert client.get("/audit.csv", headers=bob).status_code == 401

@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import DatasetStatus, DictationStatus, ModelStatus, Role, Split, Task
+from qlora_studio.contracts.enums import DatasetStatus, DictationStatus, Role, Split, Task
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge, TooManyTries
 from qlora_studio.core.ids import new_id
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Dictation, Transcript, User
-from qlora_studio.modelfiles.prepare import content_hash
 from qlora_studio.services import dictating, dictations, inference, trial_clips
 from qlora_studio.services.dictation_schemas import DictationCreate
 from qlora_studio.services.engine_host import EngineHost
@@ -19,6 +18,7 @@ from qlora_studio.services.trial_clips import TrialClip
 from qlora_studio.storage import holding, layout
 from tests.conftest import make_user
 from tests.jobs.workbench import make_dataset
+from tests.services.standing_in import ready_model
 from tests.services.test_engine_host import COMMAND, wait_for
 
 
@@ -43,21 +43,7 @@ def decoded_here(path: Path, *, actor: User) -> TrialClip:
 
 
 def speech_model(session: Session, owner: User, does: str = "cpu") -> BaseAudioModel:
-    """A model on disk, of which the stand-in does what its folder is called."""
-    folder = layout.data_path() / "there" / does
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
-    model = BaseAudioModel(
-        owner_id=owner.id,
-        name=f"Ear {does}",
-        task=Task.SPEECH_TO_TEXT,
-        status=ModelStatus.READY,
-        path=str(folder),
-        content_hash=content_hash(folder, []),
-    )
-    session.add(model)
-    session.commit()
-    return model
+    return ready_model(session, owner, does, task=Task.SPEECH_TO_TEXT, name=f"Ear {does}")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from sqlmodel import Session, select
 
-from qlora_studio.contracts.enums import GenerationStatus, ModelStatus, Role, Task
+from qlora_studio.contracts.enums import GenerationStatus, Role, Task
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge, TooManyTries
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
@@ -39,6 +39,7 @@ from qlora_studio.services.engine_host import EngineHost
 from qlora_studio.services.generation_schemas import GenerationCreate
 from qlora_studio.storage import holding, layout
 from tests.conftest import make_user
+from tests.services.standing_in import ready_model
 from tests.services.test_engine_host import COMMAND, wait_for
 from tests.training import melodies
 
@@ -56,21 +57,7 @@ def host(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineH
 
 
 def sound_model(session: Session, owner: User, does: str = "cpu") -> BaseAudioModel:
-    """A model on disk, of which the stand-in does what its folder is called."""
-    folder = layout.data_path() / "there" / does
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
-    model = BaseAudioModel(
-        owner_id=owner.id,
-        name=f"Rain {does}",
-        task=Task.TEXT_TO_AUDIO,
-        status=ModelStatus.READY,
-        path=str(folder),
-        content_hash=content_hash(folder, []),
-    )
-    session.add(model)
-    session.commit()
-    return model
+    return ready_model(session, owner, does, task=Task.TEXT_TO_AUDIO, name=f"Rain {does}")
 
 
 @pytest.fixture

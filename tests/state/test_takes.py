@@ -1,6 +1,8 @@
 """The page *Studio*: what it offers, what it has made, and ratings that stay with their take."""
 
 import asyncio
+import threading
+from typing import Any
 
 import pytest
 from sqlmodel import Session, select
@@ -8,7 +10,7 @@ from sqlmodel import Session, select
 from qlora_studio.contracts.enums import GenerationStatus, ModelStatus, Role, Sharing, Task
 from qlora_studio.db.models import Adapter, BaseAudioModel, Generation, Rating, User
 from qlora_studio.services import making
-from qlora_studio.state import studio
+from qlora_studio.state import studio, takes
 from qlora_studio.state.own_templates import NO_NAME
 from qlora_studio.state.studio import StudioState
 from qlora_studio.state.takes import TakesState
@@ -286,3 +288,37 @@ def test_what_others_share_is_on_a_shelf_of_its_own(user: User, session: Session
     assert [(row.name, row.sharing) for row in own.rows] == [("rain", "private")]
     asyncio.run(call(own, "share", generation_id=mine.generation_id, sharing="use"))
     assert own.rows[0].sharing == "use"
+
+
+async def test_a_slow_reading_does_not_replace_what_a_newer_load_has_shown(
+    user: User, session: Session, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hold(self: Any) -> Any:
+        return self
+
+    async def let_go(self: Any, *_: object) -> None:
+        return None
+
+    monkeypatch.setattr(TakesState, "__aenter__", hold)
+    monkeypatch.setattr(TakesState, "__aexit__", let_go)
+    state = opened(TakesState)
+    await call(state, "load")
+    has_read, may_show, read = threading.Event(), threading.Event(), takes._read
+
+    def read_slowly(*args: Any) -> Any:
+        shelf = read(*args)
+        has_read.set()
+        assert may_show.wait(10)
+        return shelf
+
+    monkeypatch.setattr(takes, "_read", read_slowly)
+    old = asyncio.create_task(call(state, "watch"))
+    await asyncio.to_thread(has_read.wait, 10)
+    add_takes(user, 1)
+    monkeypatch.setattr(takes, "_read", read)
+    await call(state, "load")
+    await call(state, "watch")  # of the reloaded page; takes over
+    assert len(state.rows) == 1
+    may_show.set()
+    await old
+    assert len(state.rows) == 1
