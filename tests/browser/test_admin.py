@@ -37,7 +37,7 @@ def test_somebody_looks_at_what_is_shared_and_is_offered_no_change(
 def test_an_admin_demotes_resets_disables_and_reads_the_log(own_server, browser: Browser) -> None:
     server: Server = own_server()
     admin, bob = sign_up(server, "chief"), sign_up(server, "bob")
-    window, theirs = browser.new_context(), browser.new_context()
+    window, theirs = (browser.new_context(reduced_motion="reduce") for _ in range(2))
     sign_in(window, server, admin)
     sign_in(theirs, server, bob)
     page, other = window.new_page(), theirs.new_page()
