@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from qlora_studio.api.auth import UserPublic
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentSession, CurrentUser
 from qlora_studio.contracts.enums import TokenScope
 from qlora_studio.contracts.spec import Strict
@@ -82,13 +83,13 @@ class TokenList(BaseModel):
     total: int
 
 
-@router.patch("/me")
+@router.patch("/me", responses=answers(429))
 def update_me(body: ProfileUpdate, request: Request, found: CurrentSession) -> UserPublic:
     """Change your name, e-mail address (with your password) or theme."""
     return UserPublic.model_validate(profile.update(actor=found.user, form=body, peer=_peer(request)))
 
 
-@router.post("/me/password")
+@router.post("/me/password", responses=answers(429))
 def change_password(body: PasswordChange, request: Request, found: CurrentSession) -> SessionsEnded:
     """Set another password. Your other sessions end at once; tokens stay until you revoke them."""
     n_ended = profile.change_password(
@@ -101,7 +102,7 @@ def change_password(body: PasswordChange, request: Request, found: CurrentSessio
     return SessionsEnded(sessions_ended=n_ended)
 
 
-@router.post("/auth/reset", status_code=204)
+@router.post("/auth/reset", status_code=204, responses=answers(404, 409, 429))
 def reset_password(body: PasswordResetForm) -> Response:
     """Set a new password by a link from an admin. It works once; then sign in."""
     profile.reset_password(token=body.token, new=body.new)

@@ -9,8 +9,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 from starlette.requests import ClientDisconnect
 
-from qlora_studio.api.jobs import zip_response
+from qlora_studio.api.body_limit import lift_body_limit
+from qlora_studio.api.files import sends, takes, zip_response
 from qlora_studio.api.lists import Page, ShelfFilter, with_owners
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import AdapterStage, Verdict
 from qlora_studio.core.errors import Unavailable
@@ -25,12 +27,7 @@ from qlora_studio.services.lineage import Lineage
 
 router = APIRouter(tags=["Adapters"])
 _BODY_LIMIT_S = 3600.0
-_ZIP = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
+_ZIP = takes("application/zip")
 
 
 class AdapterFilter(ShelfFilter):
@@ -57,7 +54,7 @@ def list_adapters(user: CurrentUser, wanted: Annotated[AdapterFilter, Query()]) 
     return AdapterPage.of(items, total, wanted)
 
 
-@router.post("/adapters", status_code=201, openapi_extra=_ZIP)
+@router.post("/adapters", status_code=201, openapi_extra=_ZIP, responses=answers(404))
 async def import_adapter(
     request: Request, user: CurrentTrainer, form: Annotated[AdapterImport, Query()]
 ) -> AdapterPublic:
@@ -72,6 +69,7 @@ async def import_adapter(
 
 
 async def _receive(request: Request, path: Path) -> None:
+    lift_body_limit(request)
     n_bytes, free = 0, await asyncio.to_thread(staging.free_bytes)
     announced = request.headers.get("content-length", "0")
     if announced.isdigit():
@@ -149,7 +147,9 @@ def get_adapter_lineage(adapter_id: str, user: CurrentUser) -> Lineage:
         return lineage.get_lineage(session, actor=user, adapter_id=adapter_id)
 
 
-@router.get("/adapters/{adapter_id}/download", response_class=StreamingResponse)
+@router.get(
+    "/adapters/{adapter_id}/download", response_class=StreamingResponse, responses=sends("application/zip")
+)
 def download_adapter(adapter_id: str, user: CurrentUser) -> StreamingResponse:
     """Return a zip of the adapter in PEFT's format."""
     with db.read() as session:

@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from qlora_studio.api.datasets import DatasetPublic
-from qlora_studio.api.jobs import attachment
+from qlora_studio.api.files import attachment, sends
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db import engine
@@ -20,6 +20,7 @@ from qlora_studio.services.versions import Kind
 router = APIRouter(tags=["Datasets"])
 
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
+_EXPORTED = sends("application/zip", "application/x-ndjson", "text/csv")
 PageNumber = Annotated[int, Query(ge=1, le=1_000_000)]
 PageSize = Annotated[int, Query(ge=1, le=100)]
 
@@ -133,7 +134,7 @@ def restore_version(dataset_id: str, number: int, user: CurrentTrainer) -> Datas
         return DatasetPublic.of(versions.restore(session, actor=user, dataset_id=dataset_id, number=number))
 
 
-@router.post("/datasets/{dataset_id}/export", response_class=StreamingResponse)
+@router.post("/datasets/{dataset_id}/export", response_class=StreamingResponse, responses=_EXPORTED)
 def export(dataset_id: str, body: ExportRequest, user: CurrentUser) -> StreamingResponse:
     """Send a version as a file: `audiofolder` (a zip), `jsonl` or `csv`."""
     with engine.read() as session:
@@ -143,7 +144,7 @@ def export(dataset_id: str, body: ExportRequest, user: CurrentUser) -> Streaming
     return attachment(made.name, made.pieces, media_type=made.media_type)
 
 
-@router.get("/datasets/{dataset_id}/export", response_class=StreamingResponse)
+@router.get("/datasets/{dataset_id}/export", response_class=StreamingResponse, responses=_EXPORTED)
 def download_export(
     dataset_id: str, user: CurrentUser, wanted: Annotated[ExportRequest, Query()]
 ) -> StreamingResponse:

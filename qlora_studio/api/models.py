@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Page, ShelfFilter, with_owners
-from qlora_studio.api.receiving import receive_file_into
+from qlora_studio.api.receiving import RECEIVES, receive_file_into
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.db import engine as db
@@ -88,7 +88,7 @@ def list_files(model_id: str, user: CurrentUser) -> dict[str, Any]:
     return {"items": items, "total": len(items)}
 
 
-@router.put("/models/{model_id}/files/{filename:path}", status_code=201)
+@router.put("/models/{model_id}/files/{filename:path}", **RECEIVES)
 async def receive_file(model_id: str, filename: str, request: Request, user: CurrentTrainer) -> Response:
     """Take a file's raw bytes. With `Content-Range: bytes a-b/n` go on where `received` says it stopped.
 

@@ -1,11 +1,13 @@
 """Errors as RFC 9457 problem documents, whatever raised them."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from qlora_studio.core.errors import StudioError, TooManyTries
@@ -13,12 +15,50 @@ from qlora_studio.core.errors import StudioError, TooManyTries
 logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 _TITLES = {
-    404: "Not found",
-    405: "Method not allowed",
-    413: "Too large",
     400: "Bad request",
+    401: "Sign in first",
+    403: "Not allowed",
+    404: "Not there, or not yours",
+    405: "Method not allowed",
+    408: "Too slow",
+    409: "Conflict, or in use",
+    413: "Too large",
     415: "Unsupported media type",
+    416: "No such part",
+    422: "A field is missing or wrong",
+    429: "Too many tries",
+    503: "Busy, or not available now",
+    507: "Storage full",
 }
+_RETRY_AFTER = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+
+
+class FieldError(BaseModel):
+    """A field by its dotted name, and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """What every error answers (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError]
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return a route's `responses` for statuses that are answered with a problem document."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    told: dict[int | str, dict[str, Any]] = {
+        status: {"description": f"{_TITLES[status]}.", "content": content} for status in statuses
+    }
+    if 429 in told:
+        told[429]["headers"] = {"Retry-After": _RETRY_AFTER}
+    return told
 
 
 def problem(
@@ -47,8 +87,12 @@ def problem_of(error: StudioError) -> JSONResponse:
     return problem(error.status, error.title, detail, errors=errors, headers=headers)
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Make `app` answer every error with a problem document and never with a trace."""
+def add_handlers(app: FastAPI, methods_at: Callable[[str], list[str]]) -> None:
+    """Make `app` answer every error with a problem document and never with a trace.
+
+    Args:
+        methods_at: the methods that there are at a path.
+    """
 
     @app.exception_handler(StudioError)
     async def _studio(_request: Request, error: StudioError) -> JSONResponse:
@@ -62,10 +106,15 @@ def add_handlers(app: FastAPI) -> None:
         return problem(422, "Check the marked fields", "Some fields are missing or wrong.", errors=errors)
 
     @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: HTTPException) -> JSONResponse:
-        title = _TITLES.get(error.status_code, str(error.detail))
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
         headers = dict(error.headers) if error.headers else None
-        return problem(error.status_code, title, str(error.detail), headers=headers)
+        title, detail = _TITLES.get(error.status_code, str(error.detail)), str(error.detail)
+        if error.status_code == 404:
+            title, detail = "Not found", "There is nothing at this path."
+        if error.status_code == 405:
+            headers = {"Allow": ", ".join(methods_at(request.url.path))}
+            detail = f"{request.method} is not for this path."
+        return problem(error.status_code, title, detail, headers=headers)
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -3,16 +3,35 @@
 import asyncio
 import re
 from contextlib import aclosing
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from qlora_studio.api.problems import problem
+from qlora_studio.api.body_limit import lift_body_limit
+from qlora_studio.api.files import takes
+from qlora_studio.api.problems import answers, problem
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.core.settings import get_settings
 from qlora_studio.ingest import staging
 
+
+class Received(BaseModel):
+    """How many of the file's bytes are on disk."""
+
+    received: int
+
+
+_AT = {"name": "Content-Range", "in": "header", "schema": {"type": "string"}, "required": False}
+# A route that takes a file's bytes; after the name may come folders.
+RECEIVES: dict[str, Any] = {
+    "status_code": 201,
+    "response_model": Received,
+    "openapi_extra": takes("application/octet-stream") | {"parameters": [_AT]},
+    "responses": answers(408),
+}
 WRITE_BYTES = 4 << 20  # written to disk at a time, so that memory stays flat
 IDLE_LIMIT_S = 60.0
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
@@ -30,6 +49,7 @@ async def receive_file_into(owner: str, name: str, *, room: int, request: Reques
         201 `{"received": n}` once the bytes are on disk; 409 with `received` if a piece begins elsewhere.
     """
     start, size = _announced(request)
+    lift_body_limit(request)
     most = min(get_settings().max_file_bytes, start + room)
     receiver = staging.Receiver(owner, name, start=start, size=size, max_bytes=most)
     try:

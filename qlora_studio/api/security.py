@@ -13,7 +13,8 @@ from typing import Annotated
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import anyio
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyCookie, HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,6 +31,14 @@ from qlora_studio.services import access, accounts, tokens
 from qlora_studio.services.access import Action
 from qlora_studio.services.accounts import SignedIn
 
+# For the description of the API alone: `credentials_of` reads them.
+_BEARER = HTTPBearer(scheme_name="token", description="Of a session or for scripts.", auto_error=False)
+_COOKIE = APIKeyCookie(
+    name="studio_session_PORT",
+    scheme_name="cookie",
+    description="The browser's session; what changes something needs an `Origin` beside it.",
+    auto_error=False,
+)
 _LOOK_ONLY = "Your role can look, but not change anything. Ask an admin for the trainer role."
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PUBLIC_PAGES = frozenset({"/login", "/signup"})
@@ -64,7 +73,11 @@ def credentials_of(headers: Headers) -> Credentials:
     return Credentials(token_from_cookie(headers.get("cookie", "")), is_cookie=True)
 
 
-async def signed_in(request: Request) -> SignedIn:
+async def signed_in(
+    request: Request,
+    _bearer: Annotated[object, Security(_BEARER)] = None,
+    _cookie: Annotated[object, Security(_COOKIE)] = None,
+) -> SignedIn:
     """Return whose request this is, and by which session; a token for scripts has none.
 
     Raises:
