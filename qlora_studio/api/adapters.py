@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -31,14 +31,19 @@ _ZIP = takes("application/zip")
 
 
 class AdapterFilter(ShelfFilter):
-    """Which adapters, in which order, which page."""
+    """Which adapters, in which order, which page. `status` is another word for `stage`, as in other lists."""
 
+    status: AdapterStage | None = None
     stage: AdapterStage | None = None
     model_id: Annotated[str, Field(max_length=32)] | None = None
     dataset_id: Annotated[str, Field(max_length=32)] | None = None
     tag: Annotated[str, Field(max_length=32)] | None = None
     verdict: Verdict | None = None
     archived: bool = False
+
+    def by_stage(self) -> dict[str, Any]:
+        """What the service is asked for."""
+        return self.model_dump(exclude={"status"}) | {"stage": self.stage or self.status}
 
 
 class AdapterPage(Page[AdapterPublic]):
@@ -49,7 +54,7 @@ class AdapterPage(Page[AdapterPublic]):
 def list_adapters(user: CurrentUser, wanted: Annotated[AdapterFilter, Query()]) -> AdapterPage:
     """Return one page of your adapters; those that are archived only with `archived=true`."""
     with db.read() as session:
-        views, total = adapters.list_adapters(session, actor=user, **wanted.model_dump())
+        views, total = adapters.list_adapters(session, actor=user, **wanted.by_stage())
         items = with_owners(session, user, [AdapterPublic.of(v) for v in views])
     return AdapterPage.of(items, total, wanted)
 

@@ -1,7 +1,7 @@
 """REST: one clip, its sound and its waveform."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
@@ -79,6 +79,13 @@ class ClipPublic(BaseModel):
         return cls.model_validate(clip).model_copy(update={"findings": said})
 
 
+class PeaksPublic(BaseModel):
+    """A clip's waveform: the lowest and the highest sample of each part, between -1 and 1."""
+
+    duration_s: float
+    peaks: list[tuple[float, float]]
+
+
 class ClipPage(Page[ClipPublic]):
     """One page of clips."""
 
@@ -141,8 +148,8 @@ def _recording(clip_id: str, user: User) -> rendering.Recording:
 
 
 @router.get("/clips/{clip_id}/peaks")
-def get_peaks(clip_id: str, user: CurrentUser) -> dict[str, Any]:
+def get_peaks(clip_id: str, user: CurrentUser) -> PeaksPublic:
     """Return the waveform as (low, high) pairs between -1 and 1, at most 800."""
     with engine.read() as session:
         clip = clips.get_clip(session, actor=user, clip_id=clip_id)
-    return {"duration_s": clip.duration_s, "peaks": to_pairs(clip.peaks or b"")}
+    return PeaksPublic(duration_s=clip.duration_s, peaks=to_pairs(clip.peaks or b""))

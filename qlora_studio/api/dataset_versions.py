@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from qlora_studio.api.datasets import DatasetPublic
 from qlora_studio.api.files import attachment, sends
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db import engine
@@ -20,7 +21,7 @@ from qlora_studio.services.versions import Kind
 router = APIRouter(tags=["Datasets"])
 
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
-_EXPORTED = sends("application/zip", "application/x-ndjson", "text/csv")
+_EXPORTED = sends("application/zip", "application/x-ndjson", "text/csv") | answers(409)
 PageNumber = Annotated[int, Query(ge=1, le=1_000_000)]
 PageSize = Annotated[int, Query(ge=1, le=100)]
 
@@ -152,7 +153,7 @@ def download_export(
     return export(dataset_id, wanted, user)
 
 
-@router.get("/datasets/{dataset_id}/export/recipe")
+@router.get("/datasets/{dataset_id}/export/recipe", responses=answers(409))
 def get_recipe(
     dataset_id: str, user: CurrentUser, version: Annotated[Number | None, Query()] = None
 ) -> RecipePublic:
@@ -162,7 +163,7 @@ def get_recipe(
     return RecipePublic.model_validate(found)
 
 
-@router.get("/datasets/{dataset_id}/feedback-update")
+@router.get("/datasets/{dataset_id}/feedback-update", responses=answers(409, 413))
 def preview_feedback_update(dataset_id: str, user: CurrentUser) -> FeedbackUpdate:
     """Say which rows would come and go if a dataset from feedback were brought up to date now."""
     with engine.read() as session:

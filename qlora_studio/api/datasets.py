@@ -12,6 +12,7 @@ from sqlmodel import Session
 from qlora_studio.api.clips import ClipPage, ClipPublic
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Filter, Page, ShelfFilter, with_owners
+from qlora_studio.api.problems import answers
 from qlora_studio.api.receiving import RECEIVES, receive_file_into
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Sharing, Split, Task
@@ -200,7 +201,7 @@ def cancel(dataset_id: str, user: CurrentTrainer) -> DatasetPublic:
     return DatasetPublic.of(dataset)
 
 
-@router.get("/datasets/{dataset_id}/clips")
+@router.get("/datasets/{dataset_id}/clips", responses=answers(409, 507))
 def list_clips(dataset_id: str, user: CurrentUser, wanted: Annotated[ClipFilter, Query()]) -> ClipPage:
     """List a dataset's clips, those that could not be used with their reason.
 

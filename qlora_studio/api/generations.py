@@ -11,6 +11,7 @@ from sqlmodel import Session
 from qlora_studio.api.files import SoundFile, sends
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Filter, Page, Paging
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import GenerationStatus
 from qlora_studio.db import engine as db
@@ -49,7 +50,7 @@ class GenerationPage(Page[GenerationPublic]):
     """One page of generations."""
 
 
-@router.post("/generations", status_code=202, response_model=GenerationPublic)
+@router.post("/generations", status_code=202, response_model=GenerationPublic, responses=answers(429))
 def create_generation(
     body: GenerationCreate, user: CurrentTrainer, request: Request, key: IdempotencyHeader = None
 ) -> JSONResponse:

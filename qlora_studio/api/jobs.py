@@ -12,7 +12,7 @@ from qlora_studio.api.files import SoundFile, attachment, sends, zip_response
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.job_events import stream_events
 from qlora_studio.api.lists import Page, ShelfFilter, with_owners
-from qlora_studio.api.problems import FieldError
+from qlora_studio.api.problems import FieldError, answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import JobStatus
 from qlora_studio.contracts.spec import TrainSpec
@@ -309,7 +309,11 @@ def clone_job(
     return create_once(user=user, key=key, request=request, body=body, create=create, status_code=202)
 
 
-@router.get("/jobs/{job_id}/results", response_class=StreamingResponse, responses=sends("application/zip"))
+@router.get(
+    "/jobs/{job_id}/results",
+    response_class=StreamingResponse,
+    responses=sends("application/zip") | answers(409),
+)
 def get_results(job_id: str, user: CurrentUser, merged: bool = False) -> StreamingResponse:
     """Return a zip of adapter, model card, metrics.csv, TensorBoard's files, logs, config and spec.
 

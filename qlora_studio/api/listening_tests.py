@@ -9,6 +9,7 @@ from sqlmodel import Session
 from qlora_studio.api.files import GUARDED, sends
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Page, Paging
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import ListeningTest, User
@@ -108,7 +109,9 @@ def answer(question_id: str, body: Answer, user: CurrentUser) -> Response:
 
 
 @router.get(
-    "/listening-tests/questions/{question_id}/{side}", response_class=Response, responses=sends("audio/wav")
+    "/listening-tests/questions/{question_id}/{side}",
+    response_class=Response,
+    responses=sends("audio/wav") | answers(409),
 )
 def get_sound(question_id: str, side: Literal["left", "right"], user: CurrentUser) -> Response:
     """Return one side of one of your questions as WAV; nothing about it says what made it."""
