@@ -60,6 +60,8 @@ class MergingState(rx.State):
                 return
             if found != self.merge:
                 async with self:
+                    if not watch.is_newest:
+                        return
                     self.merge = found
             if found.state != "running":
                 return
