@@ -22,7 +22,7 @@ ROW_EVERY_S = 1.0  # while there is no more than progress
 LOG_EVERY_S = 0.4  # lines come without a stamp
 OVERVIEW_CURVES = tuple(
     "loss wer cer accuracy macro_f1 der missed_speech false_alarm confusion "
-    "reward_accuracy mel_distance eval_loss".split()
+    "train_reward_accuracy reward_accuracy mel_distance eval_loss".split()
 )
 
 
