@@ -23,6 +23,7 @@ from qlora_studio.state.job_rows import JobPage
 from qlora_studio.state.job_samples import SampleRow
 from qlora_studio.state.presence import is_connected
 from qlora_studio.state.range_test import RangeView
+from qlora_studio.state.sharing import share
 
 TABS = ("overview", "charts", "samples", "logs", "config")
 LEVELS = ("", "info", "warning", "error")
@@ -94,6 +95,13 @@ class JobState(DialogState, rx.State):
                 news = await asyncio.to_thread(look.news) if look.has_news() else {}
                 if news and not await self._send(mine, news):
                     return
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def share(self, actor: User, wanted: str):
+        """Let others look at the job or clone it, or neither any more."""
+        await asyncio.to_thread(share, actor, "job", self._shown_id(), wanted)
+        return JobState.load
 
     @rx.event
     @authorized()

@@ -7,9 +7,9 @@ from typing import Any
 from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.db import engine as db
-from qlora_studio.db.models.user import User
+from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, User
 from qlora_studio.jobs import run_files
-from qlora_studio.services import access, job_checks, job_logs, job_reading, jobs
+from qlora_studio.services import job_checks, job_logs, job_reading, jobs
 from qlora_studio.services.access import Action
 from qlora_studio.services.job_schemas import JobView
 from qlora_studio.state.confusion import confusion_of
@@ -17,6 +17,7 @@ from qlora_studio.state.job_curves import CurveFeed
 from qlora_studio.state.job_rows import JobPage, NextAction, job_page
 from qlora_studio.state.job_samples import sample_row
 from qlora_studio.state.range_test import range_view
+from qlora_studio.state.sharing import closed_links, facts_of
 
 ROW_EVERY_S = 1.0  # while there is no more than progress
 LOG_EVERY_S = 0.4  # lines come without a stamp
@@ -91,8 +92,15 @@ class JobLook:
         self._is_row_due = False
         with db.read() as session:
             view = jobs.get_view(session, actor=self._actor, job_id=self.job_id)
+            facts = facts_of(session, self._actor, [view.job])[self.job_id] | closed_links(
+                session,
+                self._actor,
+                model_href=(BaseAudioModel, view.job.model_id),
+                dataset_href=(Dataset, view.job.dataset_id),
+                adapter_href=(Adapter, view.adapter_id),
+            )
         self.is_over = view.job.status in TERMINAL_STATUSES
-        self._page = _page_of(view, self._actor)
+        self._page = _page_of(view, facts)
         found: dict[str, Any] = {"job": self._page}
         report = view.job.report
         over = {"confusion": confusion_of(report), "range_test": range_view(report)}
@@ -134,12 +142,11 @@ class JobLook:
         return {"config": run_files.to_yaml(spec), "command": job_checks.command_of(spec)}
 
 
-def _page_of(view: JobView, actor: User) -> JobPage:
+def _page_of(view: JobView, facts: dict[str, Any]) -> JobPage:
     runtime = job_reading.read_runtime(view.job)
     checkpoint_step = job_reading.find_checkpoint_step(view.job.id)
-    page = job_page(view, device=runtime.device, checkpoint_step=checkpoint_step)
-    stands = access.standing(actor, view.job.owner_id, view.job.sharing)
-    if access.may(actor, Action.CHANGE, stands):
+    page = replace(job_page(view, device=runtime.device, checkpoint_step=checkpoint_step), **facts)
+    if page.may_change:
         return page
     # nothing is offered that would be refused
     return replace(
@@ -149,4 +156,5 @@ def _page_of(view: JobView, actor: User) -> JobPage:
         can_resume=False,
         can_delete=False,
         action=NextAction(),
+        sweep_href="",
     )
