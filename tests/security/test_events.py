@@ -167,6 +167,9 @@ def call_everything(socket: EventSocket, ids: dict[str, str]) -> None:
                 socket.send(name, arguments_for(handler, value), path, **query)
 
 
+@pytest.mark.attack(
+    "S1", "every registered event handler over a raw socket, signed out", "nothing read, nothing changed"
+)
 def test_signed_out_nothing_is_read_and_nothing_changes(
     server: Server, database: Any, ids: dict[str, str]
 ) -> None:
@@ -180,6 +183,11 @@ def test_signed_out_nothing_is_read_and_nothing_changes(
     assert rows_of(database) == before
 
 
+@pytest.mark.attack(
+    "S1",
+    "every registered event handler, as a stranger, with the owner's ids",
+    "nothing read, nothing changed",
+)
 def test_a_stranger_reads_and_changes_nothing_of_the_owners(
     server: Server, database: Any, ids: dict[str, str]
 ) -> None:
@@ -205,6 +213,11 @@ def test_the_owner_does_see_it(server: Server, owner: str, ids: dict[str, str]) 
     socket.close()
 
 
+@pytest.mark.attack(
+    "S3",
+    "another browser with the token of a tab, during the session and after",
+    "an empty state without the session's cookie",
+)
 def test_a_stolen_tab_token_opens_an_empty_state(server: Server, owner: str, ids: dict[str, str]) -> None:
     load = next(name for name in handlers() if name.endswith("datasets_state.load"))
     hydrate = "reflex___state____state.hydrate"
@@ -220,6 +233,7 @@ def test_a_stolen_tab_token_opens_an_empty_state(server: Server, owner: str, ids
             first.close()
 
 
+@pytest.mark.attack("S2", "setvar, and the framework's own event that writes variables", "state unchanged")
 def test_framework_events_cannot_write_state(server: Server, ids: dict[str, str]) -> None:
     names = list(handlers())
     shell = next(n for n in names if n.endswith("shell_state.load")).removesuffix(".load")
@@ -232,6 +246,11 @@ def test_framework_events_cannot_write_state(server: Server, ids: dict[str, str]
     socket.close()
 
 
+@pytest.mark.attack(
+    "S4",
+    "arguments of the wrong type, nested, missing, extra, a million characters",
+    "no trace, the server lives",
+)
 @pytest.mark.parametrize(
     "payload",
     [
@@ -255,6 +274,7 @@ def test_nonsense_is_one_message_and_the_server_lives(server: Server, owner: str
     assert httpx.get(f"{server.base}/ping", timeout=20).status_code == 200
 
 
+@pytest.mark.attack("S5", "websocket from a foreign Origin, or with a foreign Host", "403")
 def test_foreign_sites_get_no_socket(server: Server, owner: str) -> None:
     own = f"localhost:{server.port}"
     assert handshake_status(server, origin=f"http://{own}", host=own, cookie=owner) == 101
@@ -263,6 +283,7 @@ def test_foreign_sites_get_no_socket(server: Server, owner: str) -> None:
     assert handshake_status(server, origin="http://evil.example", host="evil.example", cookie=owner) == 403
 
 
+@pytest.mark.attack("S5", "requests from a foreign Origin", "403, no CORS header")
 def test_cors_is_closed(server: Server) -> None:
     for path in ("/ping", "/_event/?EIO=4&transport=polling", "/api/v1/openapi.json", "/_health"):
         answer = httpx.get(server.base + path, headers={"Origin": "http://evil.example"}, timeout=20)

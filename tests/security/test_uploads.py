@@ -59,6 +59,7 @@ def raw_put(server: Server, path: str, headers: dict[str, str], body: bytes) -> 
     return connection
 
 
+@pytest.mark.attack("H1", "upload of 300 MB, signed out", "401 before the body is read")
 def test_signed_out_is_answered_before_the_body_comes(server: Server, api: httpx.Client) -> None:
     path = f"/api/v1/datasets/{create(api)}/files/a.wav"
     connection = raw_put(server, path, {"Content-Length": str(300 * MB)}, b"x" * 1000)
@@ -66,6 +67,7 @@ def test_signed_out_is_answered_before_the_body_comes(server: Server, api: httpx
         assert connection.recv(100).startswith(b"HTTP/1.1 401")
 
 
+@pytest.mark.attack("S5", "upload from a foreign Origin", "403, nothing stored")
 def test_a_foreign_origin_is_refused(api: httpx.Client) -> None:
     dataset_id = create(api)
     refused = api.put(
@@ -75,6 +77,7 @@ def test_a_foreign_origin_is_refused(api: httpx.Client) -> None:
     assert api.get(f"/datasets/{dataset_id}/files").json()["total"] == 0
 
 
+@pytest.mark.attack("H1", "an endless chunked body", "413 at the cap, memory flat, nothing left")
 def test_an_endless_body_stops_at_the_cap_and_memory_stays_flat(server: Server, api: httpx.Client) -> None:
     dataset_id = create(api)
     process = server.serving
