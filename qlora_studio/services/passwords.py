@@ -47,7 +47,7 @@ def hash_password(password: str) -> str:
 
 
 def verify_password(password: str, stored: str | None) -> bool:
-    """Whether `password` matches `stored`. No account (None) or no password costs the same, and is never true."""
+    """Whether `password` matches `stored`. None (no account) and no password cost the same."""
     usable = stored if stored and stored.startswith("$argon2") else None
     with _slots:
         try:
