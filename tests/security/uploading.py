@@ -26,8 +26,15 @@ def settled(api: httpx.Client, dataset_id: str, seconds: float = 60) -> dict[str
 
 def raw_put(server: Server, path: str, headers: dict[str, str], body: bytes) -> socket.socket:
     """Send a PUT's head and a piece of its body; returns the open socket."""
+    return raw_request(server, "PUT", path, headers, body)
+
+
+def raw_request(
+    server: Server, method: str, path: str, headers: dict[str, str], body: bytes = b""
+) -> socket.socket:
+    """Send a request's head and a piece of its body, as they are; returns the open socket."""
     lines = [
-        f"PUT {path} HTTP/1.1",
+        f"{method} {path} HTTP/1.1",
         f"Host: localhost:{server.port}",
         *(f"{k}: {v}" for k, v in headers.items()),
     ]
