@@ -24,7 +24,7 @@ from qlora_studio.db.models import (
     User,
 )
 from scripts.running import Server, sign_up, start_server
-from tests.security.socket_client import EventSocket, handshake_status
+from tests.security.socket_client import EventSocket, handlers, handshake_status, name_of
 
 pytestmark = pytest.mark.slow
 SECRET = "zirconium"  # in the name of everything that is the owner's
@@ -33,7 +33,9 @@ TOKEN = "11111111-2222-4333-8444-555555555555"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = start_server(tmp_path_factory.mktemp("server"), QLORA_STUDIO_SLOTS="0")
+    started = start_server(
+        tmp_path_factory.mktemp("server"), QLORA_STUDIO_SLOTS="0", QLORA_STUDIO_EVENTS_PER_S="10000"
+    )
     yield started
     started.stop()
 
@@ -90,15 +92,6 @@ def ids(server: Server, database: Any, owner: str) -> dict[str, str]:
         "channel_id": channel.id,
         "sweep_id": group.id,
     }
-
-
-def handlers() -> dict[str, Any]:
-    """Every handler that this app registers, the framework's own too."""
-    from reflex_base.registry import RegistrationContext
-
-    from qlora_studio import qlora_studio  # noqa: F401  loads every page and state
-
-    return {name: r.handler.fn for name, r in RegistrationContext.get().event_handlers.items()}
 
 
 WRITTEN = ("prompt", "object_name")
@@ -207,7 +200,7 @@ def test_a_stranger_reads_and_changes_nothing_of_the_owners(
 def test_the_owner_does_see_it(server: Server, owner: str, ids: dict[str, str]) -> None:
     """The control: the same calls that show a stranger nothing show the owner something."""
     socket = EventSocket(server, token=TOKEN, cookie=owner)
-    load = next(name for name in handlers() if name.endswith("datasets_state.load"))
+    load = name_of("datasets_state.load")
     socket.send(load, {}, "/datasets")
     assert SECRET in socket.collect(quiet_s=3)
     socket.close()
@@ -219,7 +212,7 @@ def test_the_owner_does_see_it(server: Server, owner: str, ids: dict[str, str]) 
     "an empty state without the session's cookie",
 )
 def test_a_stolen_tab_token_opens_an_empty_state(server: Server, owner: str, ids: dict[str, str]) -> None:
-    load = next(name for name in handlers() if name.endswith("datasets_state.load"))
+    load = name_of("datasets_state.load")
     hydrate = "reflex___state____state.hydrate"
     first = EventSocket(server, token=TOKEN, cookie=owner)
     first.send(load, {}, "/datasets")
@@ -257,6 +250,8 @@ def test_framework_events_cannot_write_state(server: Server, ids: dict[str, str]
         {"text": "x" * 900_000},
         {"text": None},
         {"text": {"a": [[[[]]]]}},
+        {"text": float("nan")},
+        {"text": json.loads("[" * 500 + "]" * 500)},
         {"text": [1, 2]},
         {},
         {"text": "a", "extra": 1},
@@ -265,7 +260,7 @@ def test_framework_events_cannot_write_state(server: Server, ids: dict[str, str]
     ],
 )
 def test_nonsense_is_one_message_and_the_server_lives(server: Server, owner: str, payload: Any) -> None:
-    search = next(n for n in handlers() if n.endswith("datasets_state.search"))
+    search = name_of("datasets_state.search")
     socket = EventSocket(server, token=TOKEN, cookie=owner)
     socket.send(search, payload, "/datasets")
     seen = socket.collect(quiet_s=1)
@@ -281,6 +276,43 @@ def test_foreign_sites_get_no_socket(server: Server, owner: str) -> None:
     for origin in ("http://evil.example", "null", "http://localhost:1", f"http://{own}.evil.example", None):
         assert handshake_status(server, origin=origin, host=own, cookie=owner) == 403
     assert handshake_status(server, origin="http://evil.example", host="evil.example", cookie=owner) == 403
+
+
+@pytest.mark.attack(
+    "S4",
+    "a training with NaN, infinity, 1e308, nested or a million characters, over REST",
+    "422 with a sentence",
+)
+@pytest.mark.parametrize(
+    "value", ["NaN", "Infinity", "1e308", "-1", '"x"', "[[[]]]", "{}", "9" * 400, "null"]
+)
+def test_a_training_of_nonsense_is_one_message(server: Server, owner: str, value: str) -> None:
+    content = (
+        '{"name": "n", "dataset_id": "d", "model_id": "m", "optimization": {"learning_rate": %s}}' % value
+    )
+    headers = {"Authorization": f"Bearer {owner}", "Content-Type": "application/json"}
+    answer = httpx.post(f"{server.base}/api/v1/jobs/validate", content=content, headers=headers, timeout=20)
+    assert answer.status_code == 422
+    assert "learning_rate" in answer.text
+    assert "Traceback" not in answer.text
+    assert httpx.get(f"{server.base}/ping", timeout=20).status_code == 200
+
+
+@pytest.mark.attack("S5", "requests with a foreign Host: pages, files, REST", "400, whoever is signed in")
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "169.254.169.254", "evil@x", ""])
+def test_foreign_hosts_get_nothing(server: Server, owner: str, host: str) -> None:
+    cookie = {"Cookie": f"studio_session_{server.port}={owner}"}
+    for path in (
+        "/",
+        "/login",
+        "/datasets",
+        "/api/v1/me",
+        "/assets/x.js",
+        "/_event/?EIO=4&transport=polling",
+    ):
+        answer = httpx.get(server.base + path, headers={"Host": host, **cookie}, timeout=20)
+        assert answer.status_code == 400, path
+        assert "set-cookie" not in answer.headers
 
 
 @pytest.mark.attack("S5", "requests from a foreign Origin", "403, no CORS header")

@@ -16,7 +16,7 @@ from qlora_studio.db.models import AuthSession
 from scripts.running import PASSWORD, Server, sign_up, start_server
 from tests.browser.takes import stored
 from tests.security.peers import from_peer
-from tests.security.socket_client import EventSocket
+from tests.security.socket_client import EventSocket, name_of
 from tests.security.uploading import create
 
 pytestmark = pytest.mark.slow
@@ -69,21 +69,13 @@ class Tab:
 
     def look(self) -> str:
         """Load the list of datasets over the open socket; returns what has come since the last look."""
-        self._socket.send(_load_of("datasets_state"), {}, "/datasets")
+        self._socket.send(name_of("datasets_state.load"), {}, "/datasets")
         self._socket.collect(quiet_s=1.5)
         new, self._n_seen = self._socket.frames[self._n_seen :], len(self._socket.frames)
         return "\n".join(new)
 
     def close(self) -> None:
         self._socket.close()
-
-
-def _load_of(state: str) -> str:
-    from reflex_base.registry import RegistrationContext
-
-    from qlora_studio import qlora_studio  # noqa: F401  loads every page and state
-
-    return next(n for n in RegistrationContext.get().event_handlers if n.endswith(f"{state}.load"))
 
 
 def end_by_log_out(server: Server, token: str, boss: httpx.Client) -> None:
