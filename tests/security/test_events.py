@@ -287,11 +287,10 @@ def test_foreign_sites_get_no_socket(server: Server, owner: str) -> None:
     "value", ["NaN", "Infinity", "1e308", "-1", '"x"', "[[[]]]", "{}", "9" * 400, "null"]
 )
 def test_a_training_of_nonsense_is_one_message(server: Server, owner: str, value: str) -> None:
-    content = (
-        '{"name": "n", "dataset_id": "d", "model_id": "m", "optimization": {"learning_rate": %s}}' % value
-    )
+    rest = '"name": "n", "dataset_id": "d", "model_id": "m"'
+    content = f'{{{rest}, "optimization": {{"learning_rate": {value}}}}}'
     headers = {"Authorization": f"Bearer {owner}", "Content-Type": "application/json"}
-    answer = httpx.post(f"{server.base}/api/v1/jobs/validate", content=content, headers=headers, timeout=20)
+    answer = httpx.post(f"{server.base}/api/v1/jobs", content=content, headers=headers, timeout=20)
     assert answer.status_code == 422
     assert "learning_rate" in answer.text
     assert "Traceback" not in answer.text
