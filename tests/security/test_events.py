@@ -2,14 +2,15 @@
 
 import inspect
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import httpx
 import pytest
+import reflex as rx
 from sqlmodel import Session, SQLModel, select, text
 
-from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, Task, TrainingType
+from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, Role, Task, TrainingType
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.db.engine import make_engine
 from qlora_studio.db.models import (
@@ -237,6 +238,51 @@ def test_framework_events_cannot_write_state(server: Server, ids: dict[str, str]
     socket.send("reflex___state____state.hydrate", {})
     assert "intruder" not in socket.collect(quiet_s=3)
     socket.close()
+
+
+def undecorated() -> list[str]:
+    """Full names of what no page may call: `setvar`, and methods of states that are no handlers."""
+    found = [name for name in handlers() if name.endswith(".setvar")]
+    waiting = [rx.State]
+    while waiting:
+        state = waiting.pop()
+        waiting += state.__subclasses__()
+        methods = [name for kind in state.__mro__ for name, value in vars(kind).items() if callable(value)]
+        found += [f"{state.get_full_name()}.{name}" for name in set(methods)]
+    return [name for name in found if name not in handlers() or name.endswith(".setvar")]
+
+
+@pytest.mark.attack(
+    "S2",
+    "every method of every state that is no handler, called by name",
+    "dropped; state and rows unchanged",
+)
+def test_undecorated_methods_cannot_be_called(
+    server: Server, database: Any, owner: str, saw: Callable[[str], None]
+) -> None:
+    names = undecorated()
+    assert any(name.endswith("._shown") or name.endswith(".get_state") for name in names)
+    before = rows_of(database)
+    socket = EventSocket(server, token=TOKEN, cookie=owner)
+    for name in names:
+        socket.send(name, {"var_name": "username", "name": "username", "value": "intruder"})
+    seen = socket.collect(quiet_s=3)
+    socket.close()
+    assert "intruder" not in seen
+    assert "Traceback" not in seen
+    assert rows_of(database) == before
+    saw(f"{len(names)} names")
+
+
+@pytest.mark.attack("S1", "handlers that ask for no session", "the framework's own; none of ours")
+def test_what_is_open_to_all_is_known() -> None:
+    """Whatever is added here was looked at: it reads nothing and changes nothing."""
+    closed = [fn for fn in handlers().values() if isinstance(getattr(fn, "_studio_access", None), Role)]
+    opened = {n.rpartition(".")[2] for n, fn in handlers().items() if fn not in closed}
+    assert opened == {
+        "setvar", "hydrate", "set_is_hydrated", "hydrate_and_load", "handle_frontend_exception",
+        "update_vars_internal", "on_load_internal",
+    }  # fmt: skip
 
 
 @pytest.mark.attack(
