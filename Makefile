@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 FAULTS := tests/faults
 INJECT := QLORA_STUDIO_LONG_FAULTS=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -p tests.faults.table --faults-into docs/faults.md
+ATTACK := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -p tests.security.table --attacks-into docs/attacks.md
 PAGELESS := tests/training tests/engine tests/protocol tests/ingest tests/modelfiles tests/audio tests/db tests/core tests/storage tests/listening tests/api
 # The fast tests: what imports torch (and some that import little) in one run, what imports the pages in
 # another, half the cores for each; so nobody imports both worlds. Their folders are in memory where the machine has two gigabytes for it.
@@ -64,8 +65,11 @@ faults: $(DEV_STAMP) .cache/chromium ## Inject faults, look, and print the table
 	$(INJECT) -m "fault and not browser and not gpu" tests
 	$(INJECT) -m "fault and browser" --faults-add tests/browser
 
-security: $(DEV_STAMP) ## Attack a running server
-	$(BIN)/pytest -q tests/security
+# The table is kept in docs/attacks.md.
+security: $(DEV_STAMP) .cache/chromium ## Attack a running server, and print the table of what it answered
+	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
+	$(ATTACK) -m "attack and not browser and not gpu" tests
+	$(ATTACK) -m "attack and browser" --attacks-add tests/browser
 
 starter: $(DEV_STAMP) ## Rebuild the starter model from its recipe
 	$(BIN)/python -m scripts.starter.build --work .cache/starter

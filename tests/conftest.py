@@ -4,7 +4,7 @@ import gc
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -142,6 +142,16 @@ def user(session: Session) -> User:
 @pytest.fixture
 def stranger(session: Session) -> User:
     return make_user(session, "mallory")
+
+
+@pytest.fixture
+def saw(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say what was measured, for the table of faults or attacks."""
+
+    def note(text: str) -> None:
+        record_property("saw", text)
+
+    return note
 
 
 def pytest_collection_finish() -> None:

@@ -15,6 +15,7 @@ from qlora_studio.api import (
     account,
     adapters,
     auth,
+    bodies,
     clips,
     comparisons,
     credentials,
@@ -83,7 +84,9 @@ def build_api() -> FastAPI:
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,
         redoc_url=None,
+        max_body_size=bodies.MAX_BYTES,
     )
+    api.add_middleware(bodies.Patience)
     problems.add_handlers(api)
     for resource in RESOURCES:
         api.include_router(resource.router, prefix=PREFIX)

@@ -9,6 +9,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 from starlette.requests import ClientDisconnect
 
+from qlora_studio.api.bodies import STREAMED
 from qlora_studio.api.jobs import zip_response
 from qlora_studio.api.lists import Page, ShelfFilter, with_owners
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
@@ -57,7 +58,7 @@ def list_adapters(user: CurrentUser, wanted: Annotated[AdapterFilter, Query()]) 
     return AdapterPage.of(items, total, wanted)
 
 
-@router.post("/adapters", status_code=201, openapi_extra=_ZIP)
+@router.post("/adapters", status_code=201, openapi_extra=_ZIP, max_body_size=STREAMED)
 async def import_adapter(
     request: Request, user: CurrentTrainer, form: Annotated[AdapterImport, Query()]
 ) -> AdapterPublic:

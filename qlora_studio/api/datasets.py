@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session
 
+from qlora_studio.api.bodies import STREAMED
 from qlora_studio.api.clips import ClipPage, ClipPublic
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Filter, Page, ShelfFilter, with_owners
@@ -223,7 +224,7 @@ def list_files(dataset_id: str, user: CurrentUser) -> dict[str, Any]:
     return {"items": items, "total": len(items)}
 
 
-@router.put("/datasets/{dataset_id}/files/{filename:path}", status_code=201)
+@router.put("/datasets/{dataset_id}/files/{filename:path}", status_code=201, max_body_size=STREAMED)
 async def receive_file(dataset_id: str, filename: str, request: Request, user: CurrentTrainer) -> Response:
     """Take a file's raw bytes. With `Content-Range: bytes a-b/n` go on where `received` says it stopped.
 

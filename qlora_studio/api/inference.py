@@ -15,6 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
+from qlora_studio.api.bodies import STREAMED
 from qlora_studio.api.security import CurrentUser
 from qlora_studio.contracts.enums import Task
 from qlora_studio.contracts.inference import EngineAnswer, Prompt, Seed, SoundSeconds, Strength
@@ -71,7 +72,7 @@ class TrialClipPublic(BaseModel):
     peaks: str
 
 
-@router.post("/trial-clips", status_code=201, openapi_extra=_BYTES)
+@router.post("/trial-clips", status_code=201, openapi_extra=_BYTES, max_body_size=STREAMED)
 async def take_in_clip(request: Request, user: CurrentUser) -> TrialClipPublic:
     """Take a clip's raw bytes, to try models on it; 413 when they are too many. It is kept for an hour."""
     limit = get_settings().max_trial_bytes
@@ -96,7 +97,7 @@ def remove_clip(clip_id: str, user: CurrentUser) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/transcriptions", openapi_extra=_FORM)
+@router.post("/transcriptions", openapi_extra=_FORM, max_body_size=STREAMED)
 async def transcribe(request: Request, user: CurrentUser) -> Transcription:
     """Write a clip down. A form with `file`, `model_id`, `adapter_id`, `strength`.
 
@@ -105,7 +106,7 @@ async def transcribe(request: Request, user: CurrentUser) -> Transcription:
     return await _hear(request, user, Task.SPEECH_TO_TEXT, inference.transcription)
 
 
-@router.post("/classifications", openapi_extra=_FORM)
+@router.post("/classifications", openapi_extra=_FORM, max_body_size=STREAMED)
 async def classify(request: Request, user: CurrentUser) -> Classification:
     """Name a clip's class. A form with `file`, `model_id`, `adapter_id`, `strength`.
 
@@ -114,7 +115,7 @@ async def classify(request: Request, user: CurrentUser) -> Classification:
     return await _hear(request, user, Task.AUDIO_CLASSIFICATION, inference.classification)
 
 
-@router.post("/diarizations", openapi_extra=_FORM)
+@router.post("/diarizations", openapi_extra=_FORM, max_body_size=STREAMED)
 async def diarize(request: Request, user: CurrentUser) -> Diarization:
     """Say who speaks when. A form with `file`, `model_id`, `adapter_id`, `strength`.
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from sqlmodel import Session
 
+from qlora_studio.api.bodies import STREAMED
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Page, ShelfFilter, with_owners
 from qlora_studio.api.receiving import receive_file_into
@@ -88,7 +89,7 @@ def list_files(model_id: str, user: CurrentUser) -> dict[str, Any]:
     return {"items": items, "total": len(items)}
 
 
-@router.put("/models/{model_id}/files/{filename:path}", status_code=201)
+@router.put("/models/{model_id}/files/{filename:path}", status_code=201, max_body_size=STREAMED)
 async def receive_file(model_id: str, filename: str, request: Request, user: CurrentTrainer) -> Response:
     """Take a file's raw bytes. With `Content-Range: bytes a-b/n` go on where `received` says it stopped.
 

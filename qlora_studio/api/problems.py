@@ -17,6 +17,7 @@ _TITLES = {
     405: "Method not allowed",
     413: "Too large",
     400: "Bad request",
+    408: "Too slow",
     415: "Unsupported media type",
 }
 

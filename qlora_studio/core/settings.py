@@ -30,6 +30,9 @@ class Settings(BaseSettings):
 
     session_days: int = Field(default=30, ge=1, le=365)
     max_upload_bytes: int = 20 * 2**30
+    max_sockets: int = Field(default=100, ge=1)
+    events_per_s: float = Field(default=30.0, gt=0)
+    max_body_s: float = Field(default=30.0, gt=0)
     max_file_bytes: int = 4 * 2**30
     max_archive_entries: int = 200_000
     max_clip_s: float = 4 * 3600.0

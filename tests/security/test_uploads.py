@@ -1,17 +1,16 @@
 """Uploads against a running server: signed out, endless, cut off, hostile, and with the server killed."""
 
 import contextlib
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from scripts.running import Server, sign_up, start_server
 from tests.ingest import sounds
+from tests.security.uploading import create, raw_put, settled
 
 pytestmark = pytest.mark.slow
 MB = 1 << 20
@@ -32,33 +31,7 @@ def api(server: Server) -> Iterator[httpx.Client]:
         yield client
 
 
-def create(api: httpx.Client, name: str = "d") -> str:
-    body = {"name": name, "task": "speech-to-text", "source": {"kind": "upload"}}
-    return str(api.post("/datasets", json=body).raise_for_status().json()["id"])
-
-
-def settled(api: httpx.Client, dataset_id: str, seconds: float = 60) -> dict[str, Any]:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        dataset = api.get(f"/datasets/{dataset_id}").json()
-        if dataset["status"] in ("ready", "error"):
-            return dataset
-        time.sleep(0.1)
-    raise AssertionError(f"still {dataset['status']}")
-
-
-def raw_put(server: Server, path: str, headers: dict[str, str], body: bytes) -> socket.socket:
-    """Send a PUT's head and a piece of its body; returns the open socket."""
-    lines = [
-        f"PUT {path} HTTP/1.1",
-        f"Host: localhost:{server.port}",
-        *(f"{k}: {v}" for k, v in headers.items()),
-    ]
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-    connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-    return connection
-
-
+@pytest.mark.attack("H1", "upload of 300 MB, signed out", "401 before the body is read")
 def test_signed_out_is_answered_before_the_body_comes(server: Server, api: httpx.Client) -> None:
     path = f"/api/v1/datasets/{create(api)}/files/a.wav"
     connection = raw_put(server, path, {"Content-Length": str(300 * MB)}, b"x" * 1000)
@@ -66,6 +39,7 @@ def test_signed_out_is_answered_before_the_body_comes(server: Server, api: httpx
         assert connection.recv(100).startswith(b"HTTP/1.1 401")
 
 
+@pytest.mark.attack("S5", "upload from a foreign Origin", "403, nothing stored")
 def test_a_foreign_origin_is_refused(api: httpx.Client) -> None:
     dataset_id = create(api)
     refused = api.put(
@@ -75,6 +49,7 @@ def test_a_foreign_origin_is_refused(api: httpx.Client) -> None:
     assert api.get(f"/datasets/{dataset_id}/files").json()["total"] == 0
 
 
+@pytest.mark.attack("H1", "an endless chunked body", "413 at the cap, memory flat, nothing left")
 def test_an_endless_body_stops_at_the_cap_and_memory_stays_flat(server: Server, api: httpx.Client) -> None:
     dataset_id = create(api)
     process = server.serving

@@ -1,0 +1,96 @@
+"""Floods from one peer at a running server: it is held up, and others hardly notice."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from scripts.running import ROOT, Server, sign_up, start_server
+from tests.security.peers import from_peer
+from tests.security.socket_client import EventSocket, name_of
+
+pytestmark = pytest.mark.slow
+SECONDS = 8.0
+MB = 1 << 20
+TAB = "33333333-4444-4555-8666-777777777777"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    started = start_server(tmp_path_factory.mktemp("server"), QLORA_STUDIO_SLOTS="0")
+    yield started
+    started.stop()
+
+
+class Other:
+    """Somebody else at work: an event of an open page, a request over a new connection, in turn."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._token = server, sign_up(server, "ada")
+        self._socket = EventSocket(server, token=TAB, cookie=self._token)
+        self._load = name_of("datasets_state.load")
+        for _ in range(5):
+            self._turn()
+
+    def p95(self, seconds: float) -> float:
+        """How long most of what is asked takes, in seconds."""
+        until, took = time.monotonic() + seconds, []
+        while time.monotonic() < until:
+            began = time.perf_counter()
+            self._turn()
+            took.append(time.perf_counter() - began)
+            time.sleep(0.05)  # a person asks now and then
+        assert len(took) >= 20, f"only {len(took)} answers in {seconds} s"
+        return statistics.quantiles(took, n=20)[-1]
+
+    def _turn(self) -> None:
+        self._socket.ask(self._load, "/datasets")
+        with from_peer(self._server, 1, self._token) as api:
+            api.get("/datasets").raise_for_status()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def flood(server: Server, kind: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.security.flood", str(server.port), kind, str(SECONDS)]
+    nicer = ["nice", "-n", "19"]  # another machine's cores would not be the server's
+    return subprocess.Popen(
+        [*nicer, *command],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.attack(
+    "S6",
+    "10,000 events a second, frames of 1 MB, 2,000 sockets, from one peer",
+    "limited; others' p95 under twice normal",
+)
+def test_a_flood_from_one_peer_is_held_up(server: Server, saw: Callable[[str], None]) -> None:
+    other, process = Other(server), server.serving
+    normal = other.p95(SECONDS)
+    p95s, told, grown = {}, {}, {}
+    for kind in ("events", "frames", "sockets", "silent"):
+        before = process.memory_info().rss
+        with flood(server, kind) as attacker:
+            time.sleep(1.0)
+            p95s[kind] = other.p95(SECONDS - 2)
+            out, _ = attacker.communicate(timeout=60)
+        told[kind] = json.loads(out)
+        grown[kind] = process.memory_info().rss - before
+    other.close()
+    figures = ", ".join(f"{kind} {p95 * 1000:.0f}" for kind, p95 in p95s.items())
+    saw(f"p95 of others: normally {normal * 1000:.0f} ms; under {figures} ms")
+    saw(f"{told['sockets']['101']:.0f} of 2,000 sockets open; {max(grown.values()) / MB:.0f} MB more memory")
+    assert told["events"]["sent"] >= 5_000, "that was no flood"
+    assert 0 < told["sockets"]["101"] <= 100
+    assert max(grown.values()) < 200 * MB
+    assert max(p95s.values()) < 2 * max(normal, 0.02)
