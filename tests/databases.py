@@ -60,6 +60,11 @@ def data_folder_with(databases: Databases, folder: Path, monkeypatch: pytest.Mon
         forget_engine()
 
 
+def is_sqlite() -> bool:
+    """Whether this test runs on SQLite."""
+    return db_engine.get_engine().dialect.name == "sqlite"
+
+
 def forget_engine() -> None:
     """Have the next one who asks read the settings anew and open the database anew."""
     if db_engine.get_engine.cache_info().currsize:
