@@ -23,6 +23,7 @@ from sqlmodel import Session, create_engine
 
 from qlora_studio.core.errors import StorageFull, StudioError
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db import psycopg_values
 
 _WRITE = "studio_write"
 _ADVISORY_LOCK = int.from_bytes(b"qlora")  # one for each database
@@ -74,20 +75,17 @@ def _make_sqlite(url: URL) -> Engine:
 def _make_postgresql(url: URL) -> Engine:
     if "connect_timeout" not in url.query:
         url = url.update_query_dict({"connect_timeout": str(BUSY_TIMEOUT_S)})
-    engine = create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+        json_serializer=psycopg_values.dump_json,
+        json_deserializer=psycopg_values.load_json,
+    )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
-        from psycopg.adapt import Loader
-
-        class Number(Loader):
-            """Sums of big integers and means are `numeric` there, and numbers here; no column is."""
-
-            def load(self, data: Any) -> int | float:
-                written = bytes(data)
-                return int(written) if written.lstrip(b"-").isdigit() else float(written)
-
-        connection.adapters.register_loader("numeric", Number)
+        psycopg_values.register(connection)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:

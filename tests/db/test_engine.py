@@ -1,5 +1,6 @@
 """Sessions: what is written is there, what failed is not, times stay aware."""
 
+import math
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from qlora_studio.contracts.enums import Role, Task
 from qlora_studio.core.errors import StorageFull
 from qlora_studio.db import engine as db_engine
 from qlora_studio.db.engine import DatabaseBusy
-from qlora_studio.db.models import Dataset, User
+from qlora_studio.db.models import Clip, Dataset, User
 from tests.conftest import make_user
 
 
@@ -103,6 +104,26 @@ def test_numbers_may_be_big_and_their_sums_are_whole_numbers(user):
         ).one()
     assert (total, type(total)) == (2**53 + 2, int)
     assert (seconds, mean, type(mean)) == (1.0, 3.0, float)
+
+
+def test_values_come_back_as_they_were(user):
+    odd = {
+        "nan": math.nan,
+        "most": math.inf,
+        "least": -math.inf,
+        "NaN": 'say "NaN" \\',
+        "zero": -0.0,
+        "é": [1e300],
+    }
+    with db_engine.write() as session:
+        session.add(Dataset(owner_id=user.id, name="a", task=Task.SPEECH_TO_TEXT, source=odd))
+        session.add(
+            Clip(dataset_id=session.exec(select(Dataset.id)).one(), position=0, filename="a\0b", sha256="")
+        )
+    with db_engine.read() as session:
+        found = session.exec(select(Dataset.source)).one()
+        assert repr(found) == repr(odd)
+        assert session.exec(select(Clip.filename)).one() in ("a\0b", "a\ufffdb")
 
 
 @pytest.mark.sqlite("how its file grows")
