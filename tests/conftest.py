@@ -25,6 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--database", choices=("sqlite", POSTGRESQL), default=named, help="what tests run on")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("database") == POSTGRESQL and find_programs() is None:
+        raise pytest.UsageError(TO_INSTALL)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("database") == POSTGRESQL:
         for item in items:
@@ -57,14 +62,14 @@ def _let_end(already: set[threading.Thread], seconds: float = 30.0) -> None:
 def sql_compiled_once() -> Iterator[None]:
     """Share what SQLAlchemy has compiled between the engines of all tests: a third of a test's time else."""
     make = db_engine.make_engine
-    first = make("sqlite://")
-    first.connect().close()  # a dialect learns the database's version with its first connection
+    firsts = {"sqlite": make("sqlite://")}
+    firsts["sqlite"].connect().close()  # a dialect learns the database's version with its first connection
 
     def make_sharing(url: str) -> Engine:
         engine = make(url)
-        if url.startswith("sqlite"):
-            engine.dialect = engine.pool._dialect = first.dialect
-            engine._compiled_cache = first._compiled_cache
+        first = firsts.setdefault(engine.dialect.name, engine)
+        engine.dialect = engine.pool._dialect = first.dialect
+        engine._compiled_cache = first._compiled_cache
         return engine
 
     db_engine.make_engine = make_sharing

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 from sqlalchemy import URL, Engine, event, make_url
@@ -73,6 +74,8 @@ def _make_sqlite(url: URL) -> Engine:
 
 
 def _make_postgresql(url: URL) -> Engine:
+    if url.drivername == "postgresql+psycopg" and find_spec("psycopg") is None:
+        raise StudioError("PostgreSQL needs its driver: pip install 'qlora-studio[postgresql]'")
     if "connect_timeout" not in url.query:
         url = url.update_query_dict({"connect_timeout": str(BUSY_TIMEOUT_S)})
     engine = create_engine(
@@ -116,7 +119,7 @@ def _reading(engine: Engine) -> Engine:
 @contextmanager
 def read() -> Iterator[Session]:
     """Open a session for reading."""
-    with _translated(), Session(_reading(get_engine()), expire_on_commit=False) as session:
+    with translated(), Session(_reading(get_engine()), expire_on_commit=False) as session:
         yield session
 
 
@@ -130,7 +133,7 @@ def write() -> Iterator[Session]:
             the database's server can't be reached.
     """
     engine = get_engine().execution_options(**{_WRITE: True})
-    with _translated(), Session(engine, expire_on_commit=False) as session:
+    with translated(), Session(engine, expire_on_commit=False) as session:
         yield session
         session.commit()
 
@@ -146,7 +149,8 @@ def waiting_at_most(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Raise what a full, busy or unreachable database means instead of its driver's error."""
     try:
         yield
     except OperationalError as error:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
 from qlora_studio.contracts.enums import Role, Task
-from qlora_studio.core.errors import StorageFull
+from qlora_studio.core.errors import StorageFull, StudioError
 from qlora_studio.db import engine as db_engine
 from qlora_studio.db.engine import DatabaseBusy
 from qlora_studio.db.models import Clip, Dataset, User
@@ -145,3 +145,9 @@ def test_a_full_disk_is_said_and_nothing_is_kept(data_folder):
     db_engine.get_engine().dispose()
     with db_engine.read() as session:
         assert session.exec(select(User)).all() == []
+
+
+def test_a_driver_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr(db_engine, "find_spec", lambda name: None)
+    with pytest.raises(StudioError, match=r"qlora-studio\[postgresql\]"):
+        db_engine.make_engine("postgresql://ada@localhost/studio")

@@ -136,6 +136,8 @@ def test_a_server_that_is_not_there_is_said_and_found_again(
         patch.setattr(db, "get_engine", lambda: gone)
         with db.read() as session:
             session.exec(select(User)).all()
+    with pytest.raises(DatabaseBusy, match="reached"):
+        migrations.upgrade(gone)
     with db.read() as session:
         session.exec(select(User)).one()
         session.connection().execute(text(_END_OTHERS))
