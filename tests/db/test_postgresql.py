@@ -4,6 +4,7 @@
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,12 +16,16 @@ from sqlmodel import select
 
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, JobStatus, Task
 from qlora_studio.core.errors import StorageFull
+from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db import migrations
 from qlora_studio.db.engine import DatabaseBusy
 from qlora_studio.db.models import Dataset, Job, User
+from qlora_studio.jobs import supervisor
 from qlora_studio.jobs.supervisor import Supervisor
+from qlora_studio.launchers.local import LocalLauncher
 from qlora_studio.services import accounts, clips, datasets, jobs
+from qlora_studio.storage import layout
 from tests.conftest import make_user
 from tests.databases import PostgresDatabases, data_folder_with
 from tests.jobs.workbench import make_dataset, make_model, make_spec
@@ -98,9 +103,9 @@ def test_one_slot_is_never_given_twice_when_several_look_at_once(queued: list[st
     for _ in range(20):
         at_once = threading.Barrier(4)
 
-        def look(supervisor: Supervisor, at_once: threading.Barrier = at_once) -> None:
+        def look(one: Supervisor, at_once: threading.Barrier = at_once) -> None:
             at_once.wait(30)
-            supervisor.tick(review=True)
+            one.tick(review=True)
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(look, [Supervisor(_Nowhere()) for _ in range(4)]))
@@ -119,6 +124,41 @@ def test_a_killed_writer_leaves_nothing_and_holds_up_nobody(data_folder: Path, u
         session.exec(select(Dataset)).all()
     with db.write() as session:
         assert session.exec(select(Dataset)).all() == []
+
+
+def test_a_job_is_followed_to_its_end_though_connections_break_all_the_time(
+    data_folder: Path, queued: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QLORA_STUDIO_TOY_STEP_S", "0.2")
+    job_id, other_id = queued
+    with db.write() as session:
+        session.get_one(Job, other_id).status = JobStatus.STOPPED
+    end = threading.Event()
+    thread = threading.Thread(target=supervisor.run, args=(end, LocalLauncher("toy")))
+    thread.start()
+    breaking = db.make_engine(get_settings().resolved_database_url)
+    n_broken = 0
+    try:
+        deadline = time.monotonic() + 60
+        while not layout.attempt_path(job_id, 1).joinpath("exit.json").exists():
+            assert time.monotonic() < deadline
+            with breaking.connect() as connection:
+                n_broken += len(connection.execute(text(_END_OTHERS)).all())
+            time.sleep(0.02)
+        while True:
+            with breaking.connect() as connection:
+                status, step = connection.execute(select(Job.status, Job.step).where(Job.id == job_id)).one()
+            if status not in ACTIVE_STATUSES:
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        end.set()
+        supervisor.wake()
+        thread.join(30)
+        breaking.dispose()
+    assert (status, step) == (JobStatus.SUCCEEDED, 8)
+    assert n_broken > 10
 
 
 def test_a_full_disk_is_said(data_folder: Path) -> None:
