@@ -20,8 +20,11 @@ from psycopg.sql import SQL, Composed, Identifier
 TO_INSTALL = "no PostgreSQL server was found: apt-get install postgresql"
 # Words are sorted as most installations do, not by their bytes as in SQLite.
 _INITDB = "-U studio -A trust -E UTF8 -N --locale=C.UTF-8 --locale-provider=icu --icu-locale=en-US"
-# Nothing has to outlive a test.
-_POSTGRES = "-F -c synchronous_commit=off -c full_page_writes=off -c autovacuum=off -c listen_addresses="
+# Nothing has to outlive a test, and all of it is in the folder.
+_POSTGRES = (
+    "-F -c synchronous_commit=off -c full_page_writes=off -c autovacuum=off -c listen_addresses= "
+    "-c dynamic_shared_memory_type=mmap"
+)
 
 
 def find_programs() -> Path | None:

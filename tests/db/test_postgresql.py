@@ -3,12 +3,16 @@
 `make test-postgresql` runs the other tests there as well.
 """
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 from alembic import command
 from sqlalchemy import inspect, text, update
@@ -26,6 +30,7 @@ from qlora_studio.jobs.supervisor import Supervisor
 from qlora_studio.launchers.local import LocalLauncher
 from qlora_studio.services import accounts, clips, datasets, jobs
 from qlora_studio.storage import layout
+from scripts.running import sign_up, start_server
 from tests.conftest import make_user
 from tests.databases import PostgresDatabases, data_folder_with
 from tests.jobs.workbench import make_dataset, make_model, make_spec
@@ -159,6 +164,26 @@ def test_a_job_is_followed_to_its_end_though_connections_break_all_the_time(
         breaking.dispose()
     assert (status, step) == (JobStatus.SUCCEEDED, 8)
     assert n_broken > 10
+
+
+def test_a_server_that_is_killed_goes_on_with_it(data_folder: Path) -> None:
+    server = start_server(data_folder)
+    try:
+        headers = {"Authorization": f"Bearer {sign_up(server)}"}
+        before = server.serving.pid
+        os.kill(before, signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while True:
+            with suppress(httpx.TransportError):
+                answer = httpx.get(f"{server.base}/api/v1/datasets", headers=headers, timeout=5)
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert (answer.status_code, answer.json()["total"]) == (200, 0)
+        assert server.serving.pid != before
+    finally:
+        server.stop()
+    assert not (data_folder / "studio.db").exists()
 
 
 def test_a_full_disk_is_said(data_folder: Path) -> None:
