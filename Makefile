@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 FAULTS := tests/faults
 INJECT := QLORA_STUDIO_LONG_FAULTS=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -p tests.faults.table --faults-into docs/faults.md
-ATTACK := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -p tests.security.table --attacks-into docs/attacks.md
+ATTACK := QLORA_STUDIO_TIMED_ATTACKS=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -p tests.security.table --attacks-into docs/attacks.md
 PAGELESS := tests/training tests/engine tests/protocol tests/ingest tests/modelfiles tests/audio tests/db tests/core tests/storage tests/listening tests/api
 ON_POSTGRESQL := tests/db tests/services tests/api tests/state tests/jobs tests/commands tests/ingest tests/storage tests/listening
 # The fast tests: what imports torch (and some that import little) in one run, what imports the pages in

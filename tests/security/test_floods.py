@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from scripts.running import ROOT, Server, sign_up, start_server
-from tests.security.peers import from_peer
+from tests.security.peers import TIMED, from_peer
 from tests.security.socket_client import EventSocket, name_of
 
 pytestmark = pytest.mark.slow
@@ -69,6 +69,7 @@ def flood(server: Server, kind: str) -> subprocess.Popen[str]:
     )
 
 
+@TIMED
 @pytest.mark.attack(
     "S6",
     "10,000 events a second, frames of 1 MB, 2,000 sockets, from one peer",

@@ -14,7 +14,7 @@ import pytest
 from qlora_studio.db.models import User
 from scripts.running import PASSWORD, Server, sign_up, start_server
 from tests.browser.takes import stored
-from tests.security.peers import from_peer
+from tests.security.peers import TIMED, from_peer
 
 pytestmark = pytest.mark.slow
 WRONG = "not-the-password-7"
@@ -123,6 +123,7 @@ N_EACH = 16  # of each kind in a round
 KINDS = ("with a password", "without one", "absent")
 
 
+@TIMED
 @pytest.mark.attack(
     "A2", "login with names that exist, with a password or without, and names that do not",
     "the same text; medians within 10 %",
