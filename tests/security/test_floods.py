@@ -40,12 +40,12 @@ class Other:
     def p95(self, seconds: float) -> float:
         """How long most of what is asked takes, in seconds."""
         until, took = time.monotonic() + seconds, []
-        while time.monotonic() < until:
+        while time.monotonic() < until or len(took) < 20:  # longer where the machine is busy
+            assert time.monotonic() < until + 60, f"only {len(took)} answers"
             began = time.perf_counter()
             self._turn()
             took.append(time.perf_counter() - began)
             time.sleep(0.05)  # a person asks now and then
-        assert len(took) >= 20, f"only {len(took)} answers in {seconds} s"
         return statistics.quantiles(took, n=20)[-1]
 
     def _turn(self) -> None:
