@@ -37,14 +37,18 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 def is_being_written(partial: Path) -> bool:
     """Whether the process that a half-written file of `write_bytes` is named after lives."""
     writer = _WRITER.search(partial.name)
+    return writer is not None and is_alive(int(writer[1]))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number."""
     try:
-        if writer is not None:
-            os.kill(int(writer[1]), 0)
+        os.kill(pid, 0)
     except PermissionError:
         return True
     except (OSError, OverflowError):
         return False
-    return writer is not None
+    return True
 
 
 def is_full(error: OSError) -> bool:
