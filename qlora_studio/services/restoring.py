@@ -99,7 +99,8 @@ def restore_backup(
                 _write(file, stream, staged)
             n_lost = _settle(manifest, staged=staged, folder=folder, database_url=database_url)
             staged.chmod(manifest.folder_mode & 0o777)
-            os.sync()  # thousands of files at once
+            if not atomic.sync_file_system(staged):  # thousands of files at once
+                os.sync()
             aside = _swap(staged, folder)
         except OSError as error:
             if atomic.is_full(error):

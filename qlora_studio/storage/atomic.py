@@ -1,5 +1,6 @@
 """Writes that are there whole or not at all."""
 
+import ctypes
 import errno
 import hashlib
 import os
@@ -103,6 +104,20 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_file_system(path: Path) -> bool:
+    """Wait until everything on a path's file system is on the disk; False where the system can't."""
+    sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)  # Linux
+    if sync is None:
+        return False
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if sync(descriptor) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def sha256_file(path: Path) -> str:
