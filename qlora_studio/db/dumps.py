@@ -4,7 +4,8 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
@@ -12,7 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DatabaseError
 
 from qlora_studio.core.errors import Conflict, StudioError, Unavailable
-from qlora_studio.db.engine import BUSY_TIMEOUT_S
+from qlora_studio.db.engine import BUSY_TIMEOUT_S, make_engine
 
 _TOLD = 400  # characters of what a tool complains about
 
@@ -22,6 +23,25 @@ def sqlite_path(url: str) -> Path | None:
     parsed = make_url(url)
     is_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
     return Path(str(parsed.database)).absolute() if is_file else None
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Engine]:
+    """An engine for as long as the block runs; what goes wrong with it is told in a sentence.
+
+    Raises:
+        Unavailable: the database can't be reached or asked.
+    """
+    engine = make_engine(url)
+    try:
+        yield engine
+    except DatabaseError as error:
+        why = " ".join(str(error.orig).split())[:_TOLD]
+        raise Unavailable(
+            f"The database can't be asked ({why}). Check QLORA_STUDIO_DATABASE_URL, and try again."
+        ) from error
+    finally:
+        engine.dispose()
 
 
 def take(url: str, path: Path) -> None:
@@ -68,15 +88,8 @@ def refuse_filled(engine: Engine) -> None:
 
     Raises:
         Conflict: it does.
-        Unavailable: it can't be asked.
     """
-    try:
-        tables = inspect(engine).get_table_names()
-    except DatabaseError as error:
-        raise Unavailable(
-            f"The database can't be reached ({str(error.orig)[:_TOLD]}). Check QLORA_STUDIO_DATABASE_URL."
-        ) from error
-    if tables:
+    if inspect(engine).get_table_names():
         raise Conflict(
             "The database of QLORA_STUDIO_DATABASE_URL holds tables already. Make an empty one (createdb), "
             "name it there, and restore again."

@@ -21,7 +21,7 @@ from sqlalchemy import Engine, column, inspect, select, table
 from qlora_studio.core.errors import StudioError
 from qlora_studio.db.columns import JsonType
 from qlora_studio.storage import checkpoints
-from qlora_studio.storage.backup_archive import FILES, ArchiveWriter, StoredFile
+from qlora_studio.storage.backup_archive import FILES, ArchiveWriter, StoredFile, is_plain
 
 BULK = ("blobs", "models", "adapters", "merged", "generations")  # never changed once they are there
 _TRIES = 5
@@ -138,6 +138,10 @@ class Copier:
 
     def _copy_file(self, parts: tuple[str, ...], folder: int) -> None:
         name = "/".join(parts)
+        if not is_plain(name):
+            raise StudioError(
+                f"{self._root}/{name!a} has a name that can't be kept. Rename it or take it away."
+            )
         try:
             descriptor = os.open(parts[-1], os.O_RDONLY | os.O_NONBLOCK, dir_fd=folder)
         except FileNotFoundError:

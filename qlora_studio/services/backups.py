@@ -14,16 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine
-
 from qlora_studio import __version__
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StorageFull, StudioError
 from qlora_studio.db import dumps
-from qlora_studio.db.engine import make_engine
 from qlora_studio.services.backup_contents import Copier, find_named, is_left_out
 from qlora_studio.storage import atomic
-from qlora_studio.storage.backup_archive import ArchiveWriter, Manifest
+from qlora_studio.storage.backup_archive import DATABASES, ArchiveWriter, Manifest
 
 _ROUNDS = 5
 _LEFT = re.compile(r"\.(\d+)\.partial(-wal|-shm|-journal)?$")
@@ -73,7 +70,8 @@ def make_backup(
             f"There is no database in {data_path}, so there is nothing to keep. Set QLORA_STUDIO_DATA to the "
             "server's data folder."
         )
-    but = _files_of(database) if database is not None else frozenset[Path]()
+    but = _files_of(data_path / DATABASES["sqlite"])  # also of a former one, where another is used now
+    but |= _files_of(database) if database is not None else frozenset()
     total = _measure(data_path, but) + (database.stat().st_size if database is not None else 0)
     if shutil.disk_usage(path.parent).free < total:
         raise _too_full(path)
@@ -132,21 +130,12 @@ def _take_database(url: str, dump: Path, data_path: Path) -> tuple[set[str], str
     """Take the database into `dump`; returns the files that its rows name, and its newest migration."""
     if dumps.sqlite_path(url) is not None:
         dumps.take(url, dump)
-        with _opened(f"sqlite:///{dump}") as engine:
+        with dumps.opened(f"sqlite:///{dump}") as engine:
             return find_named(engine, data_path), dumps.read_revision(engine)
-    with _opened(url) as engine:  # its dump can't be asked, so the live one is, before and after
+    with dumps.opened(url) as engine:  # its dump can't be asked, so the live one is, before and after
         named = find_named(engine, data_path)
         dumps.take(url, dump)
         return named | find_named(engine, data_path), dumps.read_revision(engine)
-
-
-@contextmanager
-def _opened(url: str) -> Iterator[Engine]:
-    engine = make_engine(url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -22,13 +22,19 @@ from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StorageFull, StudioError
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import dumps, migrations
-from qlora_studio.db.engine import make_engine
 from qlora_studio.ingest.archives import ArchiveRefused, check_entry
 from qlora_studio.jobs import liveness
 from qlora_studio.services import relocation
-from qlora_studio.services.backup_contents import is_left_out
 from qlora_studio.storage import atomic, holding
-from qlora_studio.storage.backup_archive import FILES, MANIFEST, PIECE, Manifest, StoredFile
+from qlora_studio.storage.backup_archive import (
+    DATABASES,
+    FILES,
+    MANIFEST,
+    PIECE,
+    Manifest,
+    StoredFile,
+    is_plain,
+)
 
 _LEFT = re.compile(r"\.(\d+)\.restoring$")
 _MAX_MANIFEST_BYTES = 1 << 30
@@ -101,7 +107,7 @@ def restore_backup(
             staged.chmod(manifest.folder_mode & 0o777)
             if not atomic.sync_file_system(staged):  # thousands of files at once
                 os.sync()
-            aside = _swap(staged, folder)
+            aside = _swap(staged, folder, replace=replace)
         except OSError as error:
             if atomic.is_full(error):
                 raise _too_full(folder) from error
@@ -158,17 +164,14 @@ def _check_entries(archive: zipfile.ZipFile, manifest: Manifest) -> None:
     if not is_same or len(set(listed)) != len(listed) or manifest.database_name not in listed:
         raise ArchiveRefused("Its list doesn't name what is in it.")
     for name in listed:
-        if name != manifest.database_name and not _is_plain(name):
+        if name != manifest.database_name and not _is_of_folder(name):
             raise ArchiveRefused(f"It holds a file that no backup has: {name[:200]!r}")
 
 
-def _is_plain(name: str) -> bool:
-    """Whether a name is one of ours: in the data folder, written in one way only, and not of the database."""
-    inner = PurePosixPath(name.removeprefix(FILES))
-    is_tidy = name == FILES + str(inner) and "\\" not in name and "\0" not in name
-    is_inside = not inner.is_absolute() and inner.parts != () and ".." not in inner.parts
-    is_ours = is_tidy and is_inside and not is_left_out(inner.parts)
-    return is_ours and not (len(inner.parts) == 1 and inner.name.startswith("studio.db"))
+def _is_of_folder(name: str) -> bool:
+    """Whether a name is of a file in the data folder, and not of one that SQLite would read."""
+    inner = name.removeprefix(FILES)
+    return name.startswith(FILES) and is_plain(inner) and not inner.startswith(DATABASES["sqlite"])
 
 
 def _refuse_newer(manifest: Manifest) -> None:
@@ -242,11 +245,8 @@ def _refuse_other_database(manifest: Manifest, database_url: str) -> None:
             "The backup holds a PostgreSQL database. Make an empty one (createdb), set "
             "QLORA_STUDIO_DATABASE_URL to it, and restore again."
         )
-    engine = make_engine(database_url)
-    try:
+    with dumps.opened(database_url) as engine:
         dumps.refuse_filled(engine)
-    finally:
-        engine.dispose()
 
 
 def _settle(manifest: Manifest, *, staged: Path, folder: Path, database_url: str) -> int:
@@ -256,14 +256,11 @@ def _settle(manifest: Manifest, *, staged: Path, folder: Path, database_url: str
     if manifest.database == "postgresql":
         dumps.put_back(database_url, database)
         database.unlink()
-    engine = make_engine(database_url or f"sqlite:///{database}")
-    try:
+    with dumps.opened(database_url or f"sqlite:///{database}") as engine:
         damage = dumps.find_damage(engine)
         if damage is not None:
             raise ArchiveRefused(f"Its database is damaged: {damage}. Use another backup.")
         return relocation.settle(engine, old=manifest.data_path, new=folder, folder=staged)
-    finally:
-        engine.dispose()
 
 
 @contextmanager
@@ -307,14 +304,14 @@ def _kept_for_us(folder: Path, *, replace: bool) -> Iterator[None]:
             holding.let_go(folder)
 
 
-def _swap(staged: Path, folder: Path) -> Path | None:
+def _swap(staged: Path, folder: Path, *, replace: bool) -> Path | None:
     """Put the new folder in place; returns where the former one is now, if there was anything in it."""
     aside = None
-    if folder.is_dir() and any(folder.iterdir()):
+    if replace and folder.is_dir() and any(folder.iterdir()):
         aside = folder.with_name(f"{folder.name}.before-{utc_now():%Y%m%d-%H%M%S}")
         os.rename(folder, aside)
     try:
-        os.rename(staged, folder)
+        os.rename(staged, folder)  # fails if something has come to be in it
     except OSError:
         if aside is not None and not folder.exists():
             os.rename(aside, folder)

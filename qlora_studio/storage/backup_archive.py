@@ -27,6 +27,14 @@ PIECE = 1 << 20
 _TEXTS = frozenset((".db", ".json", ".jsonl", ".log", ".csv", ".yaml", ".md", ".txt"))
 
 
+def is_plain(name: str) -> bool:
+    """Whether a name in the data folder is text, is written in one way only, and leads nowhere else."""
+    inner = PurePosixPath(name)
+    is_text = not any(c < " " or c == "\\" or "\ud800" <= c <= "\udfff" for c in name)
+    is_tidy = name == str(inner)
+    return is_text and is_tidy and not inner.is_absolute() and inner.parts != () and ".." not in inner.parts
+
+
 class StoredFile(BaseModel):
     """One file of a backup. `name` is that in the zip; times are in nanoseconds since 1970."""
 

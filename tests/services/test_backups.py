@@ -300,6 +300,23 @@ def test_what_was_gone_before_is_told_and_fails_nothing(world: Job, make: Make) 
     assert make().missing == [f"blobs/00/{'0' * 64}"]
 
 
+def test_a_former_database_of_the_folder_stays_behind(world: Job, tmp_path: Path) -> None:
+    data = layout.data_path()
+    dumps.take(get_settings().resolved_database_url, tmp_path / "now.db")
+    write(data / "studio.db", b"of last year")
+    made = backups.make_backup(
+        target=tmp_path / "b.zip", data_path=data, database_url=f"sqlite:///{tmp_path / 'now.db'}"
+    )
+    done = restoring.restore_backup(source=made.path, into=tmp_path / "there")
+    assert (done.folder / "studio.db").read_bytes()[:6] == b"SQLite"
+
+
+def test_a_name_that_could_not_be_restored_is_told_at_once(world: Job, make: Make) -> None:
+    write(layout.data_path() / "a\\b", b"x")
+    with pytest.raises(StudioError, match="Rename it"):
+        make()
+
+
 def test_a_full_disk_leaves_nothing_behind(
     world: Job, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
