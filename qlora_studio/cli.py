@@ -8,6 +8,7 @@ import typer
 from qlora_studio.commands import (
     accounts,
     adapters,
+    backups,
     credentials,
     dataset_content,
     datasets,
@@ -71,6 +72,8 @@ app.add_typer(accounts.users, name="user")
 app.add_typer(accounts.scripts, name="token")
 app.command("audit")(accounts.print_audit)
 app.command("doctor")(doctor.doctor)
+app.command("backup")(backups.backup)
+app.command("restore")(backups.restore)
 
 
 @app.command("serve")

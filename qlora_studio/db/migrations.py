@@ -29,6 +29,11 @@ def newest() -> str:
     return max(path.name for path in (_ROOT / "alembic/versions").glob("*.py")).partition("_")[0]
 
 
+def is_known(revision: str) -> bool:
+    """Whether this version has a migration of that name; a newer version's database has others."""
+    return any((_ROOT / "alembic/versions").glob(f"{revision}_*.py")) if revision.isalnum() else False
+
+
 def is_current(engine: Engine) -> bool:
     """Whether a database has every migration; one that can't be asked hasn't."""
     try:

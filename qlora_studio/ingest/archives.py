@@ -138,7 +138,7 @@ def plan(archive: zipfile.ZipFile, *, limits: ArchiveLimits, compressed_bytes: i
     infos = archive.infolist()
     if len(infos) > limits.max_entries:
         raise ArchiveRefused(f"It has {len(infos):,} entries; at most {limits.max_entries:,} are taken.")
-    files = [_checked(info) for info in infos if not info.is_dir()]
+    files = [check_entry(info) for info in infos if not info.is_dir()]
     _refuse_collisions(files)
     _refuse_overlaps([entry.info for entry in files])
     total = sum(entry.info.file_size for entry in files)
@@ -174,7 +174,12 @@ def _refuse_huge_directory(path: Path) -> None:
             raise ArchiveRefused("Its directory is larger than any honest archive's.")
 
 
-def _checked(info: zipfile.ZipInfo) -> ArchiveEntry:
+def check_entry(info: zipfile.ZipInfo) -> ArchiveEntry:
+    """Look at one line of a zip's directory.
+
+    Raises:
+        ArchiveRefused: it leads out of the archive, is no plain file, or is packed in a way that isn't read.
+    """
     raw = info.orig_filename.replace("\\", "/")
     shown = clean_name(raw)
     if "\0" in raw:
