@@ -12,6 +12,7 @@ from scripts.running import Server, sign_up, start_server
 TOKEN_OF_THE_SERVER = "hf_" + "ServersOwnToken1" * 2
 KEY_OF_THE_SERVER = "AKIA" + "SERVERSOWNKEY123"
 SECRET_OF_THE_SERVER = "servers-own-cloud-secret"
+MAX_DATASETS, MAX_MODELS, MAX_JOBS = 12, 40, 6
 
 
 @dataclass
@@ -43,8 +44,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         folder / "data",
         QLORA_STUDIO_WORKER="toy",
         QLORA_STUDIO_MODEL_ROOTS=str(models),
-        QLORA_STUDIO_MAX_DATASETS_PER_USER="12",
-        QLORA_STUDIO_MAX_QUEUED_JOBS="6",
+        QLORA_STUDIO_MAX_DATASETS_PER_USER=str(MAX_DATASETS),
+        QLORA_STUDIO_MAX_MODELS_PER_USER=str(MAX_MODELS),
+        QLORA_STUDIO_MAX_QUEUED_JOBS=str(MAX_JOBS),
         HF_TOKEN=TOKEN_OF_THE_SERVER,
         AWS_ACCESS_KEY_ID=KEY_OF_THE_SERVER,
         AWS_SECRET_ACCESS_KEY=SECRET_OF_THE_SERVER,
