@@ -79,9 +79,7 @@ def test_models_without_end_are_refused(lab: Lab) -> None:
     assert f"You have {MAX_MODELS} models" in made[-1].json()["detail"]
 
 
-@pytest.mark.attack(
-    "Q1", "an account queues jobs without end", "413 at the limit; others have their turn"
-)
+@pytest.mark.attack("Q1", "an account queues jobs without end", "413 at the limit; others have their turn")
 def test_jobs_without_end_are_refused(lab: Lab) -> None:
     greedy, other = lab.join("greedy-jobs"), lab.join("modest-jobs")
     engine = make_engine(f"sqlite:///{lab.server.data_path / 'studio.db'}")
