@@ -116,7 +116,7 @@ def test_nothing_on_the_disk_holds_a_secret_of_the_server(
     assert found == []
 
 
-@pytest.mark.attack("X2", "secrets that a worker prints", "redacted in the log, the stream and the results")
+@pytest.mark.attack("X2", "secrets that a worker prints", "redacted in the log and the results")
 def test_what_a_worker_prints_is_redacted(lab: Lab, ada: httpx.Client, spec: dict[str, Any]) -> None:
     job = finished(ada, spec)
     with (lab.server.data_path / f"runs/{job}/attempt-1/worker.log").open("a") as file:
