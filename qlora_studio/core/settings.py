@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     max_archive_entries: int = 200_000
     max_clip_s: float = 4 * 3600.0
     max_datasets_per_user: int = Field(default=1000, ge=1)
+    max_models_per_user: int = Field(default=200, ge=1)
     max_bytes_per_user: int = Field(default=2**40, ge=1)
     url_ports: str = Field(default="80,443", pattern=r"^\s*\d{1,5}\s*(,\s*\d{1,5}\s*)*$")
     s3_endpoints: str = ""

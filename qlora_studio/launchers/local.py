@@ -21,7 +21,10 @@ LOG_MAX_BYTES = 8 * 2**20
 LAUNCH_TIMEOUT_S = 20
 _PACKAGE = Path(qlora_studio.__file__).resolve().parent
 _SHIM = _PACKAGE / "jobs" / "shim.py"
-_SECRET_NAME = re.compile(r"(?i)token|secret|password|passwd|credential|api_?key|database_url")
+_SECRET_NAME = re.compile(
+    r"(?i)token|secret|passw|credential|api_?key|(?:^|_)key(?:_id|_?file)?$|private_key|database_url"
+    r"|connection_string|_dsn$|_auth$"
+)
 
 
 class LocalLauncher:
