@@ -11,8 +11,8 @@ from qlora_studio.core.settings import get_settings
 def with_real_peer(scope: Scope, headers: Headers) -> Scope:
     """Name the client that the proxy saw, if the connection is from a proxy that is trusted.
 
-    `X-Forwarded-For` is read from the right: each trusted proxy vouches for the hop before it, and what stands
-    further left was written by the client, who may write anything.
+    `X-Forwarded-For` is read from the right: each trusted proxy vouches for the hop before it, and what
+    stands further left was written by the client, who may write anything.
     """
     client = scope.get("client")
     if client is None or not _is_trusted(client[0]):
