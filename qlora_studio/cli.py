@@ -33,7 +33,6 @@ app = typer.Typer(
     help="Fine-tune audio models in 4 bits: bring recordings, train an adapter, watch it learn.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 app.add_typer(datasets.app, name="dataset")
 datasets.app.command("report")(dataset_content.report)

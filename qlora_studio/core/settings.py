@@ -1,10 +1,11 @@
 """Settings by environment (`QLORA_STUDIO_*`) or a `.env` file beside the project."""
 
 from functools import cached_property, lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -25,6 +26,7 @@ class Settings(BaseSettings):
     max_queued_jobs: int = Field(default=200, ge=1)
     allowed_hosts: str = ""
     secure_cookies: bool = False
+    trusted_proxies: str = ""
     public_url: str = ""
     log_level: str = "INFO"
 
@@ -62,6 +64,13 @@ class Settings(BaseSettings):
     mlflow_token: SecretStr = SecretStr("")
     mlflow_experiment: str = Field(default="QLoRA Studio", min_length=1, max_length=200)
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            ip_network(part)
+        return value
+
     @cached_property
     def data_path(self) -> Path:
         """The one folder that holds everything, absolute."""
@@ -91,6 +100,12 @@ class Settings(BaseSettings):
     def url_port_numbers(self) -> frozenset[int]:
         """Ports of other servers that a dataset may be fetched from."""
         return frozenset(int(port) for port in self.url_ports.split(",") if port.strip())
+
+    @cached_property
+    def trusted_proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Addresses of reverse proxies whose `X-Forwarded-For` is believed."""
+        parts = (part.strip() for part in self.trusted_proxies.split(","))
+        return tuple(ip_network(part) for part in parts if part)
 
     @property
     def s3_endpoint_urls(self) -> list[str]:
