@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -116,20 +116,44 @@ def test_hostile_archives_leave_nothing_behind(server: Server, api: httpx.Client
     assert not Path("/tmp/absolute.wav").exists()
 
 
-def test_html_named_wav_is_rejected_and_never_served(api: httpx.Client) -> None:
+NO_SOUNDS = {
+    "page.wav": b"<html><script>alert(1)</script></html>",
+    "drawing.mp3": b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>',
+    "list.mp3": b"#EXTM3U\n#EXTINF:1,x\nfile:///etc/passwd\n",
+    "stream.wav": b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1/\n#EXT-X-ENDLIST\n",
+    "list.ogg": b"[playlist]\nFile1=/etc/passwd\nNumberOfEntries=1\n",
+    "begun.wav": b"RIFF\xff\xff\xff\x7fWAVE<script>alert(1)</script>",
+}
+
+
+@pytest.mark.attack(
+    "H5",
+    "a page, a drawing and playlists named .wav, .mp3 and .ogg",
+    "rejected by decoding, never served; what is a sound comes as attachment with nosniff",
+)
+def test_what_only_calls_itself_a_sound_is_rejected_and_never_served(
+    api: httpx.Client, saw: Callable[[str], None]
+) -> None:
     dataset_id = create(api)
-    api.put(f"/datasets/{dataset_id}/files/x.wav", content=b"<html><script>alert(1)</script></html>")
+    for name, content in NO_SOUNDS.items():
+        api.put(f"/datasets/{dataset_id}/files/{name}", content=content).raise_for_status()
     api.put(f"/datasets/{dataset_id}/files/ok.wav", content=sounds.wav())
     api.post(f"/datasets/{dataset_id}/ingest")
     assert settled(api, dataset_id)["status"] == "ready"
-    page, sound = sorted(
-        api.get(f"/datasets/{dataset_id}/clips").json()["items"], key=lambda c: c["filename"], reverse=True
-    )
-    assert page["reason"].startswith("Not audio: it is a web page")
-    assert api.get(f"/clips/{page['id']}/audio").status_code == 404
+    clips = {c["filename"]: c for c in api.get(f"/datasets/{dataset_id}/clips").json()["items"]}
+    sound = clips.pop("ok.wav")
+    assert clips.keys() == NO_SOUNDS.keys()
+    for name, clip in clips.items():
+        assert (clip["status"], bool(clip["reason"])) == ("rejected", True), name
+        assert api.get(f"/clips/{clip['id']}/audio").status_code == 404, name
+        drawn = api.get(f"/clips/{clip['id']}/peaks")
+        assert drawn.headers["content-type"].partition(";")[0].endswith("json"), name
+        assert b"alert" not in drawn.content
+    assert clips["page.wav"]["reason"].startswith("Not audio: it is a web page")
     served = api.get(f"/clips/{sound['id']}/audio")
     assert served.headers["content-disposition"].startswith("attachment")
     assert served.headers["x-content-type-options"] == "nosniff"
+    saw("; ".join(f"{name}: {clip['reason']}" for name, clip in sorted(clips.items())))
 
 
 def test_a_killed_server_loses_no_file_and_goes_on_processing(tmp_path: Path) -> None:
