@@ -6,7 +6,9 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 FAULTS := tests/faults
 INJECT := QLORA_STUDIO_LONG_FAULTS=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -p tests.faults.table --faults-into docs/faults.md
+ATTACK := QLORA_STUDIO_TIMED_ATTACKS=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -p tests.security.table --attacks-into docs/attacks.md
 PAGELESS := tests/training tests/engine tests/protocol tests/ingest tests/modelfiles tests/audio tests/db tests/core tests/storage tests/listening tests/api
+ON_POSTGRESQL := tests/db tests/services tests/api tests/state tests/jobs tests/commands tests/ingest tests/storage tests/listening
 # The fast tests: what imports torch (and some that import little) in one run, what imports the pages in
 # another, half the cores for each; so nobody imports both worlds. Their folders are in memory where the machine has two gigabytes for it.
 HALF := $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN) + 1) / 2 )))
@@ -16,10 +18,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export REFLEX_USE_NPM := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run build check lint fast fast-pages fast-pageless test screens bench faults security starter starter-sound clean help
+.PHONY: run build check lint fast fast-pages fast-pageless test test-postgresql screens bench faults security starter starter-sound clean help
 
 help: ## Show what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 run: $(STAMP) ## Build the pages if they changed, and serve on one port (QLORA_STUDIO_PORT, 3000)
 	@$(BIN)/python -m qlora_studio.serve
@@ -51,6 +53,9 @@ test: check .cache/chromium ## Everything: check, then trainings, servers and fa
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 3 --dist load -m "slow and not gpu" $(FAULTS)
 	$(BIN)/pytest -q -m "browser and not gpu" tests/browser
 
+test-postgresql: $(DEV_STAMP) ## The tests of what touches the database, on a real PostgreSQL server of their own
+	OMP_NUM_THREADS=1 $(MEMORY) $(BIN)/pytest -q -n auto --dist loadfile -m "not browser and not gpu" --database postgresql $(ON_POSTGRESQL)
+
 screens: $(DEV_STAMP) .cache/chromium ## Walk every page in Chromium at three widths, light and dark, into .screens/
 	$(BIN)/python -m scripts.screens
 
@@ -64,8 +69,11 @@ faults: $(DEV_STAMP) .cache/chromium ## Inject faults, look, and print the table
 	$(INJECT) -m "fault and not browser and not gpu" tests
 	$(INJECT) -m "fault and browser" --faults-add tests/browser
 
-security: $(DEV_STAMP) ## Attack a running server
-	$(BIN)/pytest -q tests/security
+# The table is kept in docs/attacks.md.
+security: $(DEV_STAMP) .cache/chromium ## Attack a running server, and print the table of what it answered
+	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
+	$(ATTACK) -m "attack and not browser and not gpu" tests
+	$(ATTACK) -m "attack and browser" --attacks-add tests/browser
 
 starter: $(DEV_STAMP) ## Rebuild the starter model from its recipe
 	$(BIN)/python -m scripts.starter.build --work .cache/starter

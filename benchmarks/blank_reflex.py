@@ -51,10 +51,7 @@ def build(folder: Path, *, port: int) -> int:
     kept = folder / "port"
     if (folder / ".web/build/client/index.html").exists() and kept.exists():
         return int(kept.read_text())
-    (folder / "blank").mkdir(parents=True, exist_ok=True)
-    (folder / "rxconfig.py").write_text(_CONFIG.format(port=port))
-    (folder / "blank/__init__.py").touch()
-    (folder / "blank/blank.py").write_text(_APP)
+    write(folder, port=port)
     command = [sys.executable, "-m", "reflex", "export", "--frontend-only", "--no-zip"]
     env = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -69,6 +66,14 @@ def build(folder: Path, *, port: int) -> int:
     return port
 
 
+def write(folder: Path, *, port: int, app: str = _APP) -> None:
+    """Write the app's files; without a build it has a websocket and no pages."""
+    (folder / "blank").mkdir(parents=True, exist_ok=True)
+    (folder / "rxconfig.py").write_text(_CONFIG.format(port=port))
+    (folder / "blank/__init__.py").touch()
+    (folder / "blank/blank.py").write_text(app)
+
+
 def command(folder: Path, port: int) -> list[str]:
     """What starts it."""
     return [sys.executable, str(Path(__file__).resolve()), str(folder), str(port)]
@@ -81,7 +86,7 @@ async def _serve(folder: Path, port: int) -> None:
     from reflex.environment import environment
 
     environment.REFLEX_SKIP_COMPILE.set(True)
-    environment.REFLEX_MOUNT_FRONTEND_COMPILED_APP.set(True)
+    environment.REFLEX_MOUNT_FRONTEND_COMPILED_APP.set((folder / ".web/build/client").exists())
     from granian.constants import Interfaces
     from granian.log import LogLevels
     from granian.server.embed import Server

@@ -8,6 +8,7 @@ import typer
 from qlora_studio.commands import (
     accounts,
     adapters,
+    backups,
     credentials,
     dataset_content,
     datasets,
@@ -32,7 +33,6 @@ app = typer.Typer(
     help="Fine-tune audio models in 4 bits: bring recordings, train an adapter, watch it learn.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 app.add_typer(datasets.app, name="dataset")
 datasets.app.command("report")(dataset_content.report)
@@ -71,6 +71,8 @@ app.add_typer(accounts.users, name="user")
 app.add_typer(accounts.scripts, name="token")
 app.command("audit")(accounts.print_audit)
 app.command("doctor")(doctor.doctor)
+app.command("backup")(backups.backup)
+app.command("restore")(backups.restore)
 
 
 @app.command("serve")

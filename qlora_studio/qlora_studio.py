@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from qlora_studio import pages
 from qlora_studio.api import Dispatch, build_api
+from qlora_studio.api.floods import Turnstile
 from qlora_studio.api.security import Gate
 from qlora_studio.components.connection import overlay
 from qlora_studio.components.shell import first_paint
@@ -29,7 +30,7 @@ for module in pkgutil.iter_modules(pages.__path__):
 
 def _assembled(framework: ASGIApp) -> ASGIApp:
     is_dev = os.environ.get("REFLEX_ENV_MODE", "dev") != "prod"
-    return Gate(Dispatch(framework, build_api()), is_dev=is_dev)
+    return Gate(Turnstile(Dispatch(framework, build_api())), is_dev=is_dev)
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 _STOP_WITHIN_S = 4.0
+_MOST_FILES = 65_536
 _WAIT_S = 1.0  # for a server that was killed and is not quite gone
 ROOT = Path(__file__).resolve().parents[1]
 _SOURCES = (
@@ -153,6 +154,7 @@ async def _serve(app: "ASGIApp", settings: Settings) -> None:
         interface=Interfaces.ASGI,
         log_level=LogLevels.error,
         backlog=1024,
+        backpressure=_most_connections(),
     )
 
     def stop() -> None:
@@ -170,6 +172,20 @@ async def _serve(app: "ASGIApp", settings: Settings) -> None:
     host = "localhost" if settings.host in {"127.0.0.1", "0.0.0.0", "::"} else settings.host
     print(f"QLoRA Studio is at http://{host}:{settings.port}  (Ctrl-C stops it; jobs go on)", flush=True)
     await server.serve()
+
+
+def _most_connections() -> int:
+    """Let the process open all the files it may; half of them can be connections.
+
+    A thousand idle ones, which is the server's own bound, would shut everybody else out.
+    """
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(soft, wanted) // 2 if soft != resource.RLIM_INFINITY else wanted // 2
 
 
 def main() -> None:

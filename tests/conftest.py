@@ -1,10 +1,10 @@
 """Fixtures everybody uses: a fresh data folder, a migrated database, people."""
 
 import gc
-import shutil
+import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,17 +12,29 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from qlora_studio.contracts.enums import Role
-from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db_engine
-from qlora_studio.db import migrations
 from qlora_studio.db.models import User
+from tests.databases import Databases, PostgresDatabases, SqliteDatabases, data_folder_with
+from tests.postgresql import TO_INSTALL, find_programs, running_server
+
+POSTGRESQL = "postgresql"
 
 
-def _forget() -> None:
-    if db_engine.get_engine.cache_info().currsize:
-        db_engine.get_engine().dispose()
-    db_engine.get_engine.cache_clear()
-    get_settings.cache_clear()
+def pytest_addoption(parser: pytest.Parser) -> None:
+    named = os.environ.get("QLORA_STUDIO_TEST_DATABASE", "sqlite")
+    parser.addoption("--database", choices=("sqlite", POSTGRESQL), default=named, help="what tests run on")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("database") == POSTGRESQL and find_programs() is None:
+        raise pytest.UsageError(TO_INSTALL)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("database") == POSTGRESQL:
+        for item in items:
+            if (mark := item.get_closest_marker("sqlite")) is not None:
+                item.add_marker(pytest.mark.skip(reason=f"about SQLite itself: {mark.args[0]}"))
 
 
 STAYING = ("renderer", "engine", "mail deadline")  # they wait for work, and never ask the database
@@ -50,14 +62,14 @@ def _let_end(already: set[threading.Thread], seconds: float = 30.0) -> None:
 def sql_compiled_once() -> Iterator[None]:
     """Share what SQLAlchemy has compiled between the engines of all tests: a third of a test's time else."""
     make = db_engine.make_engine
-    first = make("sqlite://")
-    first.connect().close()  # a dialect learns the database's version with its first connection
+    firsts = {"sqlite": make("sqlite://")}
+    firsts["sqlite"].connect().close()  # a dialect learns the database's version with its first connection
 
     def make_sharing(url: str) -> Engine:
         engine = make(url)
-        if url.startswith("sqlite"):
-            engine.dialect = engine.pool._dialect = first.dialect
-            engine._compiled_cache = first._compiled_cache
+        first = firsts.setdefault(engine.dialect.name, engine)
+        engine.dialect = engine.pool._dialect = first.dialect
+        engine._compiled_cache = first._compiled_cache
         return engine
 
     db_engine.make_engine = make_sharing
@@ -66,28 +78,30 @@ def sql_compiled_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database file with the newest schema, made once: migrating costs more than copying."""
-    path = tmp_path_factory.mktemp("schema") / "studio.db"
-    engine = db_engine.make_engine(f"sqlite:///{path}")
-    migrations.upgrade(engine)
-    engine.dispose()  # the last connection folds the write-ahead log into the file
-    return path
+def postgresql() -> Iterator[PostgresDatabases]:
+    """Databases of a real PostgreSQL server, whatever the other tests run on."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip(TO_INSTALL)
+    with running_server(programs) as server:
+        yield PostgresDatabases(server)
+
+
+@pytest.fixture(scope="session")
+def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    """Where the tests' databases come from: `--database` says which."""
+    if request.config.getoption("database") == POSTGRESQL:
+        return request.getfixturevalue("postgresql")
+    return SqliteDatabases(tmp_path_factory.mktemp("schema"))
 
 
 @pytest.fixture
-def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: Path) -> Iterator[Path]:
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, databases: Databases) -> Iterator[Path]:
     """A data folder of this test's own, with the newest schema."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    shutil.copyfile(migrated_database, folder / "studio.db")
-    monkeypatch.setenv("QLORA_STUDIO_DATA", str(folder))
-    monkeypatch.delenv("QLORA_STUDIO_DATABASE_URL", raising=False)
-    _forget()
-    already = set(threading.enumerate())
-    yield folder
-    _let_end(already)
-    _forget()
+    with data_folder_with(databases, tmp_path / "data", monkeypatch) as folder:
+        already = set(threading.enumerate())
+        yield folder
+        _let_end(already)
 
 
 @pytest.fixture
@@ -142,6 +156,16 @@ def user(session: Session) -> User:
 @pytest.fixture
 def stranger(session: Session) -> User:
     return make_user(session, "mallory")
+
+
+@pytest.fixture
+def saw(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say what was measured, for the table of faults or attacks."""
+
+    def note(text: str) -> None:
+        record_property("saw", text)
+
+    return note
 
 
 def pytest_collection_finish() -> None:

@@ -15,6 +15,7 @@ from qlora_studio.api import (
     account,
     adapters,
     auth,
+    bodies,
     clips,
     comparisons,
     credentials,
@@ -42,7 +43,6 @@ from qlora_studio.api import (
     sweeps,
     system,
 )
-from qlora_studio.api.body_limit import BodyLimit
 from qlora_studio.api.description import DescribedApi
 
 RESOURCES = (
@@ -86,7 +86,9 @@ def build_api() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        max_body_size=bodies.MAX_BYTES,
     )
+    api.add_middleware(bodies.Patience)
     problems.add_handlers(api, _methods_at)
     for resource in RESOURCES:
         api.include_router(resource.router, prefix=PREFIX)
@@ -95,7 +97,6 @@ def build_api() -> FastAPI:
     def docs() -> HTMLResponse:
         return HTMLResponse(reference.render(api.openapi()))
 
-    api.add_middleware(BodyLimit)
     return api
 
 

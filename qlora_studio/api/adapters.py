@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 from starlette.requests import ClientDisconnect
 
-from qlora_studio.api.body_limit import lift_body_limit
+from qlora_studio.api.bodies import STREAMED
 from qlora_studio.api.files import sends, takes, zip_response
 from qlora_studio.api.lists import Page, ShelfFilter, with_owners
 from qlora_studio.api.problems import answers
@@ -59,7 +59,7 @@ def list_adapters(user: CurrentUser, wanted: Annotated[AdapterFilter, Query()]) 
     return AdapterPage.of(items, total, wanted)
 
 
-@router.post("/adapters", status_code=201, openapi_extra=_ZIP, responses=answers(404))
+@router.post("/adapters", status_code=201, openapi_extra=_ZIP, max_body_size=STREAMED, responses=answers(404))
 async def import_adapter(
     request: Request, user: CurrentTrainer, form: Annotated[AdapterImport, Query()]
 ) -> AdapterPublic:
@@ -74,7 +74,6 @@ async def import_adapter(
 
 
 async def _receive(request: Request, path: Path) -> None:
-    lift_body_limit(request)
     n_bytes, free = 0, await asyncio.to_thread(staging.free_bytes)
     announced = request.headers.get("content-length", "0")
     if announced.isdigit():

@@ -61,7 +61,7 @@ def _refusals(method: str, operation: Operation, *, is_checked: bool) -> Iterato
     if is_checked or has_body:
         yield 422
     if has_body:
-        yield 413
+        yield from (408, 413)
     if method not in _SAFE:
         yield 507
         if needs_sign_in:

@@ -15,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from qlora_studio.api.body_limit import lift_body_limit
+from qlora_studio.api.bodies import STREAMED
 from qlora_studio.api.files import SoundFile, sends, takes
 from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentUser
@@ -69,7 +69,9 @@ class TrialClipPublic(BaseModel):
     peaks: str
 
 
-@router.post("/trial-clips", status_code=201, openapi_extra=_BYTES, responses=answers(429))
+@router.post(
+    "/trial-clips", status_code=201, openapi_extra=_BYTES, max_body_size=STREAMED, responses=answers(429)
+)
 async def take_in_clip(request: Request, user: CurrentUser) -> TrialClipPublic:
     """Take a clip's raw bytes, to try models on it; 413 when they are too many. It is kept for an hour."""
     limit = get_settings().max_trial_bytes
@@ -94,7 +96,7 @@ def remove_clip(clip_id: str, user: CurrentUser) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/transcriptions", openapi_extra=_FORM, responses=answers(429))
+@router.post("/transcriptions", openapi_extra=_FORM, max_body_size=STREAMED, responses=answers(429))
 async def transcribe(request: Request, user: CurrentUser) -> Transcription:
     """Write a clip down. A form with `file`, `model_id`, `adapter_id`, `strength`.
 
@@ -103,7 +105,7 @@ async def transcribe(request: Request, user: CurrentUser) -> Transcription:
     return await _hear(request, user, Task.SPEECH_TO_TEXT, inference.transcription)
 
 
-@router.post("/classifications", openapi_extra=_FORM, responses=answers(429))
+@router.post("/classifications", openapi_extra=_FORM, max_body_size=STREAMED, responses=answers(429))
 async def classify(request: Request, user: CurrentUser) -> Classification:
     """Name a clip's class. A form with `file`, `model_id`, `adapter_id`, `strength`.
 
@@ -112,7 +114,7 @@ async def classify(request: Request, user: CurrentUser) -> Classification:
     return await _hear(request, user, Task.AUDIO_CLASSIFICATION, inference.classification)
 
 
-@router.post("/diarizations", openapi_extra=_FORM, responses=answers(429))
+@router.post("/diarizations", openapi_extra=_FORM, max_body_size=STREAMED, responses=answers(429))
 async def diarize(request: Request, user: CurrentUser) -> Diarization:
     """Say who speaks when. A form with `file`, `model_id`, `adapter_id`, `strength`.
 
@@ -262,7 +264,6 @@ def _capped(request: Request, limit: int) -> Request:
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > limit:
         raise too_large
-    lift_body_limit(request)
     n_bytes = 0
 
     async def receive() -> Message:

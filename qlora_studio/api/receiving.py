@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from qlora_studio.api.body_limit import lift_body_limit
+from qlora_studio.api.bodies import STREAMED
 from qlora_studio.api.files import takes
 from qlora_studio.api.problems import answers, problem
 from qlora_studio.core.errors import InvalidInput
@@ -31,6 +31,7 @@ RECEIVES: dict[str, Any] = {
     "response_model": Received,
     "openapi_extra": takes("application/octet-stream") | {"parameters": [_AT]},
     "responses": answers(408),
+    "max_body_size": STREAMED,
 }
 WRITE_BYTES = 4 << 20  # written to disk at a time, so that memory stays flat
 IDLE_LIMIT_S = 60.0
@@ -49,7 +50,6 @@ async def receive_file_into(owner: str, name: str, *, room: int, request: Reques
         201 `{"received": n}` once the bytes are on disk; 409 with `received` if a piece begins elsewhere.
     """
     start, size = _announced(request)
-    lift_body_limit(request)
     most = min(get_settings().max_file_bytes, start + room)
     receiver = staging.Receiver(owner, name, start=start, size=size, max_bytes=most)
     try:

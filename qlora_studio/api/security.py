@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qlora_studio.api.content_policy import policy_for_build
 from qlora_studio.api.problems import problem
+from qlora_studio.api.proxies import with_real_peer
 from qlora_studio.contracts.enums import TokenScope
 from qlora_studio.core.errors import Forbidden, NotAuthenticated
 from qlora_studio.core.session_cookie import token_from_cookie
@@ -178,6 +179,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        scope = with_real_peer(scope, headers)
         refusal = self._refusal(scope, headers)
         if refusal is None and scope["type"] == "http":
             refusal = await self._sign_in_first(scope, headers)

@@ -60,10 +60,10 @@ def _print_error(message: str, fields: dict[str, str], *, as_json: bool) -> None
     if as_json:
         print(json.dumps({"error": message, "fields": fields}, ensure_ascii=False))
         return
-    err.print(f"[bold red]error:[/] {_plain(message)}", highlight=False)
+    err.print(f"[bold red]error:[/] {_plain(message)}", highlight=False, soft_wrap=True)
     for field, sentence in fields.items():
         if sentence not in message:
-            err.print(f"  {_plain(field)}: {_plain(sentence)}", highlight=False)
+            err.print(f"  {_plain(field)}: {_plain(sentence)}", highlight=False, soft_wrap=True)
 
 
 def prepare_database() -> None:

@@ -150,7 +150,8 @@ def check_database() -> Finding:
         if name == "sqlite":
             answer = session.connection().execute(text("PRAGMA quick_check")).scalar()
             if answer != "ok":
-                return Finding("database", "failed", f"SQLite: {answer}", "restore the last backup")
+                fix = "put the last backup in its place: qlora-studio restore FILE --replace"
+                return Finding("database", "failed", f"SQLite: {answer}", fix)
         revision = session.connection().execute(text("SELECT version_num FROM alembic_version")).scalar()
     return Finding("database", "ok", f"{name}, schema {revision}")
 

@@ -111,3 +111,8 @@ def text_link(label: Any, *, href: Any, **props: Any) -> rx.Component:
         class_name="text-primary-text font-medium hover:underline underline-offset-4",
         **props,
     )
+
+
+def link_or_text(label: Any, *, href: Any) -> rx.Component:
+    """A link in running text, or only its words where there is nothing to open."""
+    return rx.cond(href != "", text_link(label, href=href), label)

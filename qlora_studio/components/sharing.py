@@ -10,7 +10,7 @@ from qlora_studio.components.forms import select_input
 from qlora_studio.components.status import badge
 from qlora_studio.state.shell import ShellState
 
-_CHOICES = [("private", "Only you"), ("read", "All may look"), ("use", "All may train with it")]
+_CHOICES = [("private", "Only you"), ("read", "All may look")]
 
 
 def for_trainers(*children: Any) -> rx.Component:
@@ -40,17 +40,17 @@ def whose(row: Any) -> rx.Component:
     shared = rx.match(
         row.sharing,
         ("read", badge("All may look", icon="eye")),
-        ("use", badge("All may train", icon="users")),
+        ("use", badge("All may use", icon="users")),
         rx.fragment(),
     )
     return rx.cond(row.owner != "", badge(rx.Var.create("By ") + row.owner, icon="user"), shared)
 
 
-def sharing_choice(state: Any, shown: Any) -> rx.Component:
-    """For the owner: what others may do; for others: whose it is, and what they may."""
+def sharing_choice(state: Any, shown: Any, *, use: str = "All may train with it") -> rx.Component:
+    """For the owner: what others may do (`use` says the most); for others: whose it is, and what they may."""
     choice = select_input(
         name="sharing",
-        options=_CHOICES,
+        options=[*_CHOICES, ("use", use)],
         value=shown.sharing,
         on_change=state.share,
         aria_label="Who may see it",

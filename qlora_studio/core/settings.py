@@ -1,10 +1,11 @@
 """Settings by environment (`QLORA_STUDIO_*`) or a `.env` file beside the project."""
 
 from functools import cached_property, lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -25,15 +26,20 @@ class Settings(BaseSettings):
     max_queued_jobs: int = Field(default=200, ge=1)
     allowed_hosts: str = ""
     secure_cookies: bool = False
+    trusted_proxies: str = ""
     public_url: str = ""
     log_level: str = "INFO"
 
     session_days: int = Field(default=30, ge=1, le=365)
     max_upload_bytes: int = 20 * 2**30
+    max_sockets: int = Field(default=100, ge=1)
+    events_per_s: float = Field(default=30.0, gt=0)
+    max_body_s: float = Field(default=30.0, gt=0)
     max_file_bytes: int = 4 * 2**30
     max_archive_entries: int = 200_000
     max_clip_s: float = 4 * 3600.0
     max_datasets_per_user: int = Field(default=1000, ge=1)
+    max_models_per_user: int = Field(default=200, ge=1)
     max_bytes_per_user: int = Field(default=2**40, ge=1)
     url_ports: str = Field(default="80,443", pattern=r"^\s*\d{1,5}\s*(,\s*\d{1,5}\s*)*$")
     s3_endpoints: str = ""
@@ -57,6 +63,13 @@ class Settings(BaseSettings):
     mlflow_url: str = Field(default="", pattern=r"^$|^https?://\S+$")
     mlflow_token: SecretStr = SecretStr("")
     mlflow_experiment: str = Field(default="QLoRA Studio", min_length=1, max_length=200)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            ip_network(part)
+        return value
 
     @cached_property
     def data_path(self) -> Path:
@@ -87,6 +100,12 @@ class Settings(BaseSettings):
     def url_port_numbers(self) -> frozenset[int]:
         """Ports of other servers that a dataset may be fetched from."""
         return frozenset(int(port) for port in self.url_ports.split(",") if port.strip())
+
+    @cached_property
+    def trusted_proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Addresses of reverse proxies whose `X-Forwarded-For` is believed."""
+        parts = (part.strip() for part in self.trusted_proxies.split(","))
+        return tuple(ip_network(part) for part in parts if part)
 
     @property
     def s3_endpoint_urls(self) -> list[str]:

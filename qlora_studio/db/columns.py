@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Enum, Index, text
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Enum, Index, Integer, text
 from sqlalchemy.types import TypeDecorator
 
 
@@ -39,6 +39,7 @@ def enum_type(enum: type[StrEnum]) -> Enum:
 
 
 JsonType = JSON(none_as_null=True)
+BigNumber = BigInteger().with_variant(Integer(), "sqlite")  # bytes, parameters: more than 31 bits
 
 
 def index_of_shared(table: str) -> Index:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DatabaseError
 
-from qlora_studio.db.engine import get_engine
+from qlora_studio.db.engine import get_engine, translated
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -29,6 +29,11 @@ def newest() -> str:
     return max(path.name for path in (_ROOT / "alembic/versions").glob("*.py")).partition("_")[0]
 
 
+def is_known(revision: str) -> bool:
+    """Whether this version has a migration of that name; a newer version's database has others."""
+    return any((_ROOT / "alembic/versions").glob(f"{revision}_*.py")) if revision.isalnum() else False
+
+
 def is_current(engine: Engine) -> bool:
     """Whether a database has every migration; one that can't be asked hasn't."""
     try:
@@ -40,10 +45,16 @@ def is_current(engine: Engine) -> bool:
 
 
 def upgrade(engine: Engine | None = None) -> None:
-    """Run every migration that the database lacks."""
+    """Run every migration that the database lacks.
+
+    Raises:
+        StorageFull: the database's volume is full.
+        DatabaseBusy: another process holds it, or its server can't be reached.
+    """
     engine = engine or get_engine()
     if is_current(engine):
         return  # as nearly always; a server that starts again need not load alembic for that
     from alembic import command
 
-    command.upgrade(make_config(engine), "head")
+    with translated():
+        command.upgrade(make_config(engine), "head")

@@ -5,6 +5,7 @@ written, since a directory may lie. One bad entry refuses the whole archive: a p
 something is wrong with it, not half of it.
 """
 
+import re
 import stat
 import unicodedata
 import zipfile
@@ -21,6 +22,8 @@ MAX_DEPTH = 32
 LOOK_BYTES = 256 << 20  # of labels, when an archive is only looked at
 MAX_DIRECTORY_BYTES = 64 << 20
 _PIECE = 1 << 20
+_TAIL_BYTES = 65_557  # the longest end of a zip: 22 bytes and a comment
+_TOO_MANY = "It has {:,} entries; at most {:,} are taken."
 _TAR_MAGIC = (257, b"ustar")
 _OTHER_ARCHIVES = {
     b"\x1f\x8b": "gzip",
@@ -89,7 +92,7 @@ def extract(
     """
     written: list[tuple[str, Path]] = []
     try:
-        with _open(path) as archive:
+        with _open(path, max_entries=limits.max_entries) as archive:
             entries = plan(archive, limits=limits, compressed_bytes=path.stat().st_size)
             needed = sum(entry.info.file_size for entry in entries)
             if free_bytes is not None and needed > free_bytes:
@@ -117,7 +120,7 @@ def look(
         ArchiveRefused: as `extract` does.
         OSError: the disk is full or broken.
     """
-    with _open(path) as archive:
+    with _open(path, max_entries=limits.max_entries) as archive:
         entries = plan(archive, limits=limits, compressed_bytes=path.stat().st_size)
         left = LOOK_BYTES
         found: list[tuple[str, Path]] = []
@@ -137,8 +140,8 @@ def plan(archive: zipfile.ZipFile, *, limits: ArchiveLimits, compressed_bytes: i
     """
     infos = archive.infolist()
     if len(infos) > limits.max_entries:
-        raise ArchiveRefused(f"It has {len(infos):,} entries; at most {limits.max_entries:,} are taken.")
-    files = [_checked(info) for info in infos if not info.is_dir()]
+        raise ArchiveRefused(_TOO_MANY.format(len(infos), limits.max_entries))
+    files = [check_entry(info) for info in infos if not info.is_dir()]
     _refuse_collisions(files)
     _refuse_overlaps([entry.info for entry in files])
     total = sum(entry.info.file_size for entry in files)
@@ -151,30 +154,47 @@ def plan(archive: zipfile.ZipFile, *, limits: ArchiveLimits, compressed_bytes: i
     return _without_top_folder([entry for entry in files if not is_junk(entry.name)])
 
 
-def _open(path: Path) -> zipfile.ZipFile:
-    _refuse_huge_directory(path)
+def _open(path: Path, *, max_entries: int) -> zipfile.ZipFile:
+    _refuse_huge_directory(path, max_entries=max_entries)
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError) as error:
         raise ArchiveRefused(f"It is damaged or cut short ({str(error)[:80]}).") from error
 
 
-def _refuse_huge_directory(path: Path) -> None:
-    """The directory is read into memory as a whole, so its size is looked at first."""
+def _refuse_huge_directory(path: Path, *, max_entries: int) -> None:
+    """The directory is read into memory as a whole, many times its size, so it is looked at first.
+
+    How many entries it holds is counted: the number that it gives is read by nobody. Whatever looks like an
+    end of the directory is believed, since a false one may stand behind the true one.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
-        file.seek(max(0, size - 65_557))
+        file.seek(max(0, size - _TAIL_BYTES))
         tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
-    if at >= 0 and len(tail) >= at + 16:
-        directory_bytes = int.from_bytes(tail[at + 12 : at + 16], "little")
-        if directory_bytes == 0xFFFFFFFF and (zip64 := tail.rfind(b"PK\x06\x06")) >= 0:
-            directory_bytes = int.from_bytes(tail[zip64 + 40 : zip64 + 48], "little")
-        if directory_bytes > MAX_DIRECTORY_BYTES:
+        at = [found.start() for found in re.finditer(b"PK\x05\x06", tail)]
+        sizes = [int.from_bytes(tail[i + 12 : i + 16], "little") for i in at]
+        if 0xFFFFFFFF in sizes:
+            at = [found.start() for found in re.finditer(b"PK\x06\x06", tail)]
+            sizes = [n for n in sizes if n != 0xFFFFFFFF]
+            sizes += [int.from_bytes(tail[i + 40 : i + 48], "little") for i in at]
+        if max(sizes, default=0) > MAX_DIRECTORY_BYTES:
             raise ArchiveRefused("Its directory is larger than any honest archive's.")
+        file.seek(max(0, size - _TAIL_BYTES - max(sizes, default=0)))
+        n_entries, rest = 0, b""
+        while piece := file.read(_PIECE):
+            n_entries += (rest + piece).count(b"PK\x01\x02")
+            rest = piece[-3:]
+    if n_entries > max_entries:
+        raise ArchiveRefused(_TOO_MANY.format(n_entries, max_entries))
 
 
-def _checked(info: zipfile.ZipInfo) -> ArchiveEntry:
+def check_entry(info: zipfile.ZipInfo) -> ArchiveEntry:
+    """Look at one line of a zip's directory.
+
+    Raises:
+        ArchiveRefused: it leads out of the archive, is no plain file, or is packed in a way that isn't read.
+    """
     raw = info.orig_filename.replace("\\", "/")
     shown = clean_name(raw)
     if "\0" in raw:

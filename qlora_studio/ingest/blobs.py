@@ -4,7 +4,6 @@ A blob is removed only under the database's write lock and only if no clip names
 only under the same lock and after making sure that its blob is there. So the two can't miss each other.
 """
 
-import ctypes
 import errno
 import os
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 from sqlmodel import Session, col, select
 
 from qlora_studio.db.models import Clip
-from qlora_studio.storage import layout
+from qlora_studio.storage import atomic, layout
 
 _SYNCS_AT_ONCE = 8
 _MANY = 64  # so many files cost less in one sync of the whole file system
@@ -50,26 +49,12 @@ def make_durable(hashes: Iterable[str]) -> None:
         OSError: the disk is full or broken.
     """
     paths = [layout.blob_path(sha256) for sha256 in set(hashes) - {""}]
-    if len(paths) > _MANY and _sync_file_system(paths[0].parents[1]):
+    if len(paths) > _MANY and atomic.sync_file_system(paths[0].parents[1]):
         return
     folders = {path.parent for path in paths}
     with ThreadPoolExecutor(_SYNCS_AT_ONCE) as threads:
         list(threads.map(_sync, paths))
         list(threads.map(_sync, folders | {folder.parent for folder in folders}))
-
-
-def _sync_file_system(path: Path) -> bool:
-    """Wait until everything on a path's file system is on the disk; False where the system can't."""
-    sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)  # Linux
-    if sync is None:
-        return False
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        if sync(descriptor) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    finally:
-        os.close(descriptor)
-    return True
 
 
 def _sync(path: Path) -> None:

@@ -185,7 +185,7 @@ def _finish(session: Session, dataset_id: str, plan: Plan, sounds: dict[str, str
     dataset = _row(session, dataset_id)
     given = {clip.labels.split for clip in plan.clips if clip.reason is None} - {None}
     if Split.VALIDATION not in given:
-        _hold_out(session, dataset_id, sounds, keep_test=Split.TEST in given)
+        _hold_out(session, dataset, sounds, keep_test=Split.TEST in given)
     if dataset.source.get("kind") == "feedback":
         findings.keep_silent(session, dataset)  # somebody has heard them and chose them
     else:
@@ -199,12 +199,13 @@ def _finish(session: Session, dataset_id: str, plan: Plan, sounds: dict[str, str
         dataset.status, dataset.error = DatasetStatus.READY, None
 
 
-def _hold_out(session: Session, dataset_id: str, sounds: dict[str, str], *, keep_test: bool) -> None:
+def _hold_out(session: Session, dataset: Dataset, sounds: dict[str, str], *, keep_test: bool) -> None:
     query = select(Clip.id, Clip.sha256, Clip.text, Clip.label, Clip.split).where(
-        col(Clip.dataset_id) == dataset_id, col(Clip.status) != ClipStatus.REJECTED
+        col(Clip.dataset_id) == dataset.id, col(Clip.status) != ClipStatus.REJECTED
     )
     clips = [row for row in session.exec(query) if not (keep_test and row[4] is Split.TEST)]
     items = [splits.SplitItem(*row[:4], sound=sounds.get(row[1])) for row in clips]
+    items = splits.untie_prompts(items, task=dataset.task)
     _set_splits(session, splits.assign(items, ratios=splits.DEFAULT_RATIOS, seed=0))
 
 

@@ -1,14 +1,16 @@
 """Which clips are held out: the same clips for the same seed, and never the same words on both sides."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from qlora_studio.contracts.enums import Split
+from qlora_studio.contracts.enums import Split, Task
 
 DEFAULT_RATIOS: dict[Split, float] = {Split.TRAIN: 0.8, Split.VALIDATION: 0.2}
 _HELD_OUT = (Split.VALIDATION, Split.TEST)
 _NEAR_ENOUGH = 0.01  # of all clips
+_MANY_TAKES = 5  # of one prompt: enough that one of them is a fifth
 _TRIES = 32  # orders that are tried when large groups, or groups of several labels, don't fit
 
 
@@ -68,6 +70,24 @@ def assign(
     if shares[Split.VALIDATION] > 0 and Split.VALIDATION not in result.values():
         _hold_one_out(items, result, seed)
     return result
+
+
+def untie_prompts(items: Sequence[SplitItem], *, task: Task) -> list[SplitItem]:
+    """Let takes of one prompt be parted, where a text is what to make and not what is said.
+
+    Whoever rates takes of a few prompts wants more like the best of these; with whole prompts held out, the
+    step that is kept would be the one that does best on prompts that were not trained on. So a prompt with
+    many takes has its share on both sides, as if it were their label. Clips that have labels stay as they
+    are: those of preferences, where both sounds of a pair belong on one side.
+    """
+    if task is not Task.TEXT_TO_AUDIO or any(item.label for item in items):
+        return list(items)
+    words = [words_of(item.text) for item in items]
+    n_takes = Counter(words)
+    return [
+        replace(item, text=None, label=said) if said and n_takes[said] >= _MANY_TAKES else item
+        for item, said in zip(items, words, strict=True)
+    ]
 
 
 def words_of(text: str | None) -> str:

@@ -97,24 +97,26 @@ def apply(session: Session, dataset: Dataset, order: dict[str, Any], added: list
 
 
 def _hold_out(session: Session, dataset: Dataset, added: list[dict[str, Any]]) -> None:
-    """Give new clips their splits: that of their text where it is known, else as if all were dealt out.
+    """Give new clips their splits: that of their text where it has one, else as if all were dealt out.
 
     Clips that were there stay where they are, or what was held out would be trained on.
     """
-    query = select(Clip.id, Clip.sha256, Clip.text, Clip.split).where(
+    query = select(Clip.id, Clip.sha256, Clip.text, Clip.split, Clip.label).where(
         col(Clip.dataset_id) == dataset.id, col(Clip.status) != ClipStatus.REJECTED
     )
     there = list(session.exec(query))
     known: dict[str, Split] = {}
-    for _, sha256, text, split in there:
+    for _, sha256, text, split, _ in there:
         known.setdefault(sha256, split)
         known.setdefault(f"text:{splits.words_of(text)}", split)
-    items = [SplitItem(clip_id, sha256, text) for clip_id, sha256, text, _ in there]
-    items += [SplitItem(row["id"], row["sha256"], row["text"]) for row in added]
+    items = [SplitItem(clip_id, sha256, text, label) for clip_id, sha256, text, _, label in there]
+    items += [SplitItem(row["id"], row["sha256"], row["text"], row["label"]) for row in added]
+    items = splits.untie_prompts(items, task=dataset.task)
+    tied = {item.id: f"text:{splits.words_of(item.text)}" for item in items if item.text}
     dealt = splits.assign(items, ratios=splits.DEFAULT_RATIOS, seed=0)
     fresh: list[dict[str, Any]] = []
     for row in added:
-        found = known.get(f"text:{splits.words_of(row['text'])}") or known.get(row["sha256"])
+        found = known.get(tied.get(row["id"], "")) or known.get(row["sha256"])
         row["split"] = found or dealt[row["id"]]
         if found is None:
             fresh.append(row)

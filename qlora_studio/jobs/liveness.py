@@ -7,6 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+# In place of a boot's id, in rows that were restored from a backup: nothing of them runs here.
+RESTORED = "restored from a backup"
+
 
 class Liveness(StrEnum):
     ALIVE = "alive"  # the lock is held by the shim, the worker, or a child of it

@@ -27,7 +27,8 @@ _LOOK_AT_CLOCK_EVERY = 256  # lines
 _MAX_RAW = 4 * MAX_LINE  # what is looked at of a line: cleaning one of megabytes takes seconds
 _CHUNK_BYTES = 256 * 1024
 _ESCAPE = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])|[\x00-\x08\x0b-\x1f\x7f]"
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])|\x9b[0-?]*[ -/]*[@-~]"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
 _ERROR = re.compile(r"\b\w*(?:Error|Exception)\b|\b(?:ERROR|CRITICAL|FATAL|Traceback)\b|^(?:error|fatal):")
 _WARNING = re.compile(r"\b\w*Warning\b|\b(?:WARNING|WARN)\b|^warning:")

@@ -42,6 +42,7 @@ class Records:
     stop: StopMode | None = None
     error: ErrorEvent | None = None
     is_rebooted: bool = False
+    is_restored: bool = False
     checkpoints_path: Path | None = None
 
     @property
@@ -58,7 +59,11 @@ class Records:
 
 
 def read_records(
-    attempt_path: Path, *, error: ErrorEvent | None = None, is_rebooted: bool = False
+    attempt_path: Path,
+    *,
+    error: ErrorEvent | None = None,
+    is_rebooted: bool = False,
+    is_restored: bool = False,
 ) -> Records:
     """Read an attempt's records; one that is missing or can't be read is None."""
     return Records(
@@ -67,6 +72,7 @@ def read_records(
         stop=read_stop(attempt_path),
         error=error,
         is_rebooted=is_rebooted,
+        is_restored=is_restored,
         checkpoints_path=attempt_path.parent / "checkpoints",
     )
 
@@ -102,6 +108,9 @@ def decide(records: Records) -> Outcome:
         return _from_exit(records.exit, records)
     if records.stop is StopMode.KILL:
         return Outcome(JobStatus.STOPPED, ExitReason.USER_STOP, "Stopped at once; nothing new was kept.")
+    if records.is_restored:
+        message = f"The backup that was restored was made while this job ran. {records.what_resuming_does}"
+        return Outcome(JobStatus.LOST, None, message)
     if records.is_rebooted:
         message = f"The machine was restarted while this job ran. {records.what_resuming_does}"
         return Outcome(JobStatus.LOST, ExitReason.REBOOT, message)

@@ -21,6 +21,7 @@ from qlora_studio.db.models import Job, QueueState
 from qlora_studio.jobs import liveness, notices
 
 RESTARTED = "The machine was restarted. Queued jobs wait until somebody lets them go on."
+RESTORED = "A backup was restored. Queued jobs wait until somebody lets them go on."
 
 
 @dataclass(frozen=True)
@@ -176,22 +177,25 @@ def read_state(session: Session) -> QueueState:
 
 
 def hold_after_restart(*, but: str | None = None) -> None:
-    """Pause the queue if jobs wait in it from before the machine was restarted.
+    """Pause the queue if jobs wait in it from before the machine was restarted, or a backup restored.
 
     Args:
         but: a job that somebody has asked for just now, and which is no reason to pause.
     """
     boot_id = liveness.boot_id()
     with read() as session:
-        if not boot_id or read_state(session).boot_id == boot_id:
-            return
+        before = read_state(session).boot_id
+    is_restored = before == liveness.RESTORED
+    if before == boot_id or not (boot_id or is_restored):
+        return
+    why = RESTORED if is_restored else RESTARTED
     with write() as session:
         state = read_state(session)
         waiting = select(Job.owner_id).where(Job.status == JobStatus.QUEUED, Job.id != (but or ""))
         owners = set(session.exec(waiting))
         if state.boot_id not in ("", boot_id) and not state.is_paused and owners:
-            state.is_paused, state.note = True, RESTARTED
+            state.is_paused, state.note = True, why
             state.changed_by, state.changed_at = None, utc_now()
-            notices.tell_of_hold(session, owners=owners, why=RESTARTED)
+            notices.tell_of_hold(session, owners=owners, why=why)
         state.boot_id = boot_id
         session.add(state)

@@ -11,12 +11,15 @@ import contextlib
 import os
 import threading
 import time
+from dataclasses import dataclass
 
 from qlora_studio.storage import layout
 
+LOOK_EVERY_S = 0.08  # for what other processes did
 _CHANGED, _TURNED = ".changed", ".turned"
 _lock = threading.Lock()
 _ears: dict[str, set["Ear"]] = {}
+_lookers: dict[tuple[str, asyncio.AbstractEventLoop], "_Looker"] = {}
 
 
 def touch(job_id: str) -> None:
@@ -44,16 +47,25 @@ def read_turn(job_id: str) -> int:
     return _read(job_id, _TURNED)
 
 
-class Ear:
-    """Hears a job being touched by this process, in whichever thread; a context of one event loop.
+@dataclass(frozen=True)
+class _Looker:
+    """The one ear that looks at a job's stamp for all of its loop."""
 
-    What another process does is not heard: wait no longer than one may look at the stamp late.
+    ear: "Ear"
+    task: asyncio.Task[None]
+
+
+class Ear:
+    """Hears a job being touched, by this process at once and by others soon; a context of one event loop.
+
+    However many listen to a job, its stamp is looked at once for all of them.
     """
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
         self._loop = asyncio.get_running_loop()
         self._rung = asyncio.Event()
+        self._place = job_id, self._loop
 
     def __enter__(self) -> "Ear":
         with _lock:
@@ -66,13 +78,30 @@ class Ear:
             ears.discard(self)
             if not ears:
                 del _ears[self._job_id]
+        if self._place in _lookers and _lookers[self._place].ear is self:
+            _lookers.pop(self._place).task.cancel()
+            for other in list(ears)[:1]:
+                other.ring()  # it goes on looking
 
     async def wait(self, timeout_s: float) -> None:
         """Return as soon as the job was touched since the last call, or after `timeout_s` seconds."""
+        if self._place not in _lookers and self in _ears.get(self._job_id, ()):
+            _lookers[self._place] = _Looker(self, self._loop.create_task(self._look(read(self._job_id))))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._rung.wait()
         self._rung.clear()
+
+    async def _look(self, seen: int) -> None:
+        """Look at the stamp for everybody: other processes touch it, too."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if (now := read(self._job_id)) != seen:
+                seen = now
+                with _lock:
+                    ears = list(_ears.get(self._job_id, ()))
+                for ear in ears:
+                    ear.ring()
 
     def ring(self) -> None:
         """Wake who waits; from any thread."""

@@ -145,7 +145,12 @@ class Supervisor:
             return
         is_rebooted = bool(job.boot_id) and job.boot_id != liveness.boot_id()
         leftovers.clear(layout.run_path(job.id), attempt_path)
-        records = outcome.read_records(attempt_path, error=ingest.error, is_rebooted=is_rebooted)
+        records = outcome.read_records(
+            attempt_path,
+            error=ingest.error,
+            is_rebooted=is_rebooted,
+            is_restored=job.boot_id == liveness.RESTORED,
+        )
         endings.record(job.id, job.attempt, records)
         self._ingests.pop((job.id, job.attempt), None)
 

@@ -5,7 +5,6 @@ import reflex as rx
 from qlora_studio.components.buttons import button
 from qlora_studio.components.dialogs import confirm_dialog, delete_dialog, dialog, dialog_form, quoted
 from qlora_studio.components.forms import slider_field, text_field, textarea_field
-from qlora_studio.components.sharing import for_trainers
 from qlora_studio.components.surfaces import notice
 from qlora_studio.services.adapter_schemas import MAX_NOTES
 from qlora_studio.state.adapters import AdapterState
@@ -25,12 +24,12 @@ def activation_card() -> rx.Component:
         ),
         icon="zap",
         tone="success",
-        action=for_trainers(button("Deactivate", size="sm", on_click=AdapterState.deactivate)),
+        action=_if_changeable(button("Deactivate", size="sm", on_click=AdapterState.deactivate)),
     )
     offer = notice(
         "Not active. The active adapter is the first choice wherever its base model is used.",
         icon="zap-off",
-        action=for_trainers(button("Activate", size="sm", on_click=AdapterState.show_dialog("activate"))),
+        action=_if_changeable(button("Activate", size="sm", on_click=AdapterState.show_dialog("activate"))),
     )
     archived = notice("Archived: no longer listed, offered or active.", icon="archive")
     return rx.el.div(
@@ -38,6 +37,10 @@ def activation_card() -> rx.Component:
         class_name="mb-4",
         id="activation",
     )
+
+
+def _if_changeable(action: rx.Component) -> rx.Component:
+    return rx.cond(AdapterState.adapter.may_change, action, rx.fragment())
 
 
 def adapter_dialogs() -> rx.Component:

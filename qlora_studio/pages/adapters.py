@@ -4,12 +4,18 @@ from typing import Any
 
 import reflex as rx
 
-from qlora_studio.components.buttons import button, download_button, icon_button, link_button, text_link
+from qlora_studio.components.buttons import button, download_button, icon_button, link_button, link_or_text
 from qlora_studio.components.details import code_block, detail_header, key_values, time_text
 from qlora_studio.components.dialogs import delete_row_dialog, quoted
 from qlora_studio.components.feedback import empty_state, error_state, skeleton
 from qlora_studio.components.forms import select_input
-from qlora_studio.components.sharing import for_trainers
+from qlora_studio.components.sharing import (
+    for_trainers,
+    nothing_shared,
+    sharing_choice,
+    shelf_tabs,
+    whose,
+)
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import badge, status_badge
 from qlora_studio.components.surfaces import card, grid, page_header
@@ -50,6 +56,7 @@ def adapters() -> rx.Component:
             "Adapters", "Small files that teach a base model your recordings.", for_trainers(import_button())
         ),
         import_dialog(),
+        shelf_tabs(AdaptersState, what="adapters", path="/adapters"),
         data_table(
             AdaptersState,
             rows=AdaptersState.rows,
@@ -79,17 +86,21 @@ def adapters() -> rx.Component:
             actions=_view_switch(),
             cards=(AdaptersState.view == "cards", _card),
             row_menu=_menu,
-            empty=empty_state(
-                "No adapters yet",
-                "A finished training job leaves one here, ready to download and to load in plain PEFT.",
-                start,
-                icon="layers",
-            ),
+            empty=rx.cond(AdaptersState.shelf == "shared", nothing_shared("adapters"), _no_adapters(start)),
             on_retry=AdaptersState.load,
         ),
         delete_row_dialog(
             AdaptersState, "adapter", name=quoted(AdaptersState.deleting_name), body=DELETED_WITH_IT
         ),
+    )
+
+
+def _no_adapters(start: rx.Component) -> rx.Component:
+    return empty_state(
+        "No adapters yet",
+        "A finished training job leaves one here, ready to download and to load in plain PEFT.",
+        start,
+        icon="layers",
     )
 
 
@@ -106,7 +117,7 @@ def _view_switch() -> rx.Component:
 
 def _name(row: Any) -> rx.Component:
     detail = rx.el.span(row.version, rx.foreach(row.tags, lambda tag: rx.el.span(" · ", tag)))
-    return name_cell(row.name, href=row.href, detail=detail)
+    return name_cell(row.name, href=row.href, detail=rx.fragment(detail, " ", whose(row)))
 
 
 def _stage(row: Any) -> rx.Component:
@@ -142,14 +153,20 @@ def _menu(row: Any) -> rx.Component:
     return row_menu(
         row.name,
         menu_item("Download", icon="download", on_click=rx.download(url=row.download)),
-        for_trainers(
-            rx.cond(
-                row.is_archived,
-                menu_item("Take back", icon="archive-restore", on_click=AdaptersState.archive(row.id, False)),
-                menu_item("Archive", icon="archive", on_click=AdaptersState.archive(row.id, True)),
+        rx.cond(
+            row.may_change,
+            rx.fragment(
+                rx.cond(
+                    row.is_archived,
+                    menu_item(
+                        "Take back", icon="archive-restore", on_click=AdaptersState.archive(row.id, False)
+                    ),
+                    menu_item("Archive", icon="archive", on_click=AdaptersState.archive(row.id, True)),
+                ),
+                menu_separator(),
+                menu_item("Delete", icon="trash-2", danger=True, on_click=AdaptersState.ask_delete(row.id)),
             ),
-            menu_separator(),
-            menu_item("Delete", icon="trash-2", danger=True, on_click=AdaptersState.ask_delete(row.id)),
+            rx.fragment(),
         ),
     )
 
@@ -196,21 +213,20 @@ def _page() -> rx.Component:
                 shown.model,
                 rx.foreach(shown.tags, lambda tag: rx.el.span(" · ", tag)),
             ),
-            for_trainers(
-                button("Edit", icon="pencil", on_click=AdapterState.show_dialog("edit")),
-                rx.cond(
-                    shown.is_archived,
-                    button("Take back", icon="archive-restore", on_click=AdapterState.archive(False)),
-                    button("Archive", icon="archive", variant="ghost", on_click=AdapterState.archive(True)),
-                ),
-                button(
-                    "Delete", icon="trash-2", variant="ghost", on_click=AdapterState.show_dialog("delete")
-                ),
+            sharing_choice(AdapterState, shown, use="All may use it"),
+            rx.cond(shown.may_change, _changes(), rx.fragment()),
+            rx.cond(
+                shown.may_train,
                 link_button(
                     "Train it on", href=rx.Var.create("/training/new?adapter=") + shown.id, icon="play"
                 ),
+                rx.fragment(),
             ),
-            link_button("Try it", href=shown.try_href, icon="ear"),
+            rx.cond(
+                (shown.try_href != "") & ((shown.owner == "") | (shown.sharing == "use")),
+                link_button("Try it", href=shown.try_href, icon="ear"),
+                rx.fragment(),
+            ),
             download_button("Download adapter", href=shown.download, variant="primary"),
         ),
         activation_card(),
@@ -235,10 +251,20 @@ def _page() -> rx.Component:
             rx.fragment(),
         ),
         lineage_card(),
-        merge_card(),
-        push_card(),
-        push_dialog(),
+        rx.cond(shown.owner == "", rx.fragment(merge_card(), push_card(), push_dialog()), rx.fragment()),
         adapter_dialogs(),
+    )
+
+
+def _changes() -> rx.Component:
+    return rx.fragment(
+        button("Edit", icon="pencil", on_click=AdapterState.show_dialog("edit")),
+        rx.cond(
+            AdapterState.adapter.is_archived,
+            button("Take back", icon="archive-restore", on_click=AdapterState.archive(False)),
+            button("Archive", icon="archive", variant="ghost", on_click=AdapterState.archive(True)),
+        ),
+        button("Delete", icon="trash-2", variant="ghost", on_click=AdapterState.show_dialog("delete")),
     )
 
 
@@ -290,17 +316,13 @@ def _origin() -> rx.Component:
         class_name="text-[13px]",
     )
     return key_values(
-        ("Stage", stage),
-        ("Base model", text_link(shown.model, href=shown.model_href)),
-        ("Dataset", _link_or_none(shown.dataset, shown.dataset_href)),
-        ("Job", _link_or_none(shown.job, shown.job_href)),
+        ("Stage", rx.cond(shown.may_change, stage, status_badge(shown.stage))),
+        ("Base model", link_or_text(shown.model, href=shown.model_href)),
+        ("Dataset", link_or_text(shown.dataset, href=shown.dataset_href)),
+        ("Job", link_or_text(shown.job, href=shown.job_href)),
         ("Size", shown.size),
         ("Made", shown.created),
         ("Base model's hash", shown.base_hash),
         ("Made elsewhere", shown.origin),
         ("Notes", rx.cond(shown.notes != "", rx.el.span(shown.notes, class_name="whitespace-pre-wrap"), "–")),
     )
-
-
-def _link_or_none(label: Any, href: Any) -> rx.Component:
-    return rx.cond(href != "", text_link(label, href=href), label)

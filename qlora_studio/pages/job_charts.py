@@ -81,8 +81,9 @@ def quality_chart(**options: Any) -> rx.Component:
 
 def _preference_chart(**options: Any) -> rx.Component:
     return _share_chart(
-        "Held-out preferences met",
-        Trace("reward_accuracy", "Preferences met", "--chart-1", dots=True),
+        "Preferences met",
+        Trace("train_reward_accuracy", "Training"),
+        Trace("reward_accuracy", "Held-out", "--chart-3", dots=True),
         **options,
     )
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import reflex as rx
 
-from qlora_studio.components.buttons import text_link
+from qlora_studio.components.buttons import link_or_text
 from qlora_studio.components.details import key_values
 from qlora_studio.components.status import progress_bar
 from qlora_studio.components.surfaces import card, grid
@@ -120,8 +120,8 @@ def _figure(name: str, value: Any) -> rx.Component:
 def _facts() -> rx.Component:
     job = JobState.job
     return key_values(
-        ("Model", text_link(job.model, href=job.model_href)),
-        ("Dataset", text_link(job.dataset, href=job.dataset_href)),
+        ("Model", link_or_text(job.model, href=job.model_href)),
+        ("Dataset", link_or_text(job.dataset, href=job.dataset_href)),
         ("Training", job.training),
         ("Device", job.device),
         ("Speed", job.speed),

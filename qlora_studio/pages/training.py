@@ -9,7 +9,7 @@ from qlora_studio.components.buttons import link_button
 from qlora_studio.components.details import sparkline, time_text
 from qlora_studio.components.dialogs import delete_row_dialog, quoted
 from qlora_studio.components.feedback import empty_state
-from qlora_studio.components.sharing import for_trainers
+from qlora_studio.components.sharing import for_trainers, nothing_shared, shelf_tabs, whose
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.status import progress_bar, status_badge
 from qlora_studio.components.surfaces import page_header
@@ -41,6 +41,7 @@ def training() -> rx.Component:
     return rx.fragment(
         page_header("Training", "What is queued, what runs, and what came of it.", pause_button(), start),
         queue_section(),
+        shelf_tabs(TrainingState, what="jobs", path="/training"),
         data_table(
             TrainingState,
             rows=TrainingState.rows,
@@ -48,7 +49,7 @@ def training() -> rx.Component:
             columns=[
                 Column(
                     "Name",
-                    lambda r: name_cell(r.name, href=r.href, detail=r.detail),
+                    lambda r: name_cell(r.name, href=r.href, detail=rx.fragment(whose(r), " ", r.detail)),
                     sort="name",
                     width="w-[22%] min-w-[110px]",
                     gives_way=True,
@@ -69,17 +70,21 @@ def training() -> rx.Component:
             search_placeholder="Search jobs, models, datasets",
             row_menu=_menu,
             selection=_compare_button(),
-            empty=empty_state(
-                "No training yet",
-                "Pick a dataset and a model, and teach it. The wizard has sensible values for all the rest.",
-                start,
-                icon="chart-spline",
-            ),
+            empty=rx.cond(TrainingState.shelf == "shared", nothing_shared("jobs"), _no_training(start)),
             on_retry=TrainingState.load,
         ),
         delete_row_dialog(
             TrainingState, "job", name=quoted(TrainingState.deleting_name), body=DELETED_WITH_IT
         ),
+    )
+
+
+def _no_training(start: rx.Component) -> rx.Component:
+    return empty_state(
+        "No training yet",
+        "Pick a dataset and a model, and teach it. The wizard has sensible values for all the rest.",
+        start,
+        icon="chart-spline",
     )
 
 
@@ -144,23 +149,29 @@ def _result(row: Any) -> rx.Component:
 def _menu(row: Any) -> rx.Component:
     can_stop = row.is_active | (row.status == "queued")
     can_resume = (row.status == "failed") | (row.status == "stopped") | (row.status == "lost")
-    return for_trainers(
-        row_menu(
-            row.name,
-            rx.cond(
-                can_stop,
-                menu_item("Stop and keep adapter", icon="square", on_click=TrainingState.stop(row.id)),
-                rx.fragment(),
+    clone = menu_item(
+        "Clone with changes", icon="copy", on_click=rx.redirect("/training/new?clone=" + row.id)
+    )
+    return row_menu(
+        row.name,
+        menu_item("Open", icon="arrow-right", on_click=rx.redirect(row.href)),
+        rx.cond(
+            can_stop & row.may_change,
+            menu_item("Stop and keep adapter", icon="square", on_click=TrainingState.stop(row.id)),
+            rx.fragment(),
+        ),
+        rx.cond(
+            can_resume & row.may_change,
+            menu_item("Resume", icon="play", on_click=TrainingState.resume(row.id)),
+            rx.fragment(),
+        ),
+        rx.cond(row.may_train, clone, rx.fragment()),
+        rx.cond(
+            row.may_change,
+            rx.fragment(
+                menu_separator(),
+                menu_item("Delete", icon="trash-2", danger=True, on_click=TrainingState.ask_delete(row.id)),
             ),
-            rx.cond(
-                can_resume,
-                menu_item("Resume", icon="play", on_click=TrainingState.resume(row.id)),
-                rx.fragment(),
-            ),
-            menu_item(
-                "Clone with changes", icon="copy", on_click=rx.redirect("/training/new?clone=" + row.id)
-            ),
-            menu_separator(),
-            menu_item("Delete", icon="trash-2", danger=True, on_click=TrainingState.ask_delete(row.id)),
-        )
+            rx.fragment(),
+        ),
     )

@@ -6,7 +6,7 @@ from qlora_studio.components.buttons import button, download_button, link_button
 from qlora_studio.components.details import detail_header, tabs
 from qlora_studio.components.dialogs import confirm_dialog, delete_dialog, quoted
 from qlora_studio.components.feedback import error_state, skeleton
-from qlora_studio.components.sharing import for_trainers
+from qlora_studio.components.sharing import sharing_choice
 from qlora_studio.components.shell import studio_page
 from qlora_studio.components.surfaces import card, grid, notice
 from qlora_studio.pages.job_charts import charts_tab
@@ -62,6 +62,7 @@ def _page() -> rx.Component:
                     rx.fragment(),
                 ),
             ),
+            sharing_choice(JobState, JobState.job, use="All may clone it"),
             *_actions(),
         ),
         _failure(),
@@ -135,7 +136,7 @@ def _actions() -> list[rx.Component]:
         rx.cond(
             job.is_active,
             rx.fragment(),
-            for_trainers(link_button("Clone", href=job.clone_href, icon="copy")),
+            rx.cond(job.may_train, link_button("Clone", href=job.clone_href, icon="copy"), rx.fragment()),
         ),
         rx.cond(job.has_results, download_button("Download results", href=results), rx.fragment()),
         rx.cond(

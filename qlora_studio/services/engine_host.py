@@ -20,7 +20,7 @@ from qlora_studio.core.errors import Conflict, InvalidInput, StudioError, TooMan
 from qlora_studio.core.ids import new_id
 from qlora_studio.core.settings import get_settings
 from qlora_studio.ingest.child import Child
-from qlora_studio.launchers.local import worker_environment
+from qlora_studio.launchers.local import engine_environment
 from qlora_studio.storage import layout
 
 COMMAND = (sys.executable, "-m", "qlora_studio.engine")
@@ -244,7 +244,7 @@ class EngineHost:
             self._child = Child(
                 self._command,
                 max_answer_bytes=_MAX_ANSWER_BYTES,
-                environment=worker_environment(),
+                environment=engine_environment(),
                 log_path=log_path,
                 own_session=True,
             )

@@ -28,6 +28,7 @@ from qlora_studio.services.listening_schemas import (
     Results,
     StandingPublic,
 )
+from qlora_studio.storage.spreadsheets import inert
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,8 @@ def to_csv(rows: Sequence[AnswerRow]) -> str:
     writer = csv.writer(text)
     writer.writerow(AnswerRow.model_fields)
     for row in rows:
-        writer.writerow(_plain(value) for value in row.model_dump(mode="json").values())
+        writer.writerow(inert(value) for value in row.model_dump(mode="json").values())
     return text.getvalue()
-
-
-def _plain(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def _read(session: Session, actor: User, test_id: str) -> _Read:

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from qlora_studio.contracts.enums import ACTIVE_STATUSES, JobStatus, ModelStatus, Task
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput
+from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, TooLarge
 from qlora_studio.core.hub import check_repo_id, check_revision
 from qlora_studio.core.ids import new_id
 from qlora_studio.core.settings import get_settings
@@ -63,10 +63,12 @@ def register(session: Session, *, actor: User, data: ModelCreate) -> BaseAudioMo
         Forbidden: the actor may not add models.
         ModelRefused: it can't be trained here.
         InvalidInput: a field is wrong, or task or architecture are not what the files say.
+        TooLarge: the actor has all the models that one account may.
     """
     access.require_role(actor, of="model")
     if isinstance(data.source, StarterSource):
         return add_starter(session, actor=actor, which=data.source.name)
+    _check_count(session, actor)
     if isinstance(data.source, PathSource):
         return _register_path(session, actor, data, data.source)
     if isinstance(data.source, UploadSource):
@@ -82,6 +84,12 @@ def register(session: Session, *, actor: User, data: ModelCreate) -> BaseAudioMo
         status=ModelStatus.DOWNLOADING,
     )
     return store(session, actor, model)
+
+
+def _check_count(session: Session, actor: User) -> None:
+    mine = select(func.count()).where(col(BaseAudioModel.owner_id) == actor.id)
+    if (n_models := session.exec(mine).one()) >= get_settings().max_models_per_user:
+        raise TooLarge(f"You have {n_models:,} models, the most one account may. Delete one first.")
 
 
 def _await_files(session: Session, actor: User, data: ModelCreate) -> BaseAudioModel:

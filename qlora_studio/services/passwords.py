@@ -47,10 +47,11 @@ def hash_password(password: str) -> str:
 
 
 def verify_password(password: str, stored: str | None) -> bool:
-    """Whether `password` matches `stored`. None (no such account) costs the same time and is never true."""
+    """Whether `password` matches `stored`. None (no account) and no password cost the same."""
+    usable = stored if stored and stored.startswith("$argon2") else None
     with _slots:
         try:
-            return _hasher.verify(stored or _nobody_hash(), password) and stored is not None
+            return _hasher.verify(usable or _nobody_hash(), password) and usable is not None
         except (VerificationError, InvalidHashError):
             return False
 

@@ -81,8 +81,11 @@ def plan(session: Session, *, actor: User, dataset_id: str, form: SplitRequest) 
     sounds = findings.similar_sounds(session, dataset_id)
     where = (col(Clip.dataset_id) == dataset_id, col(Clip.status) != ClipStatus.REJECTED)
     clips = session.exec(select(*_COLUMNS).where(*where).order_by(col(Clip.position))).all()
+    items = [
+        splits.SplitItem(c.id, c.sha256, c.text, c.label, c.speaker, sounds.get(c.sha256)) for c in clips
+    ]
     chosen = splits.assign(
-        [splits.SplitItem(c.id, c.sha256, c.text, c.label, c.speaker, sounds.get(c.sha256)) for c in clips],
+        splits.untie_prompts(items, task=dataset.task),
         ratios=form.ratios,
         seed=form.seed,
         stratify=form.stratify,

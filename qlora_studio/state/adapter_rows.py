@@ -31,6 +31,10 @@ class AdapterRow:
     is_archived: bool
     created: str
     created_exact: str
+    owner: str = ""
+    sharing: str = "private"
+    may_change: bool = False
+    may_train: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,10 @@ class AdapterPage:
     origin: str = ""
     download: str = ""
     snippet: str = ""
+    owner: str = ""
+    sharing: str = "private"
+    may_change: bool = False
+    may_train: bool = False
 
 
 def adapter_row(view: AdapterView) -> AdapterRow:

@@ -1,6 +1,7 @@
 """The list of adapters and the page of one."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import reflex as rx
@@ -9,8 +10,9 @@ from qlora_studio.contracts.enums import AdapterStage, Role, Verdict
 from qlora_studio.contracts.inference import MAX_STRENGTH
 from qlora_studio.core.errors import Conflict, NotFound
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import User
+from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
 from qlora_studio.services import adapters
+from qlora_studio.services.access import Action
 from qlora_studio.services.adapter_schemas import (
     MAX_NOTES,
     MAX_TAG,
@@ -30,6 +32,7 @@ from qlora_studio.state.adapter_rows import (
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.certificates import CertificateView, certificate_view
 from qlora_studio.state.dialogs import DeletingState, DialogState
+from qlora_studio.state.sharing import closed_links, facts_of, share
 from qlora_studio.state.tables import TableState, parsed
 
 
@@ -37,6 +40,7 @@ class AdaptersState(DeletingState, TableState, rx.State):
     """One page of adapters."""
 
     _path: ClassVar[str] = "/adapters"
+    _has_shelf: ClassVar[bool] = True
     _filter_names: ClassVar[tuple[str, ...]] = (
         "stage",
         "verdict",
@@ -110,13 +114,20 @@ class AdapterState(DialogState, rx.State):
             self.certificate = CertificateView()
         self.load_error = ""
         try:
-            view = await asyncio.to_thread(_one, actor, self._shown_id())
-            self.adapter, self.metrics = adapter_page(view), metric_rows(view)
+            view, self.adapter = await asyncio.to_thread(_one, actor, self._shown_id())
+            self.metrics = metric_rows(view)
             self.certificate = certificate_view(view.adapter.certificate)
         except NotFound as error:
             self.load_error = error.message
         finally:
             self.is_loading = False
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def share(self, actor: User, wanted: str):
+        """Let others look at the adapter or use it, or neither any more."""
+        await asyncio.to_thread(share, actor, "adapter", self._shown_id(), wanted)
+        return AdapterState.load
 
     @rx.event
     @authorized()
@@ -218,12 +229,23 @@ def _page(actor: User, wanted: dict[str, Any]) -> tuple[Any, list[AdapterRow], i
         found = adapters.list_choices(session, actor=actor)
         tags = [[tag, tag] for tag in found.tags]
         choices = (tags, [list(one) for one in found.models], [list(one) for one in found.datasets])
-        return choices, [adapter_row(view) for view in views], total
+        facts = facts_of(session, actor, [view.adapter for view in views])
+    return choices, [replace(adapter_row(view), **facts[view.adapter.id]) for view in views], total
 
 
-def _one(actor: User, adapter_id: str) -> AdapterView:
+def _one(actor: User, adapter_id: str) -> tuple[AdapterView, AdapterPage]:
     with db.read() as session:
-        return adapters.get_view(session, actor=actor, adapter_id=adapter_id)
+        view = adapters.get_view(session, actor=actor, adapter_id=adapter_id, action=Action.SEE)
+        made = view.adapter
+        facts = facts_of(session, actor, [made])[adapter_id] | closed_links(
+            session,
+            actor,
+            model_href=(BaseAudioModel, made.base_model_id),
+            try_href=(BaseAudioModel, made.base_model_id),
+            dataset_href=(Dataset, made.dataset_id),
+            job_href=(Job, made.job_id),
+        )
+    return view, replace(adapter_page(view), **facts)
 
 
 def _update(actor: User, adapter_id: str, form: AdapterUpdate) -> None:

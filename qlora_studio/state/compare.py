@@ -95,7 +95,7 @@ class CompareState(rx.State):
             n_looks += 1
             if values:
                 async with self:
-                    if self._ids != ids:
+                    if not watch.is_newest or self._ids != ids:
                         return
                     self._assign(values)
             if not any(job.is_active or job.status == "queued" for job in self.jobs):

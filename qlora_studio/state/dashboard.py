@@ -129,7 +129,8 @@ class DashboardState(rx.State):
             found = await asyncio.to_thread(_read, actor)
             is_moving = found.is_moving
             async with self:
-                self._show(found)
+                if watch.is_newest:
+                    self._show(found)
 
     @rx.event
     @authorized(Role.TRAINER)

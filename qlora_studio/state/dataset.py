@@ -100,6 +100,8 @@ class DatasetState(EditState, DatasetTab, rx.State):
             if view != self.dataset:
                 was_done = self.dataset.status in _DONE
                 async with self:
+                    if not watch.is_newest:
+                        return None
                     self.dataset, self.reasons = view, reason_rows(counts.reasons)
                 if view.status in _DONE and not was_done:
                     return rx.redirect(self._address_now(), replace=True)

@@ -101,6 +101,8 @@ class DatasetIntakeState(rx.State):
             if view != self.intake:
                 is_here = has_just_come(self.intake, view)
                 async with self:
+                    if not watch.is_newest:
+                        return
                     self.intake = view
                 if is_here:
                     yield DatasetMappingState.look(True)

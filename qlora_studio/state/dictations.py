@@ -144,7 +144,7 @@ class DictationState(DatasetTab, TableState, rx.State):
                 return
             if view != self.dictation:
                 async with self:
-                    if self.dictation.id != dictation_id:
+                    if not watch.is_newest or self.dictation.id != dictation_id:
                         return
                     self.dictation = view
                     await self._fill_rows(actor)

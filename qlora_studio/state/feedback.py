@@ -213,7 +213,8 @@ class FeedbackState(rx.State):
             seen = await asyncio.to_thread(_read, actor, int(self.period))
             if seen != self._seen:
                 async with self:
-                    await self._fill(actor, seen)
+                    if watch.is_newest:
+                        await self._fill(actor, seen)
 
 
 def _read(actor: User, n_days: int) -> Seen:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 from urllib.parse import urlencode
+from weakref import WeakValueDictionary
 
 import reflex as rx
 
@@ -23,12 +24,14 @@ from qlora_studio.state.job_rows import JobPage
 from qlora_studio.state.job_samples import SampleRow
 from qlora_studio.state.presence import is_connected
 from qlora_studio.state.range_test import RangeView
+from qlora_studio.state.sharing import share
 
 TABS = ("overview", "charts", "samples", "logs", "config")
 LEVELS = ("", "info", "warning", "error")
 DIALOGS = ("", "stop", "discard", "delete")
-POLL_S = 0.08
+POLL_S = 0.2  # of what leaves no stamp: logs, times left, places in the queue
 CHECK_EVERY_S = 3.0
+_readings: WeakValueDictionary[Any, asyncio.Lock] = WeakValueDictionary()  # by job and event loop
 
 
 class JobState(DialogState, rx.State):
@@ -91,9 +94,16 @@ class JobState(DialogState, rx.State):
                     await require_session(self)
                     if not is_connected(self) or not await self._send(mine, {}):
                         return  # a tab that comes back loads its page again
-                news = await asyncio.to_thread(look.news) if look.has_news() else {}
+                news = await _news_of(look) if look.has_news() else {}
                 if news and not await self._send(mine, news):
                     return
+
+    @rx.event
+    @authorized(Role.TRAINER)
+    async def share(self, actor: User, wanted: str):
+        """Let others look at the job or clone it, or neither any more."""
+        await asyncio.to_thread(share, actor, "job", self._shown_id(), wanted)
+        return JobState.load
 
     @rx.event
     @authorized()
@@ -202,6 +212,20 @@ class JobState(DialogState, rx.State):
                 return False
             self._assign(values)
         return True
+
+
+async def _news_of(look: JobLook) -> dict[str, Any]:
+    """What is new. Of many tabs that are woken at once the first reads, in a thread; the others need none."""
+    if not look.is_at_hand():
+        async with _reading(look.job_id):
+            if not look.is_at_hand():
+                return await asyncio.to_thread(look.news)
+    return look.news()
+
+
+def _reading(job_id: str) -> asyncio.Lock:
+    """Held while a tab reads this job, so that tabs that want the same wait without a thread each."""
+    return _readings.setdefault((job_id, asyncio.get_running_loop()), asyncio.Lock())
 
 
 def _is_attempt(text: str) -> bool:

@@ -1,16 +1,40 @@
 """Curves on their way into a page: whole once, then only what is new."""
 
 import math
+from collections.abc import Hashable
+from dataclasses import dataclass
 from pathlib import Path
 
 from qlora_studio.jobs import metrics
-from qlora_studio.jobs.metrics import Points
+from qlora_studio.jobs.metrics import Points, Records
 from qlora_studio.services.job_reading import read_curves
+from qlora_studio.state.once import OnceAStamp
 from qlora_studio.storage import layout
 
 Curves = dict[str, dict[str, list[float | None]]]
 POINTS_A_CURVE = 600
 MAX_TAIL = 150  # points; then the curve is sent whole again, thinned
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """One curve as far as it has been written; its newest points are in memory."""
+
+    records: Records
+    newest: Points
+
+    @classmethod
+    def of(cls, folder: Path, key: str) -> "_Curve":
+        records = metrics.read_all(folder, key)
+        return cls(records, records[max(0, len(records) - MAX_TAIL) : len(records)])
+
+    def since(self, n_sent: int) -> Points:
+        first = len(self.records) - len(self.newest)
+        whole = n_sent < first
+        return self.records[n_sent : len(self.records)] if whole else self.newest[n_sent - first :]
+
+
+_curves: OnceAStamp[dict[str, _Curve]] = OnceAStamp()
 
 
 class CurveFeed:
@@ -37,23 +61,34 @@ class CurveFeed:
             for key, s in found.items()
         }
 
-    def more(self) -> Curves | None:
-        """All points since `whole`; None when the curves have to be sent whole again."""
+    def is_at_hand(self, stamp: Hashable) -> bool:
+        """Whether `more` would read nothing: another tab's feed has read the job under this stamp."""
+        return _curves.has((self._folder, self._wanted), stamp)
+
+    def more(self, stamp: Hashable = None) -> Curves | None:
+        """All points since `whole`; None when the curves have to be sent whole again.
+
+        Args:
+            stamp: of the job, looked at before; what was read under it is not read again.
+        """
         tail = {key: {axis: [*values] for axis, values in part.items()} for key, part in self._tail.items()}
         self.has_grown = False
-        for key in self._keys():
-            records = metrics.read_all(self._folder, key)
-            n_sent = self._sent.get(key)
-            if n_sent is None or len(records) < n_sent:
+        curves = _curves.get((self._folder, self._wanted), stamp, self._read)
+        for key, curve in curves.items():
+            n_sent, n_points = self._sent.get(key), len(curve.records)
+            if n_sent is None or n_points < n_sent:
                 return None
-            if len(records) > n_sent:
-                _extend(tail.setdefault(key, {"x": [], "t": [], "y": []}), records[n_sent : len(records)])
-                self._sent[key] = len(records)
+            if n_points > n_sent:
+                _extend(tail.setdefault(key, {"x": [], "t": [], "y": []}), curve.since(n_sent))
+                self._sent[key] = n_points
                 self.has_grown = True
         if any(len(part["x"]) > MAX_TAIL for part in tail.values()):
             return None
         self._tail = tail
         return tail
+
+    def _read(self) -> dict[str, _Curve]:
+        return {key: _Curve.of(self._folder, key) for key in self._keys()}
 
     def _keys(self) -> list[str]:
         found = metrics.keys(self._folder)

@@ -1,28 +1,32 @@
 """What is new about a job for one open page. Runs in threads; holds no state of the page's."""
 
 import time
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
 
 from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.db import engine as db
-from qlora_studio.db.models.user import User
+from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, User
 from qlora_studio.jobs import run_files
-from qlora_studio.services import access, job_checks, job_logs, job_reading, jobs
+from qlora_studio.services import job_checks, job_logs, job_reading, jobs
 from qlora_studio.services.access import Action
 from qlora_studio.services.job_schemas import JobView
 from qlora_studio.state.confusion import confusion_of
 from qlora_studio.state.job_curves import CurveFeed
 from qlora_studio.state.job_rows import JobPage, NextAction, job_page
 from qlora_studio.state.job_samples import sample_row
+from qlora_studio.state.once import OnceAStamp
 from qlora_studio.state.range_test import range_view
+from qlora_studio.state.sharing import closed_links, facts_of
 
 ROW_EVERY_S = 1.0  # while there is no more than progress
 LOG_EVERY_S = 0.4  # lines come without a stamp
+_rows: OnceAStamp[dict[str, Any]] = OnceAStamp()
 OVERVIEW_CURVES = tuple(
     "loss wer cer accuracy macro_f1 der missed_speech false_alarm confusion "
-    "reward_accuracy mel_distance eval_loss".split()
+    "train_reward_accuracy reward_accuracy mel_distance eval_loss".split()
 )
 
 
@@ -66,37 +70,72 @@ class JobLook:
 
     def text(self) -> dict[str, Any]:
         """The whole page but the curves."""
-        found = self._row() | self._samples() | self._log()
+        found = self._row(anew=True) | self._samples() | self._log()
         return found | self._config() if self._tab == "config" else found
 
     def curves(self) -> dict[str, Any]:
         """The curves of this tab, whole."""
         return {"curves": self._feed.whole(), "tail": {}} if self._feed else {}
 
+    def is_at_hand(self) -> bool:
+        """Whether `news` would read nothing, because another tab of the same person has just looked."""
+        if self._feed is None or not self._feed.is_at_hand(self._stamp):
+            return False
+        return not self._is_row_wanted() or (
+            self._tab == "overview" and _rows.has(self._row_key, self._row_stamp())
+        )
+
     def news(self) -> dict[str, Any]:
         """What has changed since the last look."""
         found: dict[str, Any] = {}
         if self._feed is not None:
-            tail = self._feed.more()
+            tail = self._feed.more(self._stamp)
             found |= self.curves() if tail is None else {"tail": tail} if self._feed.has_grown else {}
-        if time.monotonic() >= self._next_row:
+        if self._is_row_wanted(with_points=bool(found)):
             before = self._page
             row = self._row()
             found |= row if self._page != before else {}
             found |= self._samples() | self._log()
         return found
 
-    def _row(self) -> dict[str, Any]:
+    def _is_row_wanted(self, *, with_points: bool = False) -> bool:
+        """Whether the row is due, or soon enough to go along with points."""
+        return time.monotonic() >= self._next_row - (ROW_EVERY_S / 2 if with_points else 0.0)
+
+    def _row(self, *, anew: bool = False) -> dict[str, Any]:
         self._next_row = time.monotonic() + (LOG_EVERY_S if self._tab == "logs" else ROW_EVERY_S)
         self._is_row_due = False
+        found = _rows.get(self._row_key, self._row_stamp(), self._read_row, anew=anew)
+        self._page = found["job"]
+        self.is_over = self._page.status in TERMINAL_STATUSES
+        return found
+
+    @property
+    def _row_key(self) -> Hashable:
+        return self.job_id, self._actor.id, self._actor.role
+
+    def _row_stamp(self) -> Hashable:
+        """What a row read by another tab may be taken for: the same progress, and of the last half second."""
+        if not self._stamp or not ROW_EVERY_S:
+            return None
+        return self._stamp, int(2 * time.monotonic() / ROW_EVERY_S)
+
+    def _read_row(self) -> dict[str, Any]:
         with db.read() as session:
             view = jobs.get_view(session, actor=self._actor, job_id=self.job_id)
-        self.is_over = view.job.status in TERMINAL_STATUSES
-        self._page = _page_of(view, self._actor)
-        found: dict[str, Any] = {"job": self._page}
+            facts = facts_of(session, self._actor, [view.job])[self.job_id]
+            if facts["owner"]:
+                facts |= closed_links(
+                    session,
+                    self._actor,
+                    model_href=(BaseAudioModel, view.job.model_id),
+                    dataset_href=(Dataset, view.job.dataset_id),
+                    adapter_href=(Adapter, view.adapter_id),
+                )
+        found: dict[str, Any] = {"job": _page_of(view, facts)}
         report = view.job.report
         over = {"confusion": confusion_of(report), "range_test": range_view(report)}
-        return found | over if self.is_over else found
+        return found | over if view.job.status in TERMINAL_STATUSES else found
 
     def _samples(self) -> dict[str, Any]:
         if self._tab != "samples":
@@ -134,12 +173,11 @@ class JobLook:
         return {"config": run_files.to_yaml(spec), "command": job_checks.command_of(spec)}
 
 
-def _page_of(view: JobView, actor: User) -> JobPage:
+def _page_of(view: JobView, facts: dict[str, Any]) -> JobPage:
     runtime = job_reading.read_runtime(view.job)
     checkpoint_step = job_reading.find_checkpoint_step(view.job.id)
-    page = job_page(view, device=runtime.device, checkpoint_step=checkpoint_step)
-    stands = access.standing(actor, view.job.owner_id, view.job.sharing)
-    if access.may(actor, Action.CHANGE, stands):
+    page = replace(job_page(view, device=runtime.device, checkpoint_step=checkpoint_step), **facts)
+    if page.may_change:
         return page
     # nothing is offered that would be refused
     return replace(
@@ -149,4 +187,5 @@ def _page_of(view: JobView, actor: User) -> JobPage:
         can_resume=False,
         can_delete=False,
         action=NextAction(),
+        sweep_href="",
     )

@@ -44,6 +44,10 @@ class JobRow:
     spark: str
     created: str
     created_exact: str
+    owner: str = ""
+    sharing: str = "private"
+    may_change: bool = False
+    may_train: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,10 @@ class JobPage:
     clone_href: str = ""
     sweep: str = ""
     sweep_href: str = ""
+    owner: str = ""
+    sharing: str = "private"
+    may_change: bool = False
+    may_train: bool = False
     checkpoint: str = ""
     stalled: str = ""
     checks: list[CheckRow] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypedDict
 
 import reflex as rx
@@ -17,6 +17,7 @@ from qlora_studio.state.dialogs import DeletingState
 from qlora_studio.state.job_rows import JobRow, job_row
 from qlora_studio.state.presence import is_connected
 from qlora_studio.state.queue_rows import QueuedRow, QueuePanel, queue_panel, queued_rows
+from qlora_studio.state.sharing import facts_of
 from qlora_studio.state.tables import SelectionState, TableState, parsed
 
 POLL_S = 0.5
@@ -44,6 +45,7 @@ class TrainingState(DeletingState, SelectionState, TableState, rx.State):
     """One page of jobs. A background watcher renews it when one of them changes."""
 
     _path: ClassVar[str] = "/training"
+    _has_shelf: ClassVar[bool] = True
     _filter_names: ClassVar[tuple[str, ...]] = ("status", "group")
     _max_selected: ClassVar[int] = MAX_JOBS
     rows: list[JobRow] = []
@@ -178,7 +180,8 @@ def _page(actor: User, wanted: dict[str, Any]) -> JobsPage:
         views, total = jobs.list_jobs(session, actor=actor, **wanted)
         found = queue.get_queue(session, actor=actor)
         groups = [[*group] for group in sweeps.list_names(session, actor=actor)]
-    rows = [job_row(view) for view in views]
+        facts = facts_of(session, actor, [view.job for view in views])
+    rows = [replace(job_row(view), **facts[view.job.id]) for view in views]
     return JobsPage(rows, total, groups, queue_panel(found, actor), queued_rows(found, actor))
 
 

@@ -101,6 +101,8 @@ class ListeningTestState(rx.State):
             was_making = self.test.status == ListeningStatus.MAKING
             if found.status == ListeningStatus.MAKING or was_making:
                 async with self:
+                    if not watch.is_newest:
+                        return
                     self.test = found
             if found.status != ListeningStatus.MAKING:
                 return ListeningTestState.load if was_making else None

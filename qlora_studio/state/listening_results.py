@@ -75,6 +75,8 @@ class ListeningResultsState(DialogState, rx.State):
                     seen = test
                     shown = await asyncio.to_thread(_read, actor, test_id)
                     async with self:
+                        if not watch.is_newest:
+                            return
                         self._show(*shown)
             except NotFound:
                 return

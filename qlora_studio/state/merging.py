@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import reflex as rx
 
 from qlora_studio.contracts.enums import Role
-from qlora_studio.core.errors import NotFound
+from qlora_studio.core.errors import Forbidden, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
 from qlora_studio.services import merging
@@ -44,7 +44,7 @@ class MergingState(rx.State):
         """Show where the merge of this adapter is."""
         try:
             self.merge = await asyncio.to_thread(_look, actor, self._shown_id())
-        except NotFound:
+        except (NotFound, Forbidden):  # nobody merges what others share
             self.merge = MergeView()
 
     @rx.event(background=True)
@@ -56,10 +56,12 @@ class MergingState(rx.State):
         while await watch.goes_on(every_s=LOOK_EVERY_S):
             try:
                 found = await asyncio.to_thread(_look, actor, adapter_id)
-            except NotFound:
+            except (NotFound, Forbidden):
                 return
             if found != self.merge:
                 async with self:
+                    if not watch.is_newest:
+                        return
                     self.merge = found
             if found.state != "running":
                 return

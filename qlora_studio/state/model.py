@@ -88,6 +88,8 @@ class ModelState(EditState, rx.State):
                 return
             if loaded["model"] != self.model:
                 async with self:
+                    if not watch.is_newest:
+                        return
                     for name, value in loaded.items():
                         setattr(self, name, value)
             if loaded["model"].status not in UNDER_WAY:

@@ -11,6 +11,8 @@ from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, Job, User
 from qlora_studio.services import access, sharing
 from qlora_studio.services.access import Action
 
+Table = type[Dataset] | type[BaseAudioModel] | type[Job] | type[Adapter]
+
 
 def facts_of(
     session: Session, actor: User, things: Sequence[Dataset | BaseAudioModel | Job | Adapter]
@@ -27,6 +29,22 @@ def facts_of(
         }
         for thing in things
         for stands in [access.standing(actor, thing.owner_id, thing.sharing)]
+    }
+
+
+def closed_links(
+    session: Session,
+    actor: User,
+    **things: tuple[type[Dataset] | type[BaseAudioModel] | type[Job] | type[Adapter], str | None],
+) -> dict[str, str]:
+    """For each link whose thing isn't there for the actor its name and an empty address.
+
+    Whoever shares an adapter need not share the dataset that it was trained on.
+    """
+    return {
+        name: ""
+        for name, (table, thing_id) in things.items()
+        if thing_id and access.find(session, table, thing_id, actor=actor, action=Action.SEE) is None
     }
 
 

@@ -72,7 +72,7 @@ class SweepState(DialogState, TableState, rx.State):
                         self.load_error = error.message
                 return
             async with self:
-                if sweep.id == self.sweep.id:
+                if watch.is_newest and sweep.id == self.sweep.id:
                     self.sweep, self.rows = sweep, rows
 
     @rx.event

@@ -1,5 +1,6 @@
 """Writes that are there whole or not at all."""
 
+import ctypes
 import errno
 import hashlib
 import os
@@ -37,14 +38,18 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 def is_being_written(partial: Path) -> bool:
     """Whether the process that a half-written file of `write_bytes` is named after lives."""
     writer = _WRITER.search(partial.name)
+    return writer is not None and is_alive(int(writer[1]))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number."""
     try:
-        if writer is not None:
-            os.kill(int(writer[1]), 0)
+        os.kill(pid, 0)
     except PermissionError:
         return True
     except (OSError, OverflowError):
         return False
-    return writer is not None
+    return True
 
 
 def is_full(error: OSError) -> bool:
@@ -99,6 +104,20 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_file_system(path: Path) -> bool:
+    """Wait until everything on a path's file system is on the disk; False where the system can't."""
+    sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)  # Linux
+    if sync is None:
+        return False
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if sync(descriptor) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def sha256_file(path: Path) -> str:

@@ -47,6 +47,21 @@ def hold(data_path: Path, *, port: int, wait_s: float = 0.0) -> None:
     _held[data_path] = descriptor
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds a lock file; one that isn't there is held by nobody."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
 def let_go(data_path: Path) -> None:
     """Let another server have the folder."""
     descriptor = _held.pop(data_path, None)

@@ -33,7 +33,8 @@ from qlora_studio.training.trainer import StudioSteps, training_arguments
 
 dpo_module: Any = sys.modules[DPOTrainer.__module__]
 _SOUND = "sound_"  # in front of the names of what the model takes, in a batch for trl
-_TOLD = {"rewards/margins": "reward_margin", "rewards/accuracies": "reward_accuracy"}
+# Of the batches trained on; without `train_` these are held-out figures, and a curve is known by its name.
+_TOLD = {"rewards/margins": "train_reward_margin", "rewards/accuracies": "train_reward_accuracy"}
 
 
 class PreferenceTrainer(StudioSteps, DPOTrainer):

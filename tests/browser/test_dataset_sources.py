@@ -188,6 +188,11 @@ def test_an_upload_is_cancelled_as_a_whole(page: Page, server: Server, big: Path
     until(page, lambda: page.request.get(files).json()["total"] == 0)
 
 
+@pytest.mark.attack(
+    "X1",
+    "markup and a formula in a table's columns and cells, in the browser",
+    "shown as text; no script, no violation of the page's policy",
+)
 def test_columns_are_chosen_before_anything_is_read(page: Page, server: Server, tmp_path: Path) -> None:
     complaints = watch_console(page)
     evil = "<img src=x onerror=alert(1)>"

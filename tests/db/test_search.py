@@ -11,6 +11,7 @@ from qlora_studio.db import engine as db_engine
 from qlora_studio.db import search
 from qlora_studio.db.models import Clip, Dataset, Generation
 from tests.conftest import make_user
+from tests.databases import is_sqlite
 
 WORDS = st.sampled_from(["alpha", "alphabet", "BETA 100%", 'say "hi" AND', "x_y*", "", "ca", "café"])
 QUERIES = st.sampled_from(
@@ -66,6 +67,7 @@ def make_user_once(session: Session):
     return session.exec(select(User)).first() or make_user(session, "ada")
 
 
+@pytest.mark.sqlite("elsewhere there is no index of words")
 def test_what_is_deleted_leaves_no_words_behind(user):
     with db_engine.write() as session:
         dataset = Dataset(owner_id=user.id, name="secret name", task=Task.SPEECH_TO_TEXT)
@@ -85,8 +87,7 @@ def test_what_is_deleted_leaves_no_words_behind(user):
 def test_datasets_are_found_in_their_owners_place_and_counted_anew_after_each_change(user, stranger):
     def names(owner) -> list[str]:
         hits = search.find_datasets(session, owner_id=owner.id, words="CALL")
-        mine = select(Dataset.name).where(Dataset.owner_id == owner.id, hits.exact).order_by(Dataset.name)
-        return list(session.exec(mine))
+        return sorted(session.exec(select(Dataset.name).where(Dataset.owner_id == owner.id, hits.exact)))
 
     states = set()
     with db_engine.write() as session:
@@ -116,7 +117,7 @@ def test_datasets_are_found_in_their_owners_place_and_counted_anew_after_each_ch
         mine.owner_id = stranger.id
         session.flush()
         assert (names(user), names(stranger)) == ([], ["Callers", "a call"])
-    assert len(states) == 6, "another one after each change but that of somebody else"
+    assert len(states) == 6 or not is_sqlite(), "another one after each change but that of somebody else"
 
 
 def test_datasets_are_counted_by_status_and_task(user, stranger):

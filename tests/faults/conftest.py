@@ -29,16 +29,6 @@ def zygote() -> Iterator[Zygote]:
 
 
 @pytest.fixture
-def saw(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Say what was measured, for the table of faults."""
-
-    def note(text: str) -> None:
-        record_property("saw", text)
-
-    return note
-
-
-@pytest.fixture
 def supervisor(data_folder: Path, tmp_path: Path, zygote: Zygote) -> Iterator[SupervisorProcess]:
     process = SupervisorProcess(
         zygote, TOY | {"QLORA_STUDIO_DATA": str(data_folder)}, tmp_path / "supervisor.log"

@@ -106,6 +106,21 @@ def test_refuses_too_many_entries(tmp_path):
     assert "entries" in refused(tmp_path, zipped({f"{i}.wav": b"" for i in range(101)}))
 
 
+@pytest.mark.parametrize("hidden", [False, True])
+def test_refuses_a_directory_that_would_fill_the_memory_before_it_is_read(tmp_path, monkeypatch, hidden):
+    content = bytearray(many := zipped({f"{i}.wav": b"" for i in range(101)}))
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("the directory was read"))
+    end = content.rindex(b"PK\x05\x06")
+    if hidden:  # the numbers of the disks, which nobody reads, look like another end
+        content[end + 4 : end + 8] = b"PK\x05\x06"
+    assert "entries" in refused(tmp_path, bytes(content))
+    content = bytearray(many)
+    content[end + 12 : end + 16] = struct.pack("<I", archives.MAX_DIRECTORY_BYTES + 1)
+    if hidden:
+        content[end + 4 : end + 8] = b"PK\x05\x06"
+    assert "directory is larger" in refused(tmp_path, bytes(content))
+
+
 def test_refuses_names_that_differ_only_by_case(tmp_path):
     assert "same name" in refused(tmp_path, zipped({"a.wav": b"1", "A.wav": b"2"}))
 

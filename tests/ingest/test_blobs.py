@@ -6,6 +6,7 @@ import os
 import pytest
 
 from qlora_studio.ingest import blobs
+from qlora_studio.storage import atomic
 
 
 def kept(data_folder, n_files: int) -> list[str]:
@@ -21,8 +22,8 @@ def kept(data_folder, n_files: int) -> list[str]:
 
 def test_few_are_synced_one_by_one_and_many_at_once(data_folder, monkeypatch):
     hashes = kept(data_folder, blobs._MANY + 1)
-    synced, real = [], blobs._sync_file_system
-    monkeypatch.setattr(blobs, "_sync_file_system", lambda path: synced.append(path) or real(path))
+    synced, real = [], atomic.sync_file_system
+    monkeypatch.setattr(atomic, "sync_file_system", lambda path: synced.append(path) or real(path))
     blobs.make_durable(hashes[:5])
     assert synced == []
     blobs.make_durable(hashes)
@@ -31,7 +32,7 @@ def test_few_are_synced_one_by_one_and_many_at_once(data_folder, monkeypatch):
 
 def test_without_syncfs_each_file_is_synced(data_folder, monkeypatch):
     hashes, synced = kept(data_folder, blobs._MANY + 1), []
-    monkeypatch.setattr(blobs, "_sync_file_system", lambda _: False)
+    monkeypatch.setattr(atomic, "sync_file_system", lambda _: False)
     monkeypatch.setattr(os, "fsync", synced.append)
     blobs.make_durable(hashes)
     assert len(synced) >= len(hashes)
@@ -44,7 +45,7 @@ def test_a_disk_that_fails_is_an_error(data_folder, monkeypatch, n_files):
     def broken(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(blobs, "_sync_file_system", broken)
+    monkeypatch.setattr(atomic, "sync_file_system", broken)
     monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(OSError, match="Input/output"):
         blobs.make_durable(hashes)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qlora_studio.contracts.enums import Split
-from qlora_studio.ingest.splits import DEFAULT_RATIOS, SplitItem, assign
+from qlora_studio.contracts.enums import Split, Task
+from qlora_studio.ingest.splits import DEFAULT_RATIOS, SplitItem, assign, untie_prompts
 
 
 def items(texts):
@@ -94,3 +94,18 @@ def test_the_same_bytes_or_sound_stay_on_one_side_whatever_is_said_of_them():
     chosen = assign(clips, ratios={Split.TRAIN: 0.5, Split.VALIDATION: 0.5}, seed=0)
     assert len({(clip.sound, chosen[clip.id]) for clip in clips}) == 4
     assert Counter(chosen.values())[Split.VALIDATION] == 20
+
+
+def test_takes_of_a_prompt_are_on_both_sides_where_the_text_is_what_to_make():
+    texts = ["a bell"] * 10 + ["noise"] * 15 + ["a rare one"] * 3
+    chosen = assign(untie_prompts(items(texts), task=Task.TEXT_TO_AUDIO), ratios=DEFAULT_RATIOS, seed=0)
+    held = Counter(text for i, text in enumerate(texts) if chosen[f"c{i}"] is Split.VALIDATION)
+    assert (held["a bell"], held["noise"]) == (2, 3)
+    assert held["a rare one"] in (0, 3), "too few to part"
+
+
+def test_words_that_are_said_and_pairs_of_sounds_stay_together():
+    said = items(["yes"] * 10 + ["no"] * 10)
+    assert untie_prompts(said, task=Task.SPEECH_TO_TEXT) == said
+    pairs = [SplitItem(f"c{i}", f"{i:064d}", "a bell", f"{i // 2}{'+-'[i % 2]}") for i in range(10)]
+    assert untie_prompts(pairs, task=Task.TEXT_TO_AUDIO) == pairs

@@ -58,3 +58,19 @@ def test_a_touch_outlives_a_loop_that_was_closed(job_id):
     with ear:
         stamps.touch(job_id)
     assert stamps.read(job_id) > 0
+
+
+async def test_what_another_process_touches_is_heard_whoever_leaves(job_id):
+    with stamps.Ear(job_id) as second:
+        with stamps.Ear(job_id) as first:
+            both = asyncio.gather(first.wait(30), second.wait(30))
+            await asyncio.sleep(0)
+            assert len(stamps._lookers) == 1, "one looks for both"
+            stamps._mark(job_id, stamps._CHANGED)  # as another process does: nobody is rung
+            await asyncio.wait_for(both, 10)
+        await second.wait(0)
+        waiting = asyncio.create_task(second.wait(30))
+        await asyncio.sleep(0)
+        stamps._mark(job_id, stamps._CHANGED)
+        await asyncio.wait_for(waiting, 10)
+    assert not stamps._lookers

@@ -38,6 +38,14 @@ class EventSocket:
             pass
         return "\n".join(self.frames)
 
+    def ask(self, name: str, path: str, at_most_s: float = 60) -> None:
+        """Call a handler that answers once, and wait for the answer."""
+        before, deadline = len(self.frames), time.monotonic() + at_most_s
+        self.send(name, {}, path)
+        while not any(frame.startswith("42") for frame in self.frames[before:]):
+            assert time.monotonic() < deadline, f"no answer of {name}"
+            self._receive(1)
+
     def close(self) -> None:
         """Close the connection; one that is closed already is no error."""
         with contextlib.suppress(ConnectionClosed):
@@ -61,6 +69,20 @@ class EventSocket:
             if self._receive(1) and self.frames[-1].startswith(start):
                 return
         raise AssertionError(f"no {start} frame, got {self.frames}")
+
+
+def handlers() -> dict[str, Any]:
+    """Every handler that this app registers, the framework's own too, by full name."""
+    from reflex_base.registry import RegistrationContext
+
+    from qlora_studio import qlora_studio  # noqa: F401  loads every page and state
+
+    return {name: r.handler.fn for name, r in RegistrationContext.get().event_handlers.items()}
+
+
+def name_of(ending: str) -> str:
+    """The full name of the handler that ends so, as `datasets_state.load`."""
+    return next(name for name in handlers() if name.endswith(ending))
 
 
 def handshake_status(server: Server, *, origin: str | None, host: str, cookie: str) -> int:

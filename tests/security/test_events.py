@@ -2,14 +2,15 @@
 
 import inspect
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import httpx
 import pytest
+import reflex as rx
 from sqlmodel import Session, SQLModel, select, text
 
-from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, Task, TrainingType
+from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, Role, Task, TrainingType
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.db.engine import make_engine
 from qlora_studio.db.models import (
@@ -24,7 +25,7 @@ from qlora_studio.db.models import (
     User,
 )
 from scripts.running import Server, sign_up, start_server
-from tests.security.socket_client import EventSocket, handshake_status
+from tests.security.socket_client import EventSocket, handlers, handshake_status, name_of
 
 pytestmark = pytest.mark.slow
 SECRET = "zirconium"  # in the name of everything that is the owner's
@@ -33,7 +34,9 @@ TOKEN = "11111111-2222-4333-8444-555555555555"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = start_server(tmp_path_factory.mktemp("server"), QLORA_STUDIO_SLOTS="0")
+    started = start_server(
+        tmp_path_factory.mktemp("server"), QLORA_STUDIO_SLOTS="0", QLORA_STUDIO_EVENTS_PER_S="10000"
+    )
     yield started
     started.stop()
 
@@ -90,15 +93,6 @@ def ids(server: Server, database: Any, owner: str) -> dict[str, str]:
         "channel_id": channel.id,
         "sweep_id": group.id,
     }
-
-
-def handlers() -> dict[str, Any]:
-    """Every handler that this app registers, the framework's own too."""
-    from reflex_base.registry import RegistrationContext
-
-    from qlora_studio import qlora_studio  # noqa: F401  loads every page and state
-
-    return {name: r.handler.fn for name, r in RegistrationContext.get().event_handlers.items()}
 
 
 WRITTEN = ("prompt", "object_name")
@@ -167,6 +161,9 @@ def call_everything(socket: EventSocket, ids: dict[str, str]) -> None:
                 socket.send(name, arguments_for(handler, value), path, **query)
 
 
+@pytest.mark.attack(
+    "S1", "every registered event handler over a raw socket, signed out", "nothing read, nothing changed"
+)
 def test_signed_out_nothing_is_read_and_nothing_changes(
     server: Server, database: Any, ids: dict[str, str]
 ) -> None:
@@ -180,6 +177,11 @@ def test_signed_out_nothing_is_read_and_nothing_changes(
     assert rows_of(database) == before
 
 
+@pytest.mark.attack(
+    "S1",
+    "every registered event handler, as a stranger, with the owner's ids",
+    "nothing read, nothing changed",
+)
 def test_a_stranger_reads_and_changes_nothing_of_the_owners(
     server: Server, database: Any, ids: dict[str, str]
 ) -> None:
@@ -199,14 +201,19 @@ def test_a_stranger_reads_and_changes_nothing_of_the_owners(
 def test_the_owner_does_see_it(server: Server, owner: str, ids: dict[str, str]) -> None:
     """The control: the same calls that show a stranger nothing show the owner something."""
     socket = EventSocket(server, token=TOKEN, cookie=owner)
-    load = next(name for name in handlers() if name.endswith("datasets_state.load"))
+    load = name_of("datasets_state.load")
     socket.send(load, {}, "/datasets")
     assert SECRET in socket.collect(quiet_s=3)
     socket.close()
 
 
+@pytest.mark.attack(
+    "S3",
+    "another browser with the token of a tab, during the session and after",
+    "an empty state without the session's cookie",
+)
 def test_a_stolen_tab_token_opens_an_empty_state(server: Server, owner: str, ids: dict[str, str]) -> None:
-    load = next(name for name in handlers() if name.endswith("datasets_state.load"))
+    load = name_of("datasets_state.load")
     hydrate = "reflex___state____state.hydrate"
     first = EventSocket(server, token=TOKEN, cookie=owner)
     first.send(load, {}, "/datasets")
@@ -220,6 +227,7 @@ def test_a_stolen_tab_token_opens_an_empty_state(server: Server, owner: str, ids
             first.close()
 
 
+@pytest.mark.attack("S2", "setvar, and the framework's own event that writes variables", "state unchanged")
 def test_framework_events_cannot_write_state(server: Server, ids: dict[str, str]) -> None:
     names = list(handlers())
     shell = next(n for n in names if n.endswith("shell_state.load")).removesuffix(".load")
@@ -232,12 +240,64 @@ def test_framework_events_cannot_write_state(server: Server, ids: dict[str, str]
     socket.close()
 
 
+def undecorated() -> list[str]:
+    """Full names of what no page may call: `setvar`, and methods of states that are no handlers."""
+    found = [name for name in handlers() if name.endswith(".setvar")]
+    waiting = [rx.State]
+    while waiting:
+        state = waiting.pop()
+        waiting += state.__subclasses__()
+        methods = [name for kind in state.__mro__ for name, value in vars(kind).items() if callable(value)]
+        found += [f"{state.get_full_name()}.{name}" for name in set(methods)]
+    return [name for name in found if name not in handlers() or name.endswith(".setvar")]
+
+
+@pytest.mark.attack(
+    "S2",
+    "every method of every state that is no handler, called by name",
+    "dropped; state and rows unchanged",
+)
+def test_undecorated_methods_cannot_be_called(
+    server: Server, database: Any, owner: str, saw: Callable[[str], None]
+) -> None:
+    names = undecorated()
+    assert any(name.endswith("._shown") or name.endswith(".get_state") for name in names)
+    before = rows_of(database)
+    socket = EventSocket(server, token=TOKEN, cookie=owner)
+    for name in names:
+        socket.send(name, {"var_name": "username", "name": "username", "value": "intruder"})
+    seen = socket.collect(quiet_s=3)
+    socket.close()
+    assert "intruder" not in seen
+    assert "Traceback" not in seen
+    assert rows_of(database) == before
+    saw(f"{len(names)} names")
+
+
+@pytest.mark.attack("S1", "handlers that ask for no session", "the framework's own; none of ours")
+def test_what_is_open_to_all_is_known() -> None:
+    """Whatever is added here was looked at: it reads nothing and changes nothing."""
+    closed = [fn for fn in handlers().values() if isinstance(getattr(fn, "_studio_access", None), Role)]
+    opened = {n.rpartition(".")[2] for n, fn in handlers().items() if fn not in closed}
+    assert opened == {
+        "setvar", "hydrate", "set_is_hydrated", "hydrate_and_load", "handle_frontend_exception",
+        "update_vars_internal", "on_load_internal",
+    }  # fmt: skip
+
+
+@pytest.mark.attack(
+    "S4",
+    "arguments of the wrong type, nested, missing, extra, a million characters",
+    "no trace, the server lives",
+)
 @pytest.mark.parametrize(
     "payload",
     [
         {"text": "x" * 900_000},
         {"text": None},
         {"text": {"a": [[[[]]]]}},
+        {"text": float("nan")},
+        {"text": json.loads("[" * 500 + "]" * 500)},
         {"text": [1, 2]},
         {},
         {"text": "a", "extra": 1},
@@ -246,7 +306,7 @@ def test_framework_events_cannot_write_state(server: Server, ids: dict[str, str]
     ],
 )
 def test_nonsense_is_one_message_and_the_server_lives(server: Server, owner: str, payload: Any) -> None:
-    search = next(n for n in handlers() if n.endswith("datasets_state.search"))
+    search = name_of("datasets_state.search")
     socket = EventSocket(server, token=TOKEN, cookie=owner)
     socket.send(search, payload, "/datasets")
     seen = socket.collect(quiet_s=1)
@@ -255,6 +315,7 @@ def test_nonsense_is_one_message_and_the_server_lives(server: Server, owner: str
     assert httpx.get(f"{server.base}/ping", timeout=20).status_code == 200
 
 
+@pytest.mark.attack("S5", "websocket from a foreign Origin, or with a foreign Host", "403")
 def test_foreign_sites_get_no_socket(server: Server, owner: str) -> None:
     own = f"localhost:{server.port}"
     assert handshake_status(server, origin=f"http://{own}", host=own, cookie=owner) == 101
@@ -263,6 +324,43 @@ def test_foreign_sites_get_no_socket(server: Server, owner: str) -> None:
     assert handshake_status(server, origin="http://evil.example", host="evil.example", cookie=owner) == 403
 
 
+@pytest.mark.attack(
+    "S4",
+    "a training with NaN, infinity, 1e308, nested or a million characters, over REST",
+    "422 with a sentence",
+)
+@pytest.mark.parametrize(
+    "value", ["NaN", "Infinity", "1e308", "-1", '"x"', "[[[]]]", "{}", "9" * 400, "null"]
+)
+def test_a_training_of_nonsense_is_one_message(server: Server, owner: str, value: str) -> None:
+    rest = '"name": "n", "dataset_id": "d", "model_id": "m"'
+    content = f'{{{rest}, "optimization": {{"learning_rate": {value}}}}}'
+    headers = {"Authorization": f"Bearer {owner}", "Content-Type": "application/json"}
+    answer = httpx.post(f"{server.base}/api/v1/jobs", content=content, headers=headers, timeout=20)
+    assert answer.status_code == 422
+    assert "learning_rate" in answer.text
+    assert "Traceback" not in answer.text
+    assert httpx.get(f"{server.base}/ping", timeout=20).status_code == 200
+
+
+@pytest.mark.attack("S5", "requests with a foreign Host: pages, files, REST", "400, whoever is signed in")
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "169.254.169.254", "evil@x", ""])
+def test_foreign_hosts_get_nothing(server: Server, owner: str, host: str) -> None:
+    cookie = {"Cookie": f"studio_session_{server.port}={owner}"}
+    for path in (
+        "/",
+        "/login",
+        "/datasets",
+        "/api/v1/me",
+        "/assets/x.js",
+        "/_event/?EIO=4&transport=polling",
+    ):
+        answer = httpx.get(server.base + path, headers={"Host": host, **cookie}, timeout=20)
+        assert answer.status_code == 400, path
+        assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.attack("S5", "requests from a foreign Origin", "403, no CORS header")
 def test_cors_is_closed(server: Server) -> None:
     for path in ("/ping", "/_event/?EIO=4&transport=polling", "/api/v1/openapi.json", "/_health"):
         answer = httpx.get(server.base + path, headers={"Origin": "http://evil.example"}, timeout=20)

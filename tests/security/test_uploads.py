@@ -1,17 +1,16 @@
 """Uploads against a running server: signed out, endless, cut off, hostile, and with the server killed."""
 
 import contextlib
-import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from scripts.running import Server, sign_up, start_server
 from tests.ingest import sounds
+from tests.security.uploading import create, raw_put, settled
 
 pytestmark = pytest.mark.slow
 MB = 1 << 20
@@ -32,33 +31,7 @@ def api(server: Server) -> Iterator[httpx.Client]:
         yield client
 
 
-def create(api: httpx.Client, name: str = "d") -> str:
-    body = {"name": name, "task": "speech-to-text", "source": {"kind": "upload"}}
-    return str(api.post("/datasets", json=body).raise_for_status().json()["id"])
-
-
-def settled(api: httpx.Client, dataset_id: str, seconds: float = 60) -> dict[str, Any]:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        dataset = api.get(f"/datasets/{dataset_id}").json()
-        if dataset["status"] in ("ready", "error"):
-            return dataset
-        time.sleep(0.1)
-    raise AssertionError(f"still {dataset['status']}")
-
-
-def raw_put(server: Server, path: str, headers: dict[str, str], body: bytes) -> socket.socket:
-    """Send a PUT's head and a piece of its body; returns the open socket."""
-    lines = [
-        f"PUT {path} HTTP/1.1",
-        f"Host: localhost:{server.port}",
-        *(f"{k}: {v}" for k, v in headers.items()),
-    ]
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-    connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-    return connection
-
-
+@pytest.mark.attack("H1", "upload of 300 MB, signed out", "401 before the body is read")
 def test_signed_out_is_answered_before_the_body_comes(server: Server, api: httpx.Client) -> None:
     path = f"/api/v1/datasets/{create(api)}/files/a.wav"
     connection = raw_put(server, path, {"Content-Length": str(300 * MB)}, b"x" * 1000)
@@ -66,6 +39,7 @@ def test_signed_out_is_answered_before_the_body_comes(server: Server, api: httpx
         assert connection.recv(100).startswith(b"HTTP/1.1 401")
 
 
+@pytest.mark.attack("S5", "upload from a foreign Origin", "403, nothing stored")
 def test_a_foreign_origin_is_refused(api: httpx.Client) -> None:
     dataset_id = create(api)
     refused = api.put(
@@ -75,6 +49,7 @@ def test_a_foreign_origin_is_refused(api: httpx.Client) -> None:
     assert api.get(f"/datasets/{dataset_id}/files").json()["total"] == 0
 
 
+@pytest.mark.attack("H1", "an endless chunked body", "413 at the cap, memory flat, nothing left")
 def test_an_endless_body_stops_at_the_cap_and_memory_stays_flat(server: Server, api: httpx.Client) -> None:
     dataset_id = create(api)
     process = server.serving
@@ -141,20 +116,44 @@ def test_hostile_archives_leave_nothing_behind(server: Server, api: httpx.Client
     assert not Path("/tmp/absolute.wav").exists()
 
 
-def test_html_named_wav_is_rejected_and_never_served(api: httpx.Client) -> None:
+NO_SOUNDS = {
+    "page.wav": b"<html><script>alert(1)</script></html>",
+    "drawing.mp3": b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>',
+    "list.mp3": b"#EXTM3U\n#EXTINF:1,x\nfile:///etc/passwd\n",
+    "stream.wav": b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1/\n#EXT-X-ENDLIST\n",
+    "list.ogg": b"[playlist]\nFile1=/etc/passwd\nNumberOfEntries=1\n",
+    "begun.wav": b"RIFF\xff\xff\xff\x7fWAVE<script>alert(1)</script>",
+}
+
+
+@pytest.mark.attack(
+    "H5",
+    "a page, a drawing and playlists named .wav, .mp3 and .ogg",
+    "rejected by decoding, never served; what is a sound comes as attachment with nosniff",
+)
+def test_what_only_calls_itself_a_sound_is_rejected_and_never_served(
+    api: httpx.Client, saw: Callable[[str], None]
+) -> None:
     dataset_id = create(api)
-    api.put(f"/datasets/{dataset_id}/files/x.wav", content=b"<html><script>alert(1)</script></html>")
+    for name, content in NO_SOUNDS.items():
+        api.put(f"/datasets/{dataset_id}/files/{name}", content=content).raise_for_status()
     api.put(f"/datasets/{dataset_id}/files/ok.wav", content=sounds.wav())
     api.post(f"/datasets/{dataset_id}/ingest")
     assert settled(api, dataset_id)["status"] == "ready"
-    page, sound = sorted(
-        api.get(f"/datasets/{dataset_id}/clips").json()["items"], key=lambda c: c["filename"], reverse=True
-    )
-    assert page["reason"].startswith("Not audio: it is a web page")
-    assert api.get(f"/clips/{page['id']}/audio").status_code == 404
+    clips = {c["filename"]: c for c in api.get(f"/datasets/{dataset_id}/clips").json()["items"]}
+    sound = clips.pop("ok.wav")
+    assert clips.keys() == NO_SOUNDS.keys()
+    for name, clip in clips.items():
+        assert (clip["status"], bool(clip["reason"])) == ("rejected", True), name
+        assert api.get(f"/clips/{clip['id']}/audio").status_code == 404, name
+        drawn = api.get(f"/clips/{clip['id']}/peaks")
+        assert drawn.headers["content-type"].partition(";")[0].endswith("json"), name
+        assert b"alert" not in drawn.content
+    assert clips["page.wav"]["reason"].startswith("Not audio: it is a web page")
     served = api.get(f"/clips/{sound['id']}/audio")
     assert served.headers["content-disposition"].startswith("attachment")
     assert served.headers["x-content-type-options"] == "nosniff"
+    saw("; ".join(f"{name}: {clip['reason']}" for name, clip in sorted(clips.items())))
 
 
 def test_a_killed_server_loses_no_file_and_goes_on_processing(tmp_path: Path) -> None:

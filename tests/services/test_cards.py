@@ -12,8 +12,8 @@ from qlora_studio.services import cards
 from tests.services.outcomes import make_adapter, make_finished_job
 
 HOSTILE = (
-    "x\n---\nlicense: evil\n# Title <script>alert(1)</script> [click](http://evil) ![](http://evil) "
-    "`a` | cell | \u202e **b** {{'{'}} \x00"
+    "x\n---\nlicense: evil\n# T <script>alert(1)</script> [x](http://evil) ![](http://evil) "
+    "`a` | cell | \u202e **b**{{'{'}} \x00"
 )
 
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from qlora_studio.core.errors import Conflict, InvalidInput, TooManyTries, Unavailable
+from qlora_studio.launchers import local
 from qlora_studio.services import engine_host
 from qlora_studio.services.engine_host import EngineHost, Ticket
 
@@ -207,3 +208,13 @@ def test_a_look_that_fails_does_not_stop_the_queue(data_folder: Path) -> None:
     wait_for(lambda: len(looks) > before)
     assert pid_of(host)
     host._end_child()
+
+
+def test_the_engines_threads_sleep_while_they_wait_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert local.engine_environment()["OMP_WAIT_POLICY"] == "passive"
+    assert "OMP_WAIT_POLICY" not in local.worker_environment()
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert local.engine_environment()["OMP_WAIT_POLICY"] == "active"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlmodel import Session, select
+from sqlmodel import Session, func, select
 
 from qlora_studio.contracts.enums import GenerationStatus, ListeningStatus, Role
 from qlora_studio.core.errors import Forbidden, InvalidInput
@@ -109,8 +109,8 @@ def test_a_process_killed_in_the_middle_costs_one_try(host, session: Session, us
 
 def _percent(model: BaseAudioModel) -> int:
     with db.read() as session:
-        found = session.exec(select(Generation.percent).where(Generation.model_id == model.id)).first()
-        return found or 0
+        furthest = select(func.max(Generation.percent)).where(Generation.model_id == model.id)
+        return session.exec(furthest).one() or 0
 
 
 def test_what_fails_again_is_said_and_can_be_tried_anew(host, session: Session, user: User) -> None:

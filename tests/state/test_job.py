@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from qlora_studio.contracts.enums import JobStatus
+from qlora_studio.core.errors import NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Job
 from qlora_studio.jobs import stamps
@@ -16,6 +17,7 @@ from qlora_studio.state import job_look
 from qlora_studio.state.job import JobState
 from qlora_studio.state.job_look import JobLook
 from qlora_studio.storage import layout
+from tests.conftest import make_user
 from tests.jobs.workbench import make_dataset, make_model, make_spec
 from tests.state.calling import call
 
@@ -131,3 +133,29 @@ async def test_an_odd_attempt_is_the_newest(opened, job_id, attempt):
     state = opened(JobState, {"tab": "logs", "attempt": attempt}, job_id=job_id)
     await call(state, "load")
     assert (state.log_attempt, state.load_error) == ("", "")
+
+
+def test_tabs_of_one_person_read_a_step_once_and_another_person_reads_for_himself(
+    job_id, session, user, monkeypatch
+):
+    advance(job_id, 1)
+    stamps.touch(job_id)
+    reads = []
+    read = jobs.get_view
+    monkeypatch.setattr(jobs, "get_view", lambda *a, **k: reads.append(k["actor"].id) or read(*a, **k))
+    tabs = [JobLook(user, job_id, tab="overview") for _ in range(3)]
+    for tab in tabs:
+        tab.everything()
+    reads.clear()
+    advance(job_id, 2)
+    stamps.touch(job_id)
+    first, *others = tabs
+    assert (first.has_news(), first.is_at_hand()) == (True, False)
+    assert first.news()["job"].progress == "2 of 10"
+    for tab in others:
+        assert (tab.has_news(), tab.is_at_hand()) == (True, True)
+        assert tab.news()["job"].progress == "2 of 10"
+    assert reads == [user.id]
+    bob = make_user(session, "bob")
+    with pytest.raises(NotFound):
+        JobLook(bob, job_id, tab="overview").everything()

@@ -1,8 +1,6 @@
 """The page *Studio*: what it offers, what it has made, and ratings that stay with their take."""
 
 import asyncio
-import threading
-from typing import Any
 
 import pytest
 from sqlmodel import Session, select
@@ -17,7 +15,7 @@ from qlora_studio.state.takes import TakesState
 from tests.conftest import make_user
 from tests.services.test_generations import sound_model
 from tests.services.test_ratings import add_takes
-from tests.state.calling import Opener, call
+from tests.state.calling import Opener, SlowReading, call, hold_by_itself
 
 
 def make_adapter(session: Session, owner: User, model: BaseAudioModel, *, name: str = "dry") -> Adapter:
@@ -293,32 +291,17 @@ def test_what_others_share_is_on_a_shelf_of_its_own(user: User, session: Session
 async def test_a_slow_reading_does_not_replace_what_a_newer_load_has_shown(
     user: User, session: Session, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def hold(self: Any) -> Any:
-        return self
-
-    async def let_go(self: Any, *_: object) -> None:
-        return None
-
-    monkeypatch.setattr(TakesState, "__aenter__", hold)
-    monkeypatch.setattr(TakesState, "__aexit__", let_go)
+    hold_by_itself(TakesState, monkeypatch)
     state = opened(TakesState)
     await call(state, "load")
-    has_read, may_show, read = threading.Event(), threading.Event(), takes._read
-
-    def read_slowly(*args: Any) -> Any:
-        shelf = read(*args)
-        has_read.set()
-        assert may_show.wait(10)
-        return shelf
-
-    monkeypatch.setattr(takes, "_read", read_slowly)
+    slow = SlowReading(takes, "_read", monkeypatch)
     old = asyncio.create_task(call(state, "watch"))
-    await asyncio.to_thread(has_read.wait, 10)
+    await slow.has_read()
     add_takes(user, 1)
-    monkeypatch.setattr(takes, "_read", read)
+    slow.is_quick_again()
     await call(state, "load")
     await call(state, "watch")  # of the reloaded page; takes over
     assert len(state.rows) == 1
-    may_show.set()
+    slow.may_end()
     await old
     assert len(state.rows) == 1

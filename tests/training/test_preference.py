@@ -68,9 +68,12 @@ def test_a_run_learns_what_is_preferred_and_leaves_the_reference_alone(
     assert result.metrics["loss"] < 0.5  # type: ignore[operator]
     assert losses(spec)[0] == pytest.approx(math.log(2), abs=1e-4)
     metrics = [event["values"] for event in tiny.read_events(spec, "metric")]
-    assert metrics[0]["reward_margin"] == pytest.approx(0.0, abs=1e-4)
-    assert metrics[-1]["reward_margin"] > 1.0
-    assert metrics[-1]["reward_accuracy"] == 1.0
+    assert metrics[0]["train_reward_margin"] == pytest.approx(0.0, abs=1e-4)
+    assert metrics[-1]["train_reward_margin"] > 1.0
+    assert metrics[-1]["train_reward_accuracy"] == 1.0
+    measured = tiny.read_events(spec, "eval")
+    both = {*metrics[-1]} & {*measured[-1]["values"]}
+    assert both == {"loss"}, "a curve is of training or of held-out pairs; the loss gets `eval_`"
     assert {sample["sound"] for sample in tiny.read_events(spec, "sample")} >= {"samples/base/0.flac"}
 
     assert result.extra["certificate"]["verdict"] == "improved"

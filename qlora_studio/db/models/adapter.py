@@ -10,7 +10,7 @@ from sqlmodel import Field, SQLModel, col
 from qlora_studio.contracts.enums import AdapterStage, Sharing
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.ids import new_id
-from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type, index_of_shared
+from qlora_studio.db.columns import BigNumber, JsonType, UtcDateTime, enum_type, index_of_shared
 
 
 def _next_version(context: Any) -> int:
@@ -61,7 +61,7 @@ class Adapter(SQLModel, table=True):
     is_active: bool = Field(default=False)
     active_strength: float = Field(default=1.0)
     path: str = Field(max_length=1000)
-    size_bytes: int = Field(default=0)
+    size_bytes: int = Field(default=0, sa_type=BigNumber)
     metrics: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     base_metrics: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     certificate: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]

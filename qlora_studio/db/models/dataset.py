@@ -10,7 +10,7 @@ from sqlmodel import Field, SQLModel
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Sharing, Split, Task
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.ids import new_id
-from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type, index_of_shared
+from qlora_studio.db.columns import BigNumber, JsonType, UtcDateTime, enum_type, index_of_shared
 
 DATASET_SORTS = ("created_at", "updated_at", "n_clips", "duration_s", "size_bytes", "status", "task")
 CLIP_SORTS = ("filename", "duration_s", "loudness_db", "label", "split", "status")
@@ -43,7 +43,7 @@ class Dataset(SQLModel, table=True):
     n_excluded: int = Field(default=0)
     n_rejected: int = Field(default=0)
     duration_s: float = Field(default=0.0)
-    size_bytes: int = Field(default=0)
+    size_bytes: int = Field(default=0, sa_type=BigNumber)
     version: int = Field(default=0)
     content_hash: str = Field(default="", max_length=64)
     progress_done: int = Field(default=0)  # clips ingested so far, of progress_total
@@ -76,7 +76,7 @@ class Clip(SQLModel, table=True):
     position: int
     filename: str = Field(max_length=1000)
     sha256: str = Field(default="", max_length=64, index=True)
-    size_bytes: int = Field(default=0)
+    size_bytes: int = Field(default=0, sa_type=BigNumber)
     duration_s: float = Field(default=0.0)
     sample_rate: int = Field(default=0)
     channels: int = Field(default=0)

@@ -10,7 +10,7 @@ from sqlmodel import Field, Index, SQLModel, UniqueConstraint, text
 from qlora_studio.contracts.enums import GenerationStatus, Sharing
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.ids import new_id
-from qlora_studio.db.columns import UtcDateTime, enum_type
+from qlora_studio.db.columns import BigNumber, UtcDateTime, enum_type
 
 IS_SHARED = text("generation.sharing != 'private'")  # as its index has it: a parameter would not match
 IS_FAVORITE = text("generation.is_favorite")  # so too
@@ -124,7 +124,7 @@ class Take(SQLModel, table=True):
     seed: int
     duration_s: float
     sample_rate: int
-    size_bytes: int
+    size_bytes: int = Field(sa_type=BigNumber)
     n_ratings: int = Field(default=0)
     stars_sum: int = Field(default=0)
     mean_stars: float | None = Field(default=None)

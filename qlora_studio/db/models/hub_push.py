@@ -7,7 +7,7 @@ from sqlmodel import Field, SQLModel
 
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.ids import new_id
-from qlora_studio.db.columns import UtcDateTime
+from qlora_studio.db.columns import BigNumber, UtcDateTime
 
 
 class HubPush(SQLModel, table=True):
@@ -30,8 +30,8 @@ class HubPush(SQLModel, table=True):
     is_private: bool = Field(default=True)
     has_repo: bool = Field(default=False)
     status: str = Field(default="waiting", max_length=32)
-    done_bytes: int = Field(default=0)
-    total_bytes: int = Field(default=0)
+    done_bytes: int = Field(default=0, sa_type=BigNumber)
+    total_bytes: int = Field(default=0, sa_type=BigNumber)
     url: str = Field(default="", max_length=500)
     error: str = Field(default="", max_length=1000)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)

@@ -10,7 +10,7 @@ from sqlmodel import Field, SQLModel
 from qlora_studio.contracts.enums import ExitReason, JobStatus, Sharing, TrainingType
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.ids import new_id
-from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type, index_of_shared
+from qlora_studio.db.columns import BigNumber, JsonType, UtcDateTime, enum_type, index_of_shared
 
 
 class Job(SQLModel, table=True):
@@ -58,12 +58,12 @@ class Job(SQLModel, table=True):
     best_metrics: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     base_metrics: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     report: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
-    peak_rss_bytes: int | None = Field(default=None)
+    peak_rss_bytes: int | None = Field(default=None, sa_type=BigNumber)
     samples_per_s: float | None = Field(default=None)
     pid: int | None = Field(default=None)
     boot_id: str = Field(default="", max_length=64)
-    event_offset: int = Field(default=0)
-    last_seq: int = Field(default=0)
+    event_offset: int = Field(default=0, sa_type=BigNumber)
+    last_seq: int = Field(default=0, sa_type=BigNumber)
     is_stalled: bool = Field(default=False)
     heartbeat_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=utc_now, index=True, sa_type=UtcDateTime)

@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 from qlora_studio.contracts.enums import ModelStatus, Sharing, Task
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.ids import new_id
-from qlora_studio.db.columns import JsonType, UtcDateTime, enum_type, index_of_shared
+from qlora_studio.db.columns import BigNumber, JsonType, UtcDateTime, enum_type, index_of_shared
 
 
 class BaseAudioModel(SQLModel, table=True):
@@ -33,8 +33,8 @@ class BaseAudioModel(SQLModel, table=True):
     path: str = Field(default="", max_length=1000)
     status: ModelStatus = Field(default=ModelStatus.CHECKING, sa_type=enum_type(ModelStatus))  # type: ignore[arg-type]
     error: str | None = Field(default=None, max_length=1000)
-    n_parameters: int = Field(default=0)
-    size_bytes: int = Field(default=0)
+    n_parameters: int = Field(default=0, sa_type=BigNumber)
+    size_bytes: int = Field(default=0, sa_type=BigNumber)
     sample_rate: int = Field(default=0)
     max_duration_s: float | None = Field(default=None)
     languages: list[str] = Field(default_factory=list, sa_type=JsonType)  # type: ignore[arg-type]
@@ -42,6 +42,6 @@ class BaseAudioModel(SQLModel, table=True):
     lora_targets: list[str] = Field(default_factory=list, sa_type=JsonType)  # type: ignore[arg-type]
     details: dict[str, Any] = Field(default_factory=dict, sa_type=JsonType)  # type: ignore[arg-type]
     content_hash: str = Field(default="", max_length=64)
-    downloaded_bytes: int = Field(default=0)
+    downloaded_bytes: int = Field(default=0, sa_type=BigNumber)
     created_at: datetime = Field(default_factory=utc_now, index=True, sa_type=UtcDateTime)
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)

@@ -1,0 +1,64 @@
+"""What many tabs look at is read once."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from qlora_studio.state.once import OnceAStamp
+
+
+def test_a_stamp_is_read_once_and_another_one_anew() -> None:
+    once: OnceAStamp[str] = OnceAStamp()
+    reads: list[str] = []
+
+    def read(text: str) -> str:
+        reads.append(text)
+        return text
+
+    assert [once.get("job", 1, lambda: read("a")), once.get("job", 1, lambda: read("b"))] == ["a", "a"]
+    assert (once.has("job", 1), once.has("job", 2), once.has("other", 1)) == (True, False, False)
+    assert once.get("job", 2, lambda: read("c")) == "c"
+    assert once.get("other", 2, lambda: read("d")) == "d"
+    assert once.get("job", 2, lambda: read("e"), anew=True) == "e"
+    assert once.get("job", 2, lambda: read("f")) == "e", "what was read anew is known to all"
+    assert [once.get("job", None, lambda: read("g")), once.get("job", None, lambda: read("h"))] == ["g", "h"]
+    assert reads == list("acdegh")
+
+
+def test_who_comes_while_it_is_read_waits_for_that_reading() -> None:
+    once: OnceAStamp[int] = OnceAStamp()
+    is_reading, may_end, reads = threading.Event(), threading.Event(), []
+
+    def read() -> int:
+        reads.append(1)
+        is_reading.set()
+        assert may_end.wait(10)
+        return len(reads)
+
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(once.get, "job", 1, read)
+        assert is_reading.wait(10)
+        others = [pool.submit(once.get, "job", 1, read) for _ in range(3)]
+        may_end.set()
+        assert {each.result(10) for each in (first, *others)} == {1}
+
+
+def test_the_longest_unused_is_forgotten() -> None:
+    once: OnceAStamp[int] = OnceAStamp(most=2)
+    for key in ("a", "b", "a", "c"):
+        once.get(key, 1, lambda: 0)
+    assert [once.has(key, 1) for key in "abc"] == [True, False, True]
+
+
+def test_a_reading_that_fails_is_tried_again() -> None:
+    once: OnceAStamp[int] = OnceAStamp()
+
+    def fail() -> int:
+        raise OSError
+
+    for _ in range(2):
+        try:
+            once.get("job", 1, fail)
+        except OSError:
+            continue
+        raise AssertionError
+    assert once.get("job", 1, lambda: 7) == 7
