@@ -93,7 +93,7 @@ class Studio(AccountCalls, AdapterCalls, JobCalls, TakeCalls, ListeningCalls, Di
 
     def list_credentials(self) -> list[Credential]:
         """Your credentials, without what they hold."""
-        return [Credential.model_validate(item) for item in self._send("GET", "/credentials")["items"]]
+        return list(self._pages("/credentials", Credential, {}))
 
     def delete_credential(self, credential_id: str) -> None:
         self._send("DELETE", f"/credentials/{credential_id}")

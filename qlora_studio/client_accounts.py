@@ -52,7 +52,7 @@ class AccountCalls(Connection):
 
     def list_tokens(self) -> list[Token]:
         """Your tokens, without their secrets."""
-        return [Token.model_validate(item) for item in self._send("GET", "/tokens")["items"]]
+        return list(self._pages("/tokens", Token, {}))
 
     def revoke_token(self, token_id: str) -> None:
         """End a token at once."""

@@ -22,7 +22,7 @@ from qlora_studio.core.settings import Settings, get_settings
 from qlora_studio.storage import holding
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 _STOP_WITHIN_S = 4.0
 _MOST_FILES = 65_536

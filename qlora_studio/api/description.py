@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
-from qlora_studio.api.problems import Problem, answers
+from qlora_studio.api.problems import OnlyProblems, Problem, answers
 
 Operation = dict[str, Any]
 _SAFE = {"get", "head"}
@@ -18,7 +19,11 @@ _ALWAYS = (400, _FOREIGN, 503)
 
 
 class DescribedApi(FastAPI):
-    """A FastAPI app whose description names each operation's problem documents."""
+    """A FastAPI app that refuses by problem documents alone and describes each operation's."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the app with its middleware, outermost what makes every refusal a problem document."""
+        return OnlyProblems(super().build_middleware_stack())
 
     def openapi(self) -> dict[str, Any]:
         """Return the description; it is made once."""

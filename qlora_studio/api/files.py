@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from fastapi.responses import FileResponse, StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
 
-from qlora_studio.api.problems import answers, problem
+from qlora_studio.api.problems import answers
 
 GUARDED = {
     "X-Content-Type-Options": "nosniff",
@@ -43,23 +42,6 @@ class SoundFile(FileResponse):
             content_disposition_type="attachment",
             headers=GUARDED | {"Cache-Control": f"private, max-age={max_age_s}"},
         )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file; a `Range` that can't be is refused by a problem document."""
-        is_refused = False
-
-        async def send_problem(message: Message) -> None:
-            nonlocal is_refused
-            if message["type"] == "http.response.start" and message["status"] >= 400:
-                is_refused = True
-                size = dict(message["headers"]).get(b"content-range")
-                headers = {"Content-Range": size.decode()} if size else None
-                refusal = problem(message["status"], "Range", "There is no such part.", headers=headers)
-                await refusal(scope, receive, send)
-            elif not is_refused:
-                await send(message)
-
-        await super().__call__(scope, receive, send_problem)
 
 
 def zip_response(name: str, pieces: Iterable[bytes]) -> StreamingResponse:

@@ -8,7 +8,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qlora_studio.core.errors import StudioError, TooManyTries
 
@@ -85,6 +87,32 @@ def problem_of(error: StudioError) -> JSONResponse:
     if users := getattr(error, "users_of", None):
         detail = f"{detail} Used by: {', '.join(users)}."
     return problem(error.status, error.title, detail, errors=errors, headers=headers)
+
+
+class OnlyProblems:
+    """ASGI middleware: what the framework refuses in its own words is a problem document, too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_replaced = False
+
+        async def send_problem(message: Message) -> None:
+            nonlocal is_replaced
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                headers = dict(Headers(raw=message["headers"]))
+                if headers.pop("content-type", "") != MEDIA_TYPE:
+                    is_replaced = True
+                    headers.pop("content-length", None)
+                    title = _TITLES.get(message["status"], "Refused")
+                    await problem(message["status"], title, f"{title}.", headers=headers)(
+                        scope, receive, send
+                    )
+            if not is_replaced:
+                await send(message)
+
+        await self._app(scope, receive, send_problem)
 
 
 def add_handlers(app: FastAPI, methods_at: Callable[[str], list[str]]) -> None:

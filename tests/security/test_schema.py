@@ -92,8 +92,7 @@ def things(server: Server, tokens: dict[str, str]) -> dict[str, list[str]]:
             "adapter_id": adapters,
             "clip_id": [clip["id"] for clip in clips],
             "generation_id": [made],
-            "take_id": [take["id"] for take in api.get(f"/generations/{made}").json()["takes"]]
-            or ["tak_none"],
+            "take_id": [take["id"] for take in takes],
         }
 
 
