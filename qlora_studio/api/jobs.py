@@ -13,7 +13,7 @@ from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.job_events import stream_events
 from qlora_studio.api.lists import Page, ShelfFilter, with_owners
 from qlora_studio.api.problems import FieldError, answers
-from qlora_studio.api.security import CurrentTrainer, CurrentUser
+from qlora_studio.api.security import CurrentTrainer, CurrentUser, StillSignedIn
 from qlora_studio.contracts.enums import JobStatus
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.errors import InvalidInput
@@ -250,9 +250,14 @@ def get_sample_sound(
 
 @router.get("/jobs/{job_id}/events", response_class=StreamingResponse, responses=sends("text/event-stream"))
 def get_events(
-    job_id: str, user: CurrentUser, last_event_id: Annotated[str, Header(max_length=100)] = ""
+    job_id: str,
+    user: CurrentUser,
+    is_signed_in: StillSignedIn,
+    last_event_id: Annotated[str, Header(max_length=100)] = "",
 ) -> StreamingResponse:
     """Watch a job as server-sent events: status, progress, metric, sample, log.
+
+    It ends with the job, and with the session or token that it was opened with.
 
     Reconnecting with `Last-Event-ID` goes on after that event; nothing is missed and nothing comes twice.
     """
@@ -260,7 +265,9 @@ def get_events(
         jobs.get_job(session, actor=user, job_id=job_id, action=Action.SEE)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        stream_events(user.id, job_id, last_event_id), media_type="text/event-stream", headers=headers
+        stream_events(user.id, job_id, last_event_id, is_signed_in),
+        media_type="text/event-stream",
+        headers=headers,
     )
 
 

@@ -7,6 +7,7 @@ the framework's public endpoints, sends people without a session to sign in, and
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -74,6 +75,11 @@ def credentials_of(headers: Headers) -> Credentials:
     return Credentials(token_from_cookie(headers.get("cookie", "")), is_cookie=True)
 
 
+def _authenticate(offered: Credentials) -> SignedIn:
+    check = accounts.authenticate if offered.is_cookie else tokens.authenticate_bearer
+    return check(offered.token)
+
+
 async def signed_in(
     request: Request,
     _bearer: Annotated[object, Security(_BEARER)] = None,
@@ -91,11 +97,27 @@ async def signed_in(
     is_safe = request.method in SAFE_METHODS
     if offered.is_cookie and not is_safe and "origin" not in request.headers:
         raise Forbidden("With the session cookie, name the Origin; scripts should send a bearer token.")
-    check = accounts.authenticate if offered.is_cookie else tokens.authenticate_bearer
-    found = await anyio.to_thread.run_sync(check, offered.token)
+    found = await anyio.to_thread.run_sync(_authenticate, offered)
     if found.scope is TokenScope.READ and not is_safe:
         raise Forbidden("This token may only read. Make one for everything in the settings.")
     return found
+
+
+def still_signed_in(request: Request) -> Callable[[], bool]:
+    """Return what says whether the request would still be let in, for answers that take long."""
+    offered = credentials_of(request.headers)
+
+    def is_signed_in() -> bool:
+        try:
+            _authenticate(offered)
+        except NotAuthenticated:
+            return False
+        return True
+
+    return is_signed_in
+
+
+StillSignedIn = Annotated[Callable[[], bool], Depends(still_signed_in)]
 
 
 async def by_session(found: Annotated[SignedIn, Depends(signed_in)]) -> SignedIn:
