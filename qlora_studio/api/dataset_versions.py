@@ -1,7 +1,7 @@
 """REST: versions of a dataset, compared and restored, and a version taken out as files."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from qlora_studio.api.datasets import DatasetPublic
 from qlora_studio.api.files import attachment, sends
+from qlora_studio.api.lists import Page, Paging
 from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.spec import Strict
@@ -38,6 +39,10 @@ class VersionPublic(BaseModel):
     summary: str
     created_by: str | None
     created_at: datetime
+
+
+class VersionPage(Page[VersionPublic]):
+    """One page of versions."""
 
 
 class DifferencePublic(BaseModel):
@@ -82,16 +87,13 @@ class RecipePublic(BaseModel):
 
 
 @router.get("/datasets/{dataset_id}/versions")
-def list_versions(
-    dataset_id: str, user: CurrentUser, page: PageNumber = 1, page_size: PageSize = 25
-) -> dict[str, Any]:
+def list_versions(dataset_id: str, user: CurrentUser, wanted: Annotated[Paging, Query()]) -> VersionPage:
     """List a dataset's versions, newest first."""
     with engine.read() as session:
         found, total = versions.list_versions(
-            session, actor=user, dataset_id=dataset_id, page=page, page_size=page_size
+            session, actor=user, dataset_id=dataset_id, **wanted.model_dump()
         )
-    items = [VersionPublic.model_validate(version) for version in found]
-    return {"items": items, "total": total, "page": page, "page_size": page_size}
+    return VersionPage.of([VersionPublic.model_validate(version) for version in found], total, wanted)
 
 
 @router.get("/datasets/{dataset_id}/versions/compare")

@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Page, ShelfFilter, with_owners
-from qlora_studio.api.receiving import RECEIVES, receive_file_into
+from qlora_studio.api.receiving import LISTS_FILES, RECEIVES, receive_file_into
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.db import engine as db
@@ -79,7 +79,7 @@ def check_model(model_id: str, user: CurrentTrainer) -> ModelPublic:
         return ModelPublic.of(models.recheck(session, actor=user, model_id=model_id))
 
 
-@router.get("/models/{model_id}/files")
+@router.get("/models/{model_id}/files", **LISTS_FILES)
 def list_files(model_id: str, user: CurrentUser) -> dict[str, Any]:
     """List the files received so far, to go on with an upload."""
     with db.read() as session:

@@ -24,6 +24,24 @@ class Received(BaseModel):
     received: int
 
 
+class ReceivedFile(BaseModel):
+    """A file that has come, whole or in part. With a `reason` it can't be used, and isn't asked for."""
+
+    filename: str
+    received: int
+    size: int | None
+    is_complete: bool
+    reason: str | None = None
+
+
+class ReceivedFiles(BaseModel):
+    """All of them, so that an upload knows where to go on."""
+
+    items: list[ReceivedFile]
+    total: int
+
+
+LISTS_FILES: dict[str, Any] = {"response_model": ReceivedFiles, "response_model_exclude_unset": True}
 _AT = {"name": "Content-Range", "in": "header", "schema": {"type": "string"}, "required": False}
 # A route that takes a file's bytes; after the name may come folders.
 RECEIVES: dict[str, Any] = {

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from qlora_studio.api import PREFIX, build_api
+from qlora_studio.api import build_api
+from tests.api.described import names, operations, taken
 
 LIST = "query sort page page_size"
 PAGE = "items total page page_size"
@@ -162,43 +163,6 @@ UNPAGED = {
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
     return build_api().openapi()
-
-
-def operations(described: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Each operation under its method and its path, ids all called `id`."""
-    found = {}
-    for path, methods in described["paths"].items():
-        parts = [
-            "{id}" if part.startswith("{") and part.endswith("_id}") else part
-            for part in path.removeprefix(PREFIX).split("/")
-        ]
-        for method, operation in methods.items():
-            found[method.upper(), "/".join(parts)] = operation
-    return found
-
-
-def names(schema: dict[str, Any], described: dict[str, Any], depth: int = 2) -> set[str]:
-    """All fields of a schema, `a.b` for those of a field's own, whichever of several forms it has."""
-    if reference := schema.get("$ref"):
-        return names(described["components"]["schemas"][reference.rpartition("/")[2]], described, depth)
-    found: set[str] = set()
-    for form in ("anyOf", "oneOf", "allOf"):
-        for inner in schema.get(form, ()):
-            found |= names(inner, described, depth)
-    if "items" in schema:
-        found |= names(schema["items"], described, depth)
-    for name, inner in schema.get("properties", {}).items():
-        found.add(name)
-        if depth:
-            found |= {f"{name}.{field}" for field in names(inner, described, depth - 1)}
-    return found
-
-
-def taken(operation: dict[str, Any], described: dict[str, Any]) -> set[str]:
-    found = {parameter["name"] for parameter in operation.get("parameters", ())}
-    for content in operation.get("requestBody", {}).get("content", {}).values():
-        found |= names(content["schema"], described)
-    return found
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.method} {row.path}")
