@@ -190,9 +190,8 @@ async def _click(base: str, cookies: dict[str, str], path: str, handler: str, an
         for number in range(N_IDLE):
             idle.append(await Tab(client, base, f"idle-{number}", path=path).open())
             await asyncio.sleep(0.01)
-        await asyncio.gather(
-            *(_active(client, base, n, path, handler, answer, took) for n in range(N_ACTIVE))
-        )
+        clicks: dict[str, Any] = {"path": path, "handler": handler, "answer": answer, "took": took}
+        await asyncio.gather(*(_active(client, base, n, **clicks) for n in range(N_ACTIVE)))
         await asyncio.gather(*(tab.close() for tab in idle))
     return _p95(took)
 
