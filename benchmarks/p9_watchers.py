@@ -94,12 +94,23 @@ def _studio(folder: Path) -> int:
     os.environ["QLORA_STUDIO_DATA"] = str(folder)
     server = start_server(folder, **_UNBOUND)
     try:
-        cookie = {f"studio_session_{server.port}": sign_up(server, "bench")}
+        token = sign_up(server, "bench")
+        cookie = {f"studio_session_{server.port}": token}
         job_id = _launch(folder)
         page = {"path": f"/training/{job_id}", "route": "/training/[job_id]", "ids": {"job_id": job_id}}
-        return asyncio.run(_ramp("watcher", _opener(server.base, cookie, **page), _PLOTTED))
+        held = asyncio.run(_ramp("watcher", _opener(server.base, cookie, **page), _PLOTTED))
+        _end(server.base, token, job_id)
+        return held
     finally:
         server.stop()
+
+
+def _end(base: str, token: str, job_id: str) -> None:
+    """End the job, which would outlive its server."""
+    import httpx
+
+    headers = {"Authorization": f"Bearer {token}"}
+    httpx.post(f"{base}/api/v1/jobs/{job_id}/stop", json={"mode": "kill"}, headers=headers).raise_for_status()
 
 
 def _launch(folder: Path) -> str:
