@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from scripts.running import Server, sign_up, start_server
+from scripts.running import Server, start_server
 from tests.ingest import sounds
 from tests.security.uploading import create, raw_request, settled
 
@@ -38,13 +38,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterato
     started = start_server(deep, QLORA_STUDIO_SLOTS="0", **own)
     yield started
     started.stop()
-
-
-@pytest.fixture(scope="module")
-def api(server: Server) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {sign_up(server, 'ada')}"}
-    with httpx.Client(base_url=f"{server.base}/api/v1", headers=headers, timeout=60) as client:
-        yield client
 
 
 @pytest.fixture

@@ -5,26 +5,19 @@ import random
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
 from qlora_studio.db.models import User
-from scripts.running import PASSWORD, Server, sign_up, start_server
+from scripts.running import PASSWORD, Server, sign_up
 from tests.browser.takes import stored
 from tests.security.peers import TIMED, from_peer
 
 pytestmark = pytest.mark.slow
 WRONG = "not-the-password-7"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = start_server(tmp_path_factory.mktemp("server"), QLORA_STUDIO_SLOTS="0")
-    yield started
-    started.stop()
 
 
 def tried(api: httpx.Client, login: str, password: str = WRONG, **headers: str) -> httpx.Response:
