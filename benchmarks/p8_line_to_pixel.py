@@ -74,7 +74,7 @@ def _measure(folder: Path) -> tuple[list[list[float]], float]:
             rounds: list[list[float]] = []
             cpu: list[float] = []
             for _ in range(ROUNDS):
-                latencies, percent = _watch_one(page, server.base, _launch(folder), process)
+                latencies, percent = _watch_one(page, server.base, launch(), process)
                 rounds.append(latencies)
                 cpu.append(percent)
     finally:
@@ -82,7 +82,7 @@ def _measure(folder: Path) -> tuple[list[list[float]], float]:
     return rounds, statistics.median(cpu)
 
 
-def _launch(folder: Path) -> str:
+def launch(n_steps: int = STEPS) -> str:
     """Queue a job of the only user; its dataset and model need no files for this worker."""
     from sqlmodel import select
 
@@ -100,7 +100,7 @@ def _launch(folder: Path) -> str:
         model = model or make_model(session, user)
     with write() as session:
         evaluation = {"every_steps": 40, "save_every_steps": 40}
-        spec = make_spec(dataset, model, optimization={"max_steps": STEPS}, evaluation=evaluation)
+        spec = make_spec(dataset, model, optimization={"max_steps": n_steps}, evaluation=evaluation)
         return jobs.submit(session, actor=user, spec=spec).id
 
 

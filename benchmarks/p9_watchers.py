@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ FLOOR, AIM = 0.5, 0.9
 LIMIT_S = 0.2
 FIRST, GROWTH, MOST = 20, 1.25, 2000
 SETTLE_S, MEASURE_S = 3.0, 6.0
+MOST_STEPS = 100_000  # of a job that is watched: more than the measurement lasts
 N_IDLE, N_ACTIVE, CLICKS_S = 1000, 50, 20.0
 
 _COUNTER = """import asyncio
@@ -83,48 +83,43 @@ def main() -> int:
 
 def _bare(folder: Path) -> int:
     with _BareServer(folder) as server:
-        open_tab = _opener(server.base, {}, path="/")
-        return asyncio.run(_ramp("counter", open_tab, _COUNTED))
+        return asyncio.run(_ramp("counter", server.base, {}, {"path": "/"}, _COUNTED))
 
 
 def _studio(folder: Path) -> int:
+    from benchmarks.p8_line_to_pixel import launch
+    from qlora_studio.db import engine
     from scripts.running import sign_up, start_server
 
     os.environ |= {"QLORA_STUDIO_WORKER": "toy", "QLORA_STUDIO_TOY_STEP_S": "1"}
     os.environ["QLORA_STUDIO_DATA"] = str(folder)
     server = start_server(folder, **_UNBOUND)
     try:
-        cookie = {f"studio_session_{server.port}": sign_up(server, "bench")}
-        job_id = _launch(folder)
+        token = sign_up(server, "bench")
+        cookie = {f"studio_session_{server.port}": token}
+        engine.get_engine.cache_clear()  # each round has a folder of its own
+        job_id = launch(MOST_STEPS)
         page = {"path": f"/training/{job_id}", "route": "/training/[job_id]", "ids": {"job_id": job_id}}
-        return asyncio.run(_ramp("watcher", _opener(server.base, cookie, **page), _PLOTTED))
+        held = asyncio.run(_ramp("watcher", server.base, cookie, page, _PLOTTED))
+        _end(server.base, token, job_id)
+        return held
     finally:
         server.stop()
 
 
-def _launch(folder: Path) -> str:
-    """Queue a job of the only user that lasts longer than the measurement."""
-    import benchmarks.p8_line_to_pixel as p8
-    from qlora_studio.db import engine
+def _end(base: str, token: str, job_id: str) -> None:
+    """End the job, which would outlive its server."""
+    import httpx
 
-    engine.get_engine.cache_clear()
-    p8.STEPS = 100_000
-    return p8._launch(folder)
+    headers = {"Authorization": f"Bearer {token}"}
+    httpx.post(f"{base}/api/v1/jobs/{job_id}/stop", json={"mode": "kill"}, headers=headers).raise_for_status()
 
 
-def _opener(base: str, cookies: dict[str, str], **page: Any) -> Callable[..., Any]:
-    from benchmarks.many_tabs import Tab
-
-    def make(client: Any, number: int, heard: Callable[[str], None]) -> Tab:
-        return Tab(client, base, f"tab-{number}", heard=heard, **page)
-
-    make.cookies = cookies  # type: ignore[attr-defined]
-    return make
-
-
-async def _ramp(name: str, make: Any, written: re.Pattern[str]) -> int:
-    """Open tabs until they hear too late; return how many did in time."""
-    from benchmarks.many_tabs import session
+async def _ramp(
+    name: str, base: str, cookies: dict[str, str], page: dict[str, Any], written: re.Pattern[str]
+) -> int:
+    """Open tabs of a page until they hear too late; return how many did in time."""
+    from benchmarks.many_tabs import Tab, session
 
     late: list[float] = []
 
@@ -133,11 +128,11 @@ async def _ramp(name: str, make: Any, written: re.Pattern[str]) -> int:
             late.append(time.time() - float(found[1]))
 
     held, tabs = 0, []
-    async with session(make.cookies) as client:
+    async with session(cookies) as client:
         wanted = FIRST
         while wanted <= MOST:
             while len(tabs) < wanted:
-                tabs.append(await make(client, len(tabs), heard).open())
+                tabs.append(await Tab(client, base, f"tab-{len(tabs)}", heard=heard, **page).open())
                 await asyncio.sleep(0.01)
             await asyncio.sleep(SETTLE_S)
             late.clear()
@@ -190,9 +185,8 @@ async def _click(base: str, cookies: dict[str, str], path: str, handler: str, an
         for number in range(N_IDLE):
             idle.append(await Tab(client, base, f"idle-{number}", path=path).open())
             await asyncio.sleep(0.01)
-        await asyncio.gather(
-            *(_active(client, base, n, path, handler, answer, took) for n in range(N_ACTIVE))
-        )
+        clicks: dict[str, Any] = {"path": path, "handler": handler, "answer": answer, "took": took}
+        await asyncio.gather(*(_active(client, base, n, **clicks) for n in range(N_ACTIVE)))
         await asyncio.gather(*(tab.close() for tab in idle))
     return _p95(took)
 

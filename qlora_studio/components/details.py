@@ -16,7 +16,7 @@ def detail_header(name: Any, status: Any, description: Any, *actions: Any) -> rx
     return page_header(
         rx.el.span(name, badge),
         description,
-        rx.el.div(*actions, class_name="flex flex-wrap items-center gap-2 max-w-[calc(100vw-2rem)]"),
+        rx.el.div(*actions, class_name="flex flex-wrap items-center gap-2 max-w-full"),
     )
 
 

@@ -188,7 +188,9 @@ def breadcrumb(crumbs: list[tuple[Any, Any]], here: Any) -> rx.Component:
         rx.el.li(
             page_link(label, href=href, class_name="text-muted-foreground hover:text-foreground rounded"),
             rx.icon("chevron-right", size=14, class_name="text-muted-foreground/70", aria_hidden="true"),
-            class_name="flex items-center gap-1.5",
+            # a phone has room for the nearest page above only
+            class_name="flex items-center gap-1.5 whitespace-nowrap"
+            + (" max-sm:hidden" if (label, href) != crumbs[-1] else ""),
         )
         for label, href in crumbs
     ]

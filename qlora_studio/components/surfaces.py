@@ -57,7 +57,7 @@ def page_header(title: Any, description: Any = None, *actions: Any) -> rx.Compon
             ),
             class_name="min-w-0",
         ),
-        rx.el.div(*actions, class_name="flex flex-wrap items-center gap-2 shrink-0"),
+        rx.el.div(*actions, class_name="flex flex-wrap items-center gap-2 shrink-0 max-w-full"),
         class_name="flex flex-wrap items-start justify-between gap-x-6 gap-y-3 mb-6",
     )
 

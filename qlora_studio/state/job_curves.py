@@ -62,8 +62,11 @@ class CurveFeed:
         }
 
     def is_at_hand(self, stamp: Hashable) -> bool:
-        """Whether `more` would read nothing: another tab's feed has read the job under this stamp."""
-        return _curves.has((self._folder, self._wanted), stamp)
+        """Whether `more` has all it needs: another tab's feed has read the job under this stamp, and no
+        curve has to be sent whole.
+        """
+        curves = _curves.peek((self._folder, self._wanted), stamp)
+        return curves is not None and all(self._fits(key, len(c.records)) for key, c in curves.items())
 
     def more(self, stamp: Hashable = None) -> Curves | None:
         """All points since `whole`; None when the curves have to be sent whole again.
@@ -86,6 +89,11 @@ class CurveFeed:
             return None
         self._tail = tail
         return tail
+
+    def _fits(self, key: str, n_points: int) -> bool:
+        n_sent = self._sent.get(key)
+        n_tail = len(self._tail[key]["x"]) if key in self._tail else 0
+        return n_sent is not None and 0 <= n_points - n_sent <= MAX_TAIL - n_tail
 
     def _read(self) -> dict[str, _Curve]:
         return {key: _Curve.of(self._folder, key) for key in self._keys()}

@@ -81,9 +81,9 @@ class JobLook:
         """Whether `news` would read nothing, because another tab of the same person has just looked."""
         if self._feed is None or not self._feed.is_at_hand(self._stamp):
             return False
-        return not self._is_row_wanted() or (
-            self._tab == "overview" and _rows.has(self._row_key, self._row_stamp())
-        )
+        if not self._is_row_wanted(with_points=True):
+            return True
+        return self._tab == "overview" and _rows.peek(self._row_key, self._row_stamp()) is not None
 
     def news(self) -> dict[str, Any]:
         """What has changed since the last look."""

@@ -31,10 +31,10 @@ class OnceAStamp(Generic[Value]):
         self._lock = threading.Lock()
         self._entries: OrderedDict[Hashable, _Entry[Value]] = OrderedDict()
 
-    def has(self, key: Hashable, stamp: Hashable) -> bool:
-        """Whether `get` would answer from memory."""
+    def peek(self, key: Hashable, stamp: Hashable) -> Value | None:
+        """Return what `get` would answer from memory; None if it would read."""
         entry = self._entries.get(key)
-        return entry is not None and bool(stamp) and entry.stamp == stamp
+        return entry.value if entry is not None and stamp and entry.stamp == stamp else None
 
     def get(self, key: Hashable, stamp: Hashable, read: Callable[[], Value], *, anew: bool = False) -> Value:
         """Return what was read of `key` under this stamp, else read it: without a stamp, or `anew`, always.

@@ -31,10 +31,10 @@ def _impatient(monkeypatch, data_folder):
 
 @pytest.fixture
 def dataset(session, user):
-    def make(url: str = "http://files.example/set.zip") -> Dataset:
+    def make(url: str = "http://files.example/set.zip", kind: str = "url", **source: str) -> Dataset:
         made = Dataset(
             owner_id=user.id, name="d", task=Task.SPEECH_TO_TEXT, status=DatasetStatus.PROCESSING,
-            source={"kind": "url", "url": url},
+            source={"kind": kind, "url": url} | source,
         )  # fmt: skip
         session.add(made)
         session.commit()

@@ -1,4 +1,4 @@
-"""One server that all the attacks of hostile files, addresses and texts are made on."""
+"""A server for each module of attacks, and one that those of files, addresses and texts are made on."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,6 +33,22 @@ class Lab:
         """The most bytes of memory that the serving process has ever had."""
         status = Path(f"/proc/{self.server.serving.pid}/status").read_text()
         return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that starts no jobs; modules that want other settings have their own."""
+    started = start_server(tmp_path_factory.mktemp("server"), QLORA_STUDIO_SLOTS="0")
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def api(server: Server) -> Iterator[httpx.Client]:
+    """The REST API as ada, the first account and so the admin."""
+    headers = {"Authorization": f"Bearer {sign_up(server, 'ada')}"}
+    with httpx.Client(base_url=f"{server.base}/api/v1", headers=headers, timeout=60) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

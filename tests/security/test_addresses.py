@@ -2,13 +2,12 @@
 
 import httpx
 import pytest
-from sqlmodel import Session
 
-from qlora_studio.contracts.enums import DatasetStatus, Task
-from qlora_studio.db.models import Dataset, User
+from qlora_studio.contracts.enums import DatasetStatus
 from qlora_studio.ingest.addresses import look_up
 from tests.ingest.test_addresses import INSIDE
 from tests.ingest.test_cloud import _the_servers_own_keys, s3
+from tests.ingest.test_fetching import dataset, refused  # noqa: F401
 from tests.ingest.test_pipeline import taken_in
 from tests.ingest.web import PUBLIC, Request, Web, web
 from tests.security.conftest import KEY_OF_THE_SERVER, SECRET_OF_THE_SERVER, TOKEN_OF_THE_SERVER, Lab
@@ -63,7 +62,7 @@ def test_an_address_inside_is_refused(ada: httpx.Client) -> None:
         made = ask(ada, "url", url=f"http://{host}/set.zip")
         if made.status_code == 422:
             continue
-        dataset = settled(ada, made.raise_for_status().json()["id"])
+        dataset = settled(ada, made.raise_for_status().json()["id"])  # noqa: F811
         assert dataset["status"] == "error", host
         assert "isn't a public server" in dataset["error"], (host, dataset["error"])
         ada.delete(f"/datasets/{dataset['id']}").raise_for_status()
@@ -82,28 +81,8 @@ def test_an_address_that_programs_read_differently_is_refused(ada: httpx.Client,
     assert ada.get("/datasets").json()["total"] == 0
 
 
-@pytest.fixture
-def dataset(session: Session, user: User):
-    def make(kind: str = "url", url: str = "http://files.example/set.zip", **source: str) -> Dataset:
-        made = Dataset(
-            owner_id=user.id, name="d", task=Task.SPEECH_TO_TEXT, status=DatasetStatus.PROCESSING,
-            source={"kind": kind, "url": url} | source,
-        )  # fmt: skip
-        session.add(made)
-        session.commit()
-        return made
-
-    return make
-
-
-def refused(made: Dataset) -> str:
-    result, clips = taken_in(made)
-    assert (result.status, clips) == (DatasetStatus.ERROR, {})
-    return result.error or ""
-
-
 @pytest.mark.attack("U1", "a name with one public and one private address", "refused before connecting")
-def test_a_second_address_inside_is_enough(dataset, web: Web, decoding_here: None) -> None:
+def test_a_second_address_inside_is_enough(dataset, web: Web, decoding_here: None) -> None:  # noqa: F811
     for second in INSIDE:
         web.names["files.example"] = [PUBLIC, second]
         assert "isn't a public server" in refused(dataset()), second
@@ -112,7 +91,10 @@ def test_a_second_address_inside_is_enough(dataset, web: Web, decoding_here: Non
 
 @pytest.mark.attack("U1", "a name that changes its mind (rebinding)", "each hop looks up anew, refused there")
 def test_a_name_that_changes_its_mind_gains_nothing(
-    dataset, web: Web, decoding_here: None, monkeypatch: pytest.MonkeyPatch
+    dataset,  # noqa: F811
+    web: Web,
+    decoding_here: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answers = iter([[PUBLIC]])
     monkeypatch.setattr(
@@ -134,7 +116,10 @@ def test_a_name_that_changes_its_mind_gains_nothing(
      "gopher://127.0.0.1/", "http://user:x@files.example/", "http://2130706433/"],
 )  # fmt: skip
 def test_a_redirect_inside_is_refused_at_that_hop(
-    dataset, web: Web, decoding_here: None, location: str
+    dataset,  # noqa: F811
+    web: Web,
+    decoding_here: None,
+    location: str,
 ) -> None:
     def send_on(request: Request) -> None:
         request.send_head(302, {"Location": location, "Content-Length": "0"})
@@ -146,10 +131,12 @@ def test_a_redirect_inside_is_refused_at_that_hop(
 
 
 @pytest.mark.attack("U2", "a closed bucket that the server's own keys open", "refused, no key was sent")
-def test_the_servers_keys_open_no_bucket(dataset, s3, decoding_here: None) -> None:
+def test_the_servers_keys_open_no_bucket(dataset, s3, decoding_here: None) -> None:  # noqa: F811
     s3.put_object_acl(Bucket="lab", Key="calls/a.wav", ACL="private")
     s3.seen.clear()
-    assert "doesn't let us read it" in refused(dataset("cloud", "s3://lab/calls", endpoint_url=s3.endpoint))
+    result, clips = taken_in(dataset("s3://lab/calls", "cloud", endpoint_url=s3.endpoint))
+    assert (result.status, clips) == (DatasetStatus.ERROR, {})
+    assert "doesn't let us read it" in (result.error or "")
     assert s3.seen
     assert set(s3.seen) == {""}
 

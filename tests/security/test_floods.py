@@ -6,11 +6,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from scripts.running import ROOT, Server, sign_up, start_server
+from scripts.running import ROOT, Server, sign_up
 from tests.security.peers import TIMED, from_peer
 from tests.security.socket_client import EventSocket, name_of
 
@@ -18,13 +18,6 @@ pytestmark = pytest.mark.slow
 SECONDS = 8.0
 MB = 1 << 20
 TAB = "33333333-4444-4555-8666-777777777777"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = start_server(tmp_path_factory.mktemp("server"), QLORA_STUDIO_SLOTS="0")
-    yield started
-    started.stop()
 
 
 class Other:

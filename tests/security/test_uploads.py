@@ -24,13 +24,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started.stop()
 
 
-@pytest.fixture(scope="module")
-def api(server: Server) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {sign_up(server, 'ada')}"}
-    with httpx.Client(base_url=f"{server.base}/api/v1", headers=headers, timeout=60) as client:
-        yield client
-
-
 @pytest.mark.attack("H1", "upload of 300 MB, signed out", "401 before the body is read")
 def test_signed_out_is_answered_before_the_body_comes(server: Server, api: httpx.Client) -> None:
     path = f"/api/v1/datasets/{create(api)}/files/a.wav"

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -156,6 +157,14 @@ def test_tabs_of_one_person_read_a_step_once_and_another_person_reads_for_himsel
         assert (tab.has_news(), tab.is_at_hand()) == (True, True)
         assert tab.news()["job"].progress == "2 of 10"
     assert reads == [user.id]
+    monkeypatch.setattr(job_look, "ROW_EVERY_S", 1000.0)
+    for tab in tabs:
+        tab.everything()
+        tab._next_row = time.monotonic() + 400  # not due, but soon enough to go along with points
+    stamps.touch_progress(job_id)
+    assert [tab.has_news() for tab in tabs] == [True] * 3
+    first.news()
+    assert not others[0].is_at_hand(), "its row would be read where everybody waits"
     bob = make_user(session, "bob")
     with pytest.raises(NotFound):
         JobLook(bob, job_id, tab="overview").everything()

@@ -155,6 +155,23 @@ def test_a_page_gets_the_whole_curve_once_and_then_what_is_new(data_folder):
     assert feed.more() is None
 
 
+def test_what_another_feed_has_read_is_at_hand_unless_a_curve_goes_whole(data_folder):
+    writer = metrics.MetricsWriter(layout.run_path("job_1") / "metrics")
+    append(writer, 1, 11)
+    first, second, late = (CurveFeed("job_1", ("loss",)) for _ in range(3))
+    first.whole()
+    second.whole()
+    append(writer, 11, 13)
+    assert not second.is_at_hand("one")
+    first.more("one")
+    assert second.is_at_hand("one")
+    assert second.more("one")["loss"]["x"] == [11, 12]
+    assert not late.is_at_hand("one"), "it was never sent the curve"
+    append(writer, 13, 13 + MAX_TAIL)
+    assert first.more("two") is None
+    assert not second.is_at_hand("two"), "its tail would be too long, so all of it is read"
+
+
 def test_a_curve_that_was_cut_is_sent_whole_again(data_folder):
     writer = metrics.MetricsWriter(layout.run_path("job_1") / "metrics")
     append(writer, 1, 50)

@@ -15,7 +15,7 @@ def test_a_stamp_is_read_once_and_another_one_anew() -> None:
         return text
 
     assert [once.get("job", 1, lambda: read("a")), once.get("job", 1, lambda: read("b"))] == ["a", "a"]
-    assert (once.has("job", 1), once.has("job", 2), once.has("other", 1)) == (True, False, False)
+    assert [once.peek(*what) for what in (("job", 1), ("job", 2), ("other", 1))] == ["a", None, None]
     assert once.get("job", 2, lambda: read("c")) == "c"
     assert once.get("other", 2, lambda: read("d")) == "d"
     assert once.get("job", 2, lambda: read("e"), anew=True) == "e"
@@ -45,8 +45,8 @@ def test_who_comes_while_it_is_read_waits_for_that_reading() -> None:
 def test_the_longest_unused_is_forgotten() -> None:
     once: OnceAStamp[int] = OnceAStamp(most=2)
     for key in ("a", "b", "a", "c"):
-        once.get(key, 1, lambda: 0)
-    assert [once.has(key, 1) for key in "abc"] == [True, False, True]
+        once.get(key, 1, lambda: 7)
+    assert [once.peek(key, 1) for key in "abc"] == [7, None, 7]
 
 
 def test_a_reading_that_fails_is_tried_again() -> None:
