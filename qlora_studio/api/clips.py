@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from qlora_studio.api.files import GUARDED, SoundFile, sends
 from qlora_studio.api.lists import Page
+from qlora_studio.api.numbers import FromZero
 from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.audio.peaks import to_pairs
@@ -36,15 +37,13 @@ _AS_A_DOWNLOAD = GUARDED | {"Content-Disposition": "attachment"}
 _PICTURE = sends("image/png") | {304: {"description": "As it was."}} | answers(429)
 _SOUND = sends("audio/wav") | answers(429)
 
-Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
-
 
 class AugmentationTrial(Strict):
     """A way to vary a clip, and which of its variations."""
 
     augmentation: AugmentationSpec
-    seed: Number = 0
-    epoch: Number = 0
+    seed: FromZero = 0
+    epoch: FromZero = 0
 
 
 class ClipPublic(BaseModel):
@@ -83,7 +82,7 @@ class PeaksPublic(BaseModel):
     """A clip's waveform: the lowest and the highest sample of each part, between -1 and 1."""
 
     duration_s: float
-    peaks: list[tuple[float, float]]
+    peaks: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
 
 
 class ClipPage(Page[ClipPublic]):
@@ -127,7 +126,7 @@ def get_spectrogram(clip_id: str, user: CurrentUser, request: Request) -> Respon
 
 
 @router.get("/clips/{clip_id}/augmented", response_class=Response, responses=_SOUND)
-def get_augmented(clip_id: str, user: CurrentUser, seed: Number = 0, epoch: Number = 0) -> Response:
+def get_augmented(clip_id: str, user: CurrentUser, seed: FromZero = 0, epoch: FromZero = 0) -> Response:
     """Return the clip as training hears it with the dataset's augmentation: WAV at 16 kHz, 40 s at most."""
     content = rendering.varied(_recording(clip_id, user), seed=seed, epoch=epoch)
     return Response(content, media_type="audio/wav", headers=_AS_A_DOWNLOAD)
@@ -152,4 +151,4 @@ def get_peaks(clip_id: str, user: CurrentUser) -> PeaksPublic:
     """Return the waveform as (low, high) pairs between -1 and 1, at most 800."""
     with engine.read() as session:
         clip = clips.get_clip(session, actor=user, clip_id=clip_id)
-    return PeaksPublic(duration_s=clip.duration_s, peaks=to_pairs(clip.peaks or b""))
+    return PeaksPublic(duration_s=clip.duration_s, peaks=[list(pair) for pair in to_pairs(clip.peaks or b"")])

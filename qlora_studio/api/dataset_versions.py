@@ -5,11 +5,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from qlora_studio.api.datasets import DatasetPublic
 from qlora_studio.api.files import attachment, sends
 from qlora_studio.api.lists import Page, Paging
+from qlora_studio.api.numbers import FromOne
 from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.spec import Strict
@@ -21,7 +22,6 @@ from qlora_studio.services.versions import Kind
 
 router = APIRouter(tags=["Datasets"])
 
-Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 _EXPORTED = sends("application/zip", "application/x-ndjson", "text/csv") | answers(409)
 PageNumber = Annotated[int, Query(ge=1, le=1_000_000)]
 PageSize = Annotated[int, Query(ge=1, le=100)]
@@ -72,7 +72,7 @@ class ExportRequest(Strict):
     """What to take out: the present version unless one is named."""
 
     format: ExportFormat = ExportFormat.AUDIOFOLDER
-    version: Number | None = None
+    version: FromOne | None = None
 
 
 class RecipePublic(BaseModel):
@@ -101,8 +101,8 @@ def compare_versions(
     dataset_id: str,
     user: CurrentUser,
     *,
-    earlier: Number,
-    later: Number,
+    earlier: FromOne,
+    later: FromOne,
     kind: Kind | None = None,
     page: PageNumber = 1,
     page_size: PageSize = 25,
@@ -131,7 +131,7 @@ def compare_versions(
 
 
 @router.post("/datasets/{dataset_id}/versions/{number}/restore")
-def restore_version(dataset_id: str, number: int, user: CurrentTrainer) -> DatasetPublic:
+def restore_version(dataset_id: str, number: FromOne, user: CurrentTrainer) -> DatasetPublic:
     """Make a new version with the content of a former one."""
     with engine.write() as session:
         return DatasetPublic.of(versions.restore(session, actor=user, dataset_id=dataset_id, number=number))
@@ -157,7 +157,7 @@ def download_export(
 
 @router.get("/datasets/{dataset_id}/export/recipe", responses=answers(409))
 def get_recipe(
-    dataset_id: str, user: CurrentUser, version: Annotated[Number | None, Query()] = None
+    dataset_id: str, user: CurrentUser, version: Annotated[FromOne | None, Query()] = None
 ) -> RecipePublic:
     """Return the command that trains on an exported audiofolder, and the YAML that it takes."""
     with engine.read() as session:

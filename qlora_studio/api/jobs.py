@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from sqlmodel import Session
@@ -12,6 +12,7 @@ from qlora_studio.api.files import SoundFile, attachment, sends, zip_response
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.job_events import stream_events
 from qlora_studio.api.lists import Page, ShelfFilter, with_owners
+from qlora_studio.api.numbers import FromOne, FromZero
 from qlora_studio.api.problems import FieldError, answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser, StillSignedIn
 from qlora_studio.contracts.enums import JobStatus
@@ -156,8 +157,8 @@ def get_metrics(
     job_id: str,
     user: CurrentUser,
     keys: Annotated[list[str] | None, Query()] = None,
-    from_step: Annotated[int | None, Query(ge=0)] = None,
-    to_step: Annotated[int | None, Query(ge=0)] = None,
+    from_step: FromZero | None = None,
+    to_step: FromZero | None = None,
     from_time: Annotated[float | None, Query(ge=0, le=MAX_TIME, allow_inf_nan=False)] = None,
     to_time: Annotated[float | None, Query(ge=0, le=MAX_TIME, allow_inf_nan=False)] = None,
     max_points: Annotated[int, Query(ge=16, le=MAX_POINTS)] = MAX_POINTS,
@@ -192,7 +193,7 @@ def get_logs(
     cursor: Annotated[str, Query(max_length=40)] = "",
     level: Annotated[str | None, Query(max_length=20)] = None,
     search: Annotated[str, Query(max_length=job_logs.MAX_SEARCH)] = "",
-    attempt: Annotated[int | None, Query(ge=1)] = None,
+    attempt: FromOne | None = None,
 ) -> LogAnswer:
     """Return the end of a log, what came after a place in it, or the newest lines that hold a text."""
     with db.read() as session:
@@ -211,9 +212,7 @@ def get_logs(
 
 
 @router.get("/jobs/{job_id}/logs/download", response_class=StreamingResponse, responses=sends("text/plain"))
-def download_log(
-    job_id: str, user: CurrentUser, attempt: Annotated[int | None, Query(ge=1)] = None
-) -> StreamingResponse:
+def download_log(job_id: str, user: CurrentUser, attempt: FromOne | None = None) -> StreamingResponse:
     """Return the whole log of an attempt (the last one unless told) as text, without escapes and secrets."""
     with db.read() as session:
         name, lines = job_logs.stream(session, actor=user, job_id=job_id, attempt=attempt)
@@ -221,9 +220,7 @@ def download_log(
 
 
 @router.get("/jobs/{job_id}/samples")
-def get_samples(
-    job_id: str, user: CurrentUser, step: Annotated[int | None, Query(ge=0)] = None
-) -> SamplesAnswer:
+def get_samples(job_id: str, user: CurrentUser, step: FromZero | None = None) -> SamplesAnswer:
     """Return the fixed panel of validation clips at one evaluation, worst first."""
     with db.read() as session:
         steps = job_reading.list_sample_steps(session, actor=user, job_id=job_id)
@@ -238,7 +235,7 @@ def get_samples(
     responses=sends("audio/flac", ranges=True),
 )
 def get_sample_sound(
-    job_id: str, step: Annotated[int, Path(ge=0)], clip_id: str, user: CurrentUser, of: Which = "now"
+    job_id: str, step: FromZero, clip_id: str, user: CurrentUser, of: Which = "now"
 ) -> SoundFile:
     """Return the sound that a text-to-audio job made of a clip's text (FLAC); `Range` works."""
     with db.read() as session:

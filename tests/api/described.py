@@ -62,6 +62,7 @@ def example(schema: dict[str, Any], described: Description, depth: int = 5) -> A
     kind = schema.get("type")
     if kind == "array":
         inner = schema.get("prefixItems") or [schema.get("items", {})]
+        inner = inner * max(1, schema.get("minItems", 0) // len(inner))
         return [example(one, described, depth - 1) for one in inner] if depth else []
     if kind == "object" or "properties" in schema:
         fields = schema.get("properties", {}) if depth else {}

@@ -220,3 +220,14 @@ def test_every_list_is_paged(described: dict[str, Any]) -> None:
             fields = names(content["schema"], described, 0)
             pages = set(PAGE.split()) <= fields and {"page", "page_size"} <= taken(operation, described)
             assert pages == (path not in UNPAGED), path
+
+
+def test_every_number_in_an_address_has_a_largest(described: dict[str, Any]) -> None:
+    unbounded = [
+        (path, parameter["name"])
+        for (_, path), operation in operations(described).items()
+        for parameter in operation.get("parameters", ())
+        for form in parameter["schema"].get("anyOf", [parameter["schema"]])
+        if form.get("type") == "integer" and "maximum" not in form
+    ]
+    assert unbounded == [], "the database refuses what its columns can't hold"
