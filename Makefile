@@ -74,6 +74,7 @@ security: $(DEV_STAMP) .cache/chromium ## Attack a running server, and print the
 	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
 	$(ATTACK) -m "attack and not browser and not gpu" tests
 	$(ATTACK) -m "attack and browser" --attacks-add tests/browser
+	QLORA_STUDIO_SCHEMA_S=$${QLORA_STUDIO_SCHEMA_S:-75} $(BIN)/pytest -q -s tests/security/test_schema.py
 
 starter: $(DEV_STAMP) ## Rebuild the starter model from its recipe
 	$(BIN)/python -m scripts.starter.build --work .cache/starter

@@ -28,10 +28,11 @@ from qlora_studio.client_answers import (
     Report,
     Version,
 )
-from qlora_studio.client_base import ApiError, sleep_until
+from qlora_studio.client_base import ApiError, pieces, sleep_until
 from qlora_studio.client_dictations import DictationCalls
 from qlora_studio.client_jobs import JobCalls
 from qlora_studio.client_listening import ListeningCalls
+from qlora_studio.client_sounds import SoundCalls
 from qlora_studio.client_takes import TakeCalls
 from qlora_studio.contracts.enums import DatasetStatus, ModelStatus, Task
 from qlora_studio.modelfiles.names import is_wanted
@@ -39,7 +40,7 @@ from qlora_studio.modelfiles.names import is_wanted
 __all__ = ["ApiError", "Studio"]
 
 
-class Studio(AccountCalls, AdapterCalls, JobCalls, TakeCalls, ListeningCalls, DictationCalls):
+class Studio(AccountCalls, AdapterCalls, JobCalls, TakeCalls, ListeningCalls, DictationCalls, SoundCalls):
     """A connection to a server; see `Connection` for its arguments."""
 
     def log_in(self, login: str, password: str) -> str:
@@ -48,6 +49,11 @@ class Studio(AccountCalls, AdapterCalls, JobCalls, TakeCalls, ListeningCalls, Di
         self._http.cookies.clear()
         self._http.headers["Authorization"] = f"Bearer {token}"
         return token
+
+    def log_out(self) -> None:
+        """End the session at once."""
+        self._send("POST", "/auth/logout")
+        self._http.headers.pop("Authorization", None)
 
     def sign_up(self, username: str, email: str, password: str) -> None:
         """Make an account."""
@@ -70,7 +76,7 @@ class Studio(AccountCalls, AdapterCalls, JobCalls, TakeCalls, ListeningCalls, Di
     def upload_file(self, dataset_id: str, path: Path, *, filename: str = "") -> None:
         """Send one file, streamed from disk."""
         with path.open("rb") as file:
-            self._send("PUT", f"/datasets/{dataset_id}/files/{filename or path.name}", content=_pieces(file))
+            self._send("PUT", f"/datasets/{dataset_id}/files/{filename or path.name}", content=pieces(file))
 
     def ingest(self, dataset_id: str) -> Dataset:
         """Begin taking in what was uploaded."""
@@ -93,13 +99,21 @@ class Studio(AccountCalls, AdapterCalls, JobCalls, TakeCalls, ListeningCalls, Di
 
     def list_credentials(self) -> list[Credential]:
         """Your credentials, without what they hold."""
-        return [Credential.model_validate(item) for item in self._send("GET", "/credentials")["items"]]
+        return list(self._pages("/credentials", Credential, {}))
 
     def delete_credential(self, credential_id: str) -> None:
         self._send("DELETE", f"/credentials/{credential_id}")
 
     def get_dataset(self, dataset_id: str) -> Dataset:
         return Dataset.model_validate(self._send("GET", f"/datasets/{dataset_id}"))
+
+    def update_dataset(self, dataset_id: str, **changes: Any) -> Dataset:
+        """Change `name` or `description`, and before files are taken in also `task` and `mapping`."""
+        return Dataset.model_validate(self._send("PATCH", f"/datasets/{dataset_id}", json=changes))
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Delete a dataset that nothing was made with."""
+        self._send("DELETE", f"/datasets/{dataset_id}")
 
     def list_datasets(self, **filters: Any) -> Iterator[Dataset]:
         """All datasets that match, page by page."""
@@ -176,8 +190,20 @@ class Studio(AccountCalls, AdapterCalls, JobCalls, TakeCalls, ListeningCalls, Di
         model = self.add_model({"kind": "upload"}, name=name or folder.name, task=task)
         for path in sorted(path for path in folder.iterdir() if is_wanted(path.name)):
             with path.open("rb") as file:
-                self._send("PUT", f"/models/{model.id}/files/{path.name}", content=_pieces(file))
-        return Model.model_validate(self._send("POST", f"/models/{model.id}/check"))
+                self._send("PUT", f"/models/{model.id}/files/{path.name}", content=pieces(file))
+        return self.check_model(model.id)
+
+    def check_model(self, model_id: str) -> Model:
+        """Check what was uploaded, or check again; a failed download is tried again."""
+        return Model.model_validate(self._send("POST", f"/models/{model_id}/check"))
+
+    def update_model(self, model_id: str, **changes: Any) -> Model:
+        """Change a model's `name` or `description`."""
+        return Model.model_validate(self._send("PATCH", f"/models/{model_id}", json=changes))
+
+    def delete_model(self, model_id: str) -> None:
+        """Delete a model that nothing uses."""
+        self._send("DELETE", f"/models/{model_id}")
 
     def get_model(self, model_id: str) -> Model:
         return Model.model_validate(self._send("GET", f"/models/{model_id}"))
@@ -212,8 +238,3 @@ class Studio(AccountCalls, AdapterCalls, JobCalls, TakeCalls, ListeningCalls, Di
     def cancel_push(self, push_id: str) -> None:
         """Cancel a push that is under way, or take one that has ended off the list."""
         self._send("DELETE", f"/pushes/{push_id}")
-
-
-def _pieces(file: Any) -> Iterator[bytes]:
-    while piece := file.read(1 << 20):
-        yield piece

@@ -23,6 +23,38 @@ class Token(Answer):
     last_used_at: datetime | None
 
 
+class Me(Answer):
+    """One's own account."""
+
+    id: str
+    username: str
+    name: str
+    email: str
+    role: Role
+
+
+class System(Answer):
+    """The machine that the server runs on; sizes in bytes."""
+
+    device: dict[str, Any]
+    memory: dict[str, int]
+    disk: dict[str, int]
+    queue: dict[str, Any]
+    versions: dict[str, str]
+
+
+class AuditLine(Answer):
+    """Who did what, when, to what."""
+
+    id: int
+    at: datetime
+    actor_name: str
+    action: str
+    object_type: str
+    object_id: str
+    object_name: str
+
+
 class Person(Answer):
     """An account as an admin sees it."""
 
@@ -38,6 +70,14 @@ class Person(Answer):
 class AccountCalls(Connection):
     """What concerns one's own account, and everybody's."""
 
+    def get_me(self) -> Me:
+        """Who is signed in."""
+        return Me.model_validate(self._send("GET", "/me"))
+
+    def get_system(self) -> System:
+        """What the server runs on, and what it has left."""
+        return System.model_validate(self._send("GET", "/system"))
+
     def change_password(self, current: str, new: str) -> int:
         """Set another password; returns how many other sessions that has ended."""
         answer = self._send("POST", "/me/password", json={"current": current, "new": new})
@@ -52,7 +92,7 @@ class AccountCalls(Connection):
 
     def list_tokens(self) -> list[Token]:
         """Your tokens, without their secrets."""
-        return [Token.model_validate(item) for item in self._send("GET", "/tokens")["items"]]
+        return list(self._pages("/tokens", Token, {}))
 
     def revoke_token(self, token_id: str) -> None:
         """End a token at once."""
@@ -82,6 +122,10 @@ class AccountCalls(Connection):
     def delete_user(self, user_id: str, *, heir_id: str = "") -> None:
         """Delete an account; what it owns goes to `heir_id` (admins)."""
         self._send("DELETE", f"/users/{user_id}", params={"heir_id": heir_id})
+
+    def list_audit(self, **filters: Any) -> Iterator[AuditLine]:
+        """Who did what, newest first: `query`, `who`, `action`, `object`, `since`, `until`."""
+        return self._pages("/audit", AuditLine, filters)
 
     def download_audit(self, to: Path, **filters: Any) -> Path:
         """Keep the audit log as CSV (admins); filters are those of `GET /audit`."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from qlora_studio.client_answers import Adapter, Lineage
-from qlora_studio.client_base import Connection
+from qlora_studio.client_base import Connection, pieces
 
 
 class AdapterCalls(Connection):
@@ -14,6 +14,14 @@ class AdapterCalls(Connection):
     def list_adapters(self, **filters: Any) -> Iterator[Adapter]:
         """All adapters that match, page by page."""
         return self._pages("/adapters", Adapter, filters)
+
+    def import_adapter(self, path: Path, model_id: str, *, name: str = "") -> Adapter:
+        """Take in a LoRA made elsewhere: a zip of the folder that PEFT saved, and the model it is for."""
+        params = {"model_id": model_id, "name": name, "file_name": path.name}
+        with path.open("rb") as file:
+            return Adapter.model_validate(
+                self._send("POST", "/adapters", params=params, content=pieces(file))
+            )
 
     def get_adapter(self, adapter_id: str) -> Adapter:
         """One adapter."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 import httpx
 
@@ -94,6 +94,12 @@ def raise_for(answer: httpx.Response) -> None:
     raise ApiError(
         answer.status_code, body.get("title", answer.reason_phrase), body.get("detail", ""), errors
     )
+
+
+def pieces(file: BinaryIO) -> Iterator[bytes]:
+    """Read a file bit by bit, to be sent."""
+    while piece := file.read(1 << 20):
+        yield piece
 
 
 def sleep_until(deadline: float) -> None:

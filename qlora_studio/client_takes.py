@@ -94,8 +94,7 @@ class TakeCalls(Connection):
 
     def list_prompt_templates(self) -> list[PromptTemplate]:
         """The texts that you keep, by name."""
-        found = self._send("GET", "/prompt-templates")
-        return [PromptTemplate.model_validate(item) for item in found["items"]]
+        return list(self._pages("/prompt-templates", PromptTemplate, {}))
 
     def keep_prompt(self, name: str, prompt: str, **settings: Any) -> PromptTemplate:
         """Keep a text under a name.
@@ -130,9 +129,7 @@ class TakeCalls(Connection):
 
     def list_ratings(self, take_id: str) -> list[Rating]:
         """What was said of a take, the newest first."""
-        return [
-            Rating.model_validate(item) for item in self._send("GET", f"/takes/{take_id}/ratings")["items"]
-        ]
+        return list(self._pages(f"/takes/{take_id}/ratings", Rating, {}))
 
     def remove_rating(self, take_id: str, *, criterion: str = "overall") -> None:
         """Take your own rating back."""

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
-from starlette.exceptions import HTTPException
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qlora_studio.api import (
@@ -43,6 +43,7 @@ from qlora_studio.api import (
     sweeps,
     system,
 )
+from qlora_studio.api.description import DescribedApi
 
 RESOURCES = (
     auth,
@@ -78,16 +79,17 @@ PREFIX = "/api/v1"
 
 def build_api() -> FastAPI:
     """Return the API with every resource's routes."""
-    api = FastAPI(
+    api = DescribedApi(
         title="QLoRA Studio",
         version=version("qlora-studio"),
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         max_body_size=bodies.MAX_BYTES,
     )
     api.add_middleware(bodies.Patience)
-    problems.add_handlers(api)
+    problems.add_handlers(api, _methods_at)
     for resource in RESOURCES:
         api.include_router(resource.router, prefix=PREFIX)
 
@@ -95,13 +97,16 @@ def build_api() -> FastAPI:
     def docs() -> HTMLResponse:
         return HTMLResponse(reference.render(api.openapi()))
 
-    @api.api_route(
-        "/api/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
-    )
-    def nothing_here(rest: str) -> None:
-        raise HTTPException(404, "There is nothing at this path.")
-
     return api
+
+
+def _methods_at(path: str) -> list[str]:
+    local = path.removeprefix(PREFIX)
+    routes = [route for resource in RESOURCES for route in resource.router.routes]
+    found = [
+        route.methods for route in routes if isinstance(route, APIRoute) and route.path_regex.match(local)
+    ]
+    return sorted(set().union(*found))
 
 
 class Dispatch:

@@ -3,10 +3,15 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from sqlmodel import Session
 
 from qlora_studio.api.auth import UserPublic
+from qlora_studio.api.idempotency import IdempotencyHeader, WithSecret, create_once
+from qlora_studio.api.lists import Page, Paging
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentSession, CurrentUser
 from qlora_studio.contracts.enums import TokenScope
 from qlora_studio.contracts.spec import Strict
@@ -52,9 +57,8 @@ class SessionPublic(BaseModel):
     is_this: bool
 
 
-class SessionList(BaseModel):
-    items: list[SessionPublic]
-    total: int
+class SessionPage(Page[SessionPublic]):
+    """One page of the places where one is signed in."""
 
 
 class TokenPublic(BaseModel):
@@ -74,21 +78,20 @@ class TokenPublic(BaseModel):
 class TokenMade(TokenPublic):
     """A token just made: `token` is shown this once."""
 
-    token: str
+    token: str | None
 
 
-class TokenList(BaseModel):
-    items: list[TokenPublic]
-    total: int
+class TokenPage(Page[TokenPublic]):
+    """One page of one's tokens."""
 
 
-@router.patch("/me")
+@router.patch("/me", responses=answers(429))
 def update_me(body: ProfileUpdate, request: Request, found: CurrentSession) -> UserPublic:
     """Change your name, e-mail address (with your password) or theme."""
     return UserPublic.model_validate(profile.update(actor=found.user, form=body, peer=_peer(request)))
 
 
-@router.post("/me/password")
+@router.post("/me/password", responses=answers(429))
 def change_password(body: PasswordChange, request: Request, found: CurrentSession) -> SessionsEnded:
     """Set another password. Your other sessions end at once; tokens stay until you revoke them."""
     n_ended = profile.change_password(
@@ -101,7 +104,7 @@ def change_password(body: PasswordChange, request: Request, found: CurrentSessio
     return SessionsEnded(sessions_ended=n_ended)
 
 
-@router.post("/auth/reset", status_code=204)
+@router.post("/auth/reset", status_code=204, responses=answers(401))
 def reset_password(body: PasswordResetForm) -> Response:
     """Set a new password by a link from an admin. It works once; then sign in."""
     profile.reset_password(token=body.token, new=body.new)
@@ -109,12 +112,11 @@ def reset_password(body: PasswordResetForm) -> Response:
 
 
 @router.get("/me/sessions")
-def list_sessions(found: CurrentSession) -> SessionList:
+def list_sessions(found: CurrentSession, wanted: Annotated[Paging, Query()]) -> SessionPage:
     """Where you are signed in."""
     with db.read() as session:
         places = profile.list_places(session, actor=found.user, session_id=found.session_id)
-    items = [SessionPublic.model_validate(place) for place in places]
-    return SessionList(items=items, total=len(items))
+    return SessionPage.cut([SessionPublic.model_validate(place) for place in places], wanted)
 
 
 @router.delete("/me/sessions")
@@ -134,20 +136,28 @@ def end_session(session_id: str, found: CurrentSession) -> Response:
 
 
 @router.get("/tokens")
-def list_tokens(user: CurrentUser) -> TokenList:
+def list_tokens(user: CurrentUser, wanted: Annotated[Paging, Query()]) -> TokenPage:
     """Your tokens for scripts, without their secrets."""
     with db.read() as session:
         items = [TokenPublic.model_validate(one) for one in tokens.list_tokens(session, actor=user)]
-    return TokenList(items=items, total=len(items))
+    return TokenPage.cut(items, wanted)
 
 
-@router.post("/tokens", status_code=201)
-def create_token(body: TokenCreate, found: CurrentSession) -> TokenMade:
-    """Make a token to send as `Authorization: Bearer …`. It is shown this once."""
-    with db.write() as session:
+@router.post("/tokens", status_code=201, response_model=TokenMade)
+def create_token(
+    body: TokenCreate, request: Request, found: CurrentSession, key: IdempotencyHeader = None
+) -> JSONResponse:
+    """Make a token to send as `Authorization: Bearer …`.
+
+    It is in this answer and never again: the same `Idempotency-Key` later gives null for it.
+    """
+
+    def make(session: Session) -> WithSecret:
         made = tokens.create(session, actor=found.user, form=body)
-        shown = TokenPublic.model_validate(made.token)
-    return TokenMade(**shown.model_dump(), token=made.secret)
+        shown = TokenMade(**TokenPublic.model_validate(made.token).model_dump(), token=None)
+        return WithSecret(shown, {"token": made.secret})
+
+    return create_once(user=found.user, key=key, request=request, body=body, create=make)
 
 
 @router.delete("/tokens/{token_id}", status_code=204)

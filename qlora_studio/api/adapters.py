@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -10,8 +10,9 @@ from pydantic import Field
 from starlette.requests import ClientDisconnect
 
 from qlora_studio.api.bodies import STREAMED
-from qlora_studio.api.jobs import zip_response
+from qlora_studio.api.files import sends, takes, zip_response
 from qlora_studio.api.lists import Page, ShelfFilter, with_owners
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import AdapterStage, Verdict
 from qlora_studio.core.errors import Unavailable
@@ -26,23 +27,23 @@ from qlora_studio.services.lineage import Lineage
 
 router = APIRouter(tags=["Adapters"])
 _BODY_LIMIT_S = 3600.0
-_ZIP = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
+_ZIP = takes("application/zip")
 
 
 class AdapterFilter(ShelfFilter):
-    """Which adapters, in which order, which page."""
+    """Which adapters, in which order, which page. `status` is another word for `stage`, as in other lists."""
 
+    status: AdapterStage | None = None
     stage: AdapterStage | None = None
     model_id: Annotated[str, Field(max_length=32)] | None = None
     dataset_id: Annotated[str, Field(max_length=32)] | None = None
     tag: Annotated[str, Field(max_length=32)] | None = None
     verdict: Verdict | None = None
     archived: bool = False
+
+    def by_stage(self) -> dict[str, Any]:
+        """What the service is asked for."""
+        return self.model_dump(exclude={"status"}) | {"stage": self.stage or self.status}
 
 
 class AdapterPage(Page[AdapterPublic]):
@@ -53,12 +54,12 @@ class AdapterPage(Page[AdapterPublic]):
 def list_adapters(user: CurrentUser, wanted: Annotated[AdapterFilter, Query()]) -> AdapterPage:
     """Return one page of your adapters; those that are archived only with `archived=true`."""
     with db.read() as session:
-        views, total = adapters.list_adapters(session, actor=user, **wanted.model_dump())
+        views, total = adapters.list_adapters(session, actor=user, **wanted.by_stage())
         items = with_owners(session, user, [AdapterPublic.of(v) for v in views])
     return AdapterPage.of(items, total, wanted)
 
 
-@router.post("/adapters", status_code=201, openapi_extra=_ZIP, max_body_size=STREAMED)
+@router.post("/adapters", status_code=201, openapi_extra=_ZIP, max_body_size=STREAMED, responses=answers(404))
 async def import_adapter(
     request: Request, user: CurrentTrainer, form: Annotated[AdapterImport, Query()]
 ) -> AdapterPublic:
@@ -150,7 +151,9 @@ def get_adapter_lineage(adapter_id: str, user: CurrentUser) -> Lineage:
         return lineage.get_lineage(session, actor=user, adapter_id=adapter_id)
 
 
-@router.get("/adapters/{adapter_id}/download", response_class=StreamingResponse)
+@router.get(
+    "/adapters/{adapter_id}/download", response_class=StreamingResponse, responses=sends("application/zip")
+)
 def download_adapter(adapter_id: str, user: CurrentUser) -> StreamingResponse:
     """Return a zip of the adapter in PEFT's format."""
     with db.read() as session:

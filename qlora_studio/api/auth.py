@@ -7,6 +7,7 @@ import anyio
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentUser, credentials_of
 from qlora_studio.contracts.enums import Role
 from qlora_studio.core.session_cookie import session_cookie_name
@@ -54,7 +55,7 @@ class FieldChecks(BaseModel):
     errors: dict[str, str]
 
 
-@router.post("/auth/signup", status_code=201)
+@router.post("/auth/signup", status_code=201, responses=answers(409))
 def sign_up(body: SignUp) -> UserPublic:
     """Make an account. The first one becomes admin. Sign in afterwards with `/auth/login`."""
     with db.write() as session:
@@ -73,7 +74,7 @@ def check(
         )
 
 
-@router.post("/auth/login")
+@router.post("/auth/login", responses=answers(401, 429))
 async def log_in(body: LogIn, request: Request, response: Response) -> LoggedIn:
     """Start a session: the token for scripts, and the same as a cookie that page scripts cannot read."""
     peer = request.client.host if request.client else ""

@@ -1,13 +1,16 @@
 """REST: one clip, its sound and its waveform."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from qlora_studio.api.files import GUARDED, SoundFile, sends
 from qlora_studio.api.lists import Page
+from qlora_studio.api.numbers import FromZero
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.audio.peaks import to_pairs
 from qlora_studio.contracts.enums import ClipStatus, Split
@@ -30,23 +33,17 @@ class FindingPublic(BaseModel):
     group: str | None
 
 
-_GUARDED = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "sandbox; default-src 'none'",
-}
-_AS_A_DOWNLOAD = _GUARDED | {"Content-Disposition": "attachment"}
-_PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}, 304: {}}
-_SOUND: dict[int | str, dict[str, Any]] = {200: {"content": {"audio/wav": {}}}}
-
-Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_AS_A_DOWNLOAD = GUARDED | {"Content-Disposition": "attachment"}
+_PICTURE = sends("image/png") | {304: {"description": "As it was."}} | answers(429)
+_SOUND = sends("audio/wav") | answers(429)
 
 
 class AugmentationTrial(Strict):
     """A way to vary a clip, and which of its variations."""
 
     augmentation: AugmentationSpec
-    seed: Number = 0
-    epoch: Number = 0
+    seed: FromZero = 0
+    epoch: FromZero = 0
 
 
 class ClipPublic(BaseModel):
@@ -81,6 +78,13 @@ class ClipPublic(BaseModel):
         return cls.model_validate(clip).model_copy(update={"findings": said})
 
 
+class PeaksPublic(BaseModel):
+    """A clip's waveform: the lowest and the highest sample of each part, between -1 and 1."""
+
+    duration_s: float
+    peaks: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+
+
 class ClipPage(Page[ClipPublic]):
     """One page of clips."""
 
@@ -100,22 +104,16 @@ def update_clip(clip_id: str, body: ClipUpdate, user: CurrentTrainer) -> ClipPub
 
 
 @router.head("/clips/{clip_id}/audio", include_in_schema=False)
-@router.get("/clips/{clip_id}/audio", response_class=FileResponse)
-def get_audio(clip_id: str, user: CurrentUser) -> FileResponse:
+@router.get("/clips/{clip_id}/audio", response_class=FileResponse, responses=sends("audio/*", ranges=True))
+def get_audio(clip_id: str, user: CurrentUser) -> SoundFile:
     """Return the original bytes; `Range` works. Only as a download, never sniffed for another type."""
     with engine.read() as session:
         clip, path, media_type = clips.get_audio(session, actor=user, clip_id=clip_id)
     name = clip.filename.rpartition("/")[2]
-    return FileResponse(
-        path,
-        media_type=media_type,
-        filename=name,
-        content_disposition_type="attachment",
-        headers=_GUARDED | {"Cache-Control": "private, max-age=600"},
-    )
+    return SoundFile(path, name=name, media_type=media_type)
 
 
-@router.get("/clips/{clip_id}/spectrogram", responses=_PICTURE)
+@router.get("/clips/{clip_id}/spectrogram", response_class=Response, responses=_PICTURE)
 def get_spectrogram(clip_id: str, user: CurrentUser, request: Request) -> Response:
     """Return a mel spectrogram as a PNG, of the first ten minutes. An `ETag` saves the second look."""
     recording = _recording(clip_id, user)
@@ -127,14 +125,14 @@ def get_spectrogram(clip_id: str, user: CurrentUser, request: Request) -> Respon
     return Response(content, media_type="image/png", headers=headers | _AS_A_DOWNLOAD)
 
 
-@router.get("/clips/{clip_id}/augmented", responses=_SOUND)
-def get_augmented(clip_id: str, user: CurrentUser, seed: Number = 0, epoch: Number = 0) -> Response:
+@router.get("/clips/{clip_id}/augmented", response_class=Response, responses=_SOUND)
+def get_augmented(clip_id: str, user: CurrentUser, seed: FromZero = 0, epoch: FromZero = 0) -> Response:
     """Return the clip as training hears it with the dataset's augmentation: WAV at 16 kHz, 40 s at most."""
     content = rendering.varied(_recording(clip_id, user), seed=seed, epoch=epoch)
     return Response(content, media_type="audio/wav", headers=_AS_A_DOWNLOAD)
 
 
-@router.post("/clips/{clip_id}/augmented", responses=_SOUND)
+@router.post("/clips/{clip_id}/augmented", response_class=Response, responses=_SOUND)
 def try_augmentation(clip_id: str, body: AugmentationTrial, user: CurrentUser) -> Response:
     """Return the clip as training would hear it with another augmentation. Nothing is stored."""
     content = rendering.varied(
@@ -149,8 +147,8 @@ def _recording(clip_id: str, user: User) -> rendering.Recording:
 
 
 @router.get("/clips/{clip_id}/peaks")
-def get_peaks(clip_id: str, user: CurrentUser) -> dict[str, Any]:
+def get_peaks(clip_id: str, user: CurrentUser) -> PeaksPublic:
     """Return the waveform as (low, high) pairs between -1 and 1, at most 800."""
     with engine.read() as session:
         clip = clips.get_clip(session, actor=user, clip_id=clip_id)
-    return {"duration_s": clip.duration_s, "peaks": to_pairs(clip.peaks or b"")}
+    return PeaksPublic(duration_s=clip.duration_s, peaks=[list(pair) for pair in to_pairs(clip.peaks or b"")])

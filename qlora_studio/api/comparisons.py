@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentUser
 from qlora_studio.db import engine as db
 from qlora_studio.jobs.metrics import MAX_POINTS
@@ -13,7 +14,7 @@ from qlora_studio.services.reading_schemas import ComparisonPublic
 router = APIRouter(tags=["Jobs"])
 
 
-@router.get("/comparisons")
+@router.get("/comparisons", responses=answers(404))
 def compare_jobs(
     *,
     user: CurrentUser,

@@ -1,14 +1,15 @@
 """REST: keys to cloud storage and the Hub. What they hold goes in and never comes out."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from sqlmodel import Session
 
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
+from qlora_studio.api.lists import Page, Paging
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.db import engine
 from qlora_studio.services import credentials
@@ -28,18 +29,22 @@ class CredentialPublic(BaseModel):
     created_at: datetime
 
 
-class CredentialList(BaseModel):
-    items: list[CredentialPublic]
-    total: int
+class CredentialFilter(Paging):
+    """Of which kind, which page."""
+
+    kind: Literal["", "s3", "gs", "hub"] = ""
+
+
+class CredentialPage(Page[CredentialPublic]):
+    """One page of credentials."""
 
 
 @router.get("/credentials")
-def list_credentials(user: CurrentUser, kind: Literal["", "s3", "gs", "hub"] = "") -> CredentialList:
+def list_credentials(user: CurrentUser, wanted: Annotated[CredentialFilter, Query()]) -> CredentialPage:
     """List your credentials, without what they hold."""
     with engine.read() as session:
-        found = credentials.list_credentials(session, actor=user, kind=kind)
-    items = [CredentialPublic.model_validate(credential) for credential in found]
-    return CredentialList(items=items, total=len(items))
+        found = credentials.list_credentials(session, actor=user, kind=wanted.kind)
+    return CredentialPage.cut([CredentialPublic.model_validate(one) for one in found], wanted)
 
 
 @router.post("/credentials", status_code=201, response_model=CredentialPublic)

@@ -1,14 +1,17 @@
 """REST: versions of a dataset, compared and restored, and a version taken out as files."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from qlora_studio.api.datasets import DatasetPublic
-from qlora_studio.api.jobs import attachment
+from qlora_studio.api.files import attachment, sends
+from qlora_studio.api.lists import Page, Paging
+from qlora_studio.api.numbers import FromOne
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db import engine
@@ -19,7 +22,7 @@ from qlora_studio.services.versions import Kind
 
 router = APIRouter(tags=["Datasets"])
 
-Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
+_EXPORTED = sends("application/zip", "application/x-ndjson", "text/csv") | answers(409)
 PageNumber = Annotated[int, Query(ge=1, le=1_000_000)]
 PageSize = Annotated[int, Query(ge=1, le=100)]
 
@@ -36,6 +39,10 @@ class VersionPublic(BaseModel):
     summary: str
     created_by: str | None
     created_at: datetime
+
+
+class VersionPage(Page[VersionPublic]):
+    """One page of versions."""
 
 
 class DifferencePublic(BaseModel):
@@ -65,7 +72,7 @@ class ExportRequest(Strict):
     """What to take out: the present version unless one is named."""
 
     format: ExportFormat = ExportFormat.AUDIOFOLDER
-    version: Number | None = None
+    version: FromOne | None = None
 
 
 class RecipePublic(BaseModel):
@@ -80,16 +87,13 @@ class RecipePublic(BaseModel):
 
 
 @router.get("/datasets/{dataset_id}/versions")
-def list_versions(
-    dataset_id: str, user: CurrentUser, page: PageNumber = 1, page_size: PageSize = 25
-) -> dict[str, Any]:
+def list_versions(dataset_id: str, user: CurrentUser, wanted: Annotated[Paging, Query()]) -> VersionPage:
     """List a dataset's versions, newest first."""
     with engine.read() as session:
         found, total = versions.list_versions(
-            session, actor=user, dataset_id=dataset_id, page=page, page_size=page_size
+            session, actor=user, dataset_id=dataset_id, **wanted.model_dump()
         )
-    items = [VersionPublic.model_validate(version) for version in found]
-    return {"items": items, "total": total, "page": page, "page_size": page_size}
+    return VersionPage.of([VersionPublic.model_validate(version) for version in found], total, wanted)
 
 
 @router.get("/datasets/{dataset_id}/versions/compare")
@@ -97,8 +101,8 @@ def compare_versions(
     dataset_id: str,
     user: CurrentUser,
     *,
-    earlier: Number,
-    later: Number,
+    earlier: FromOne,
+    later: FromOne,
     kind: Kind | None = None,
     page: PageNumber = 1,
     page_size: PageSize = 25,
@@ -127,13 +131,13 @@ def compare_versions(
 
 
 @router.post("/datasets/{dataset_id}/versions/{number}/restore")
-def restore_version(dataset_id: str, number: int, user: CurrentTrainer) -> DatasetPublic:
+def restore_version(dataset_id: str, number: FromOne, user: CurrentTrainer) -> DatasetPublic:
     """Make a new version with the content of a former one."""
     with engine.write() as session:
         return DatasetPublic.of(versions.restore(session, actor=user, dataset_id=dataset_id, number=number))
 
 
-@router.post("/datasets/{dataset_id}/export", response_class=StreamingResponse)
+@router.post("/datasets/{dataset_id}/export", response_class=StreamingResponse, responses=_EXPORTED)
 def export(dataset_id: str, body: ExportRequest, user: CurrentUser) -> StreamingResponse:
     """Send a version as a file: `audiofolder` (a zip), `jsonl` or `csv`."""
     with engine.read() as session:
@@ -143,7 +147,7 @@ def export(dataset_id: str, body: ExportRequest, user: CurrentUser) -> Streaming
     return attachment(made.name, made.pieces, media_type=made.media_type)
 
 
-@router.get("/datasets/{dataset_id}/export", response_class=StreamingResponse)
+@router.get("/datasets/{dataset_id}/export", response_class=StreamingResponse, responses=_EXPORTED)
 def download_export(
     dataset_id: str, user: CurrentUser, wanted: Annotated[ExportRequest, Query()]
 ) -> StreamingResponse:
@@ -151,9 +155,9 @@ def download_export(
     return export(dataset_id, wanted, user)
 
 
-@router.get("/datasets/{dataset_id}/export/recipe")
+@router.get("/datasets/{dataset_id}/export/recipe", responses=answers(409))
 def get_recipe(
-    dataset_id: str, user: CurrentUser, version: Annotated[Number | None, Query()] = None
+    dataset_id: str, user: CurrentUser, version: Annotated[FromOne | None, Query()] = None
 ) -> RecipePublic:
     """Return the command that trains on an exported audiofolder, and the YAML that it takes."""
     with engine.read() as session:
@@ -161,7 +165,7 @@ def get_recipe(
     return RecipePublic.model_validate(found)
 
 
-@router.get("/datasets/{dataset_id}/feedback-update")
+@router.get("/datasets/{dataset_id}/feedback-update", responses=answers(409, 413))
 def preview_feedback_update(dataset_id: str, user: CurrentUser) -> FeedbackUpdate:
     """Say which rows would come and go if a dataset from feedback were brought up to date now."""
     with engine.read() as session:

@@ -9,11 +9,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session
 
-from qlora_studio.api.bodies import STREAMED
 from qlora_studio.api.clips import ClipPage, ClipPublic
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Filter, Page, ShelfFilter, with_owners
-from qlora_studio.api.receiving import receive_file_into
+from qlora_studio.api.problems import answers
+from qlora_studio.api.receiving import LISTS_FILES, RECEIVES, receive_file_into
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Sharing, Split, Task
 from qlora_studio.contracts.spec import Strict
@@ -23,6 +23,7 @@ from qlora_studio.db import engine
 from qlora_studio.db.models import Dataset, User
 from qlora_studio.ingest import staging
 from qlora_studio.ingest.names import clean_name
+from qlora_studio.ingest.preview import LabelSource, PreviewRow
 from qlora_studio.services import clips, dataset_sources, datasets, feedback_rows, mapping_previews, reports
 from qlora_studio.services.access import Action
 from qlora_studio.services.datasets import DatasetCreate, DatasetUpdate
@@ -115,6 +116,33 @@ class MappingRequest(Strict):
     mapping: dict[str, str] | None = None
 
 
+class Counted(BaseModel):
+    """How often something is."""
+
+    name: str
+    n: int
+
+
+class MappingPreview(BaseModel):
+    """What would become of the files; see `ingest.preview.Preview`."""
+
+    n_files: int
+    is_partial: bool
+    tables: list[str]
+    columns: list[str]
+    guessed: dict[str, str]
+    mapping: dict[str, str]
+    label_source: LabelSource
+    rows: list[PreviewRow]
+    n_matched: int
+    n_unmatched: int
+    reasons: list[Counted]
+    labels: list[Counted]
+    speakers: list[str]
+    refusal: str | None
+    is_choice: bool
+
+
 @router.get("/datasets")
 def list_datasets(user: CurrentUser, wanted: Annotated[DatasetFilter, Query()]) -> DatasetPage:
     """List your datasets, or with `shelf` those that others share."""
@@ -182,7 +210,7 @@ def ingest(dataset_id: str, user: CurrentTrainer) -> DatasetPublic:
     return DatasetPublic.of(dataset)
 
 
-@router.post("/datasets/{dataset_id}/mapping-preview")
+@router.post("/datasets/{dataset_id}/mapping-preview", response_model=MappingPreview)
 def preview_mapping(dataset_id: str, body: MappingRequest, user: CurrentTrainer) -> dict[str, Any]:
     """Show how the files would be read, before they are: columns, mapping, first rows, what matches what.
 
@@ -201,7 +229,7 @@ def cancel(dataset_id: str, user: CurrentTrainer) -> DatasetPublic:
     return DatasetPublic.of(dataset)
 
 
-@router.get("/datasets/{dataset_id}/clips")
+@router.get("/datasets/{dataset_id}/clips", responses=answers(409, 507))
 def list_clips(dataset_id: str, user: CurrentUser, wanted: Annotated[ClipFilter, Query()]) -> ClipPage:
     """List a dataset's clips, those that could not be used with their reason.
 
@@ -215,7 +243,7 @@ def list_clips(dataset_id: str, user: CurrentUser, wanted: Annotated[ClipFilter,
     return ClipPage.of([ClipPublic.of(clip, said.get(clip.id, [])) for clip in found], total, wanted)
 
 
-@router.get("/datasets/{dataset_id}/files")
+@router.get("/datasets/{dataset_id}/files", **LISTS_FILES)
 def list_files(dataset_id: str, user: CurrentUser) -> dict[str, Any]:
     """List the files received so far, to go on with an upload."""
     with engine.read() as session:
@@ -224,7 +252,7 @@ def list_files(dataset_id: str, user: CurrentUser) -> dict[str, Any]:
     return {"items": items, "total": len(items)}
 
 
-@router.put("/datasets/{dataset_id}/files/{filename:path}", status_code=201, max_body_size=STREAMED)
+@router.put("/datasets/{dataset_id}/files/{filename:path}", **RECEIVES)
 async def receive_file(dataset_id: str, filename: str, request: Request, user: CurrentTrainer) -> Response:
     """Take a file's raw bytes. With `Content-Range: bytes a-b/n` go on where `received` says it stopped.
 

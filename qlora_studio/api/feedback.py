@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
+from qlora_studio.api.lists import Page, Paging
 from qlora_studio.api.security import CurrentUser
 from qlora_studio.db import engine as db
 from qlora_studio.services import feedback_days, feedback_rules, ratings
@@ -25,10 +26,8 @@ router = APIRouter(tags=["Feedback"])
 ModelId = Annotated[str | None, Query(max_length=32)]
 
 
-class RatingList(BaseModel):
-    """All ratings of a take."""
-
-    items: list[RatingPublic]
+class RatingPage(Page[RatingPublic]):
+    """One page of a take's ratings."""
 
 
 class DayList(BaseModel):
@@ -56,11 +55,11 @@ def delete_rating(
 
 
 @router.get("/takes/{take_id}/ratings")
-def list_ratings(take_id: str, user: CurrentUser) -> RatingList:
+def list_ratings(take_id: str, user: CurrentUser, wanted: Annotated[Paging, Query()]) -> RatingPage:
     """Return what was said of a take, the newest first."""
     with db.read() as session:
         found = ratings.list_of_take(session, actor=user, take_id=take_id)
-    return RatingList(items=[RatingPublic.of(rating) for rating in found])
+    return RatingPage.cut([RatingPublic.of(rating) for rating in found], wanted)
 
 
 @router.get("/feedback/stats")

@@ -8,8 +8,10 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import Field
 from sqlmodel import Session
 
+from qlora_studio.api.files import SoundFile, sends
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Filter, Page, Paging
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import GenerationStatus
 from qlora_studio.db import engine as db
@@ -23,8 +25,6 @@ from qlora_studio.services.generation_schemas import (
 )
 
 router = APIRouter(tags=["Generations"])
-
-_GUARDED = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
 
 
 class GenerationFilter(Filter):
@@ -50,7 +50,7 @@ class GenerationPage(Page[GenerationPublic]):
     """One page of generations."""
 
 
-@router.post("/generations", status_code=202, response_model=GenerationPublic)
+@router.post("/generations", status_code=202, response_model=GenerationPublic, responses=answers(429))
 def create_generation(
     body: GenerationCreate, user: CurrentTrainer, request: Request, key: IdempotencyHeader = None
 ) -> JSONResponse:
@@ -136,18 +136,12 @@ def delete_favorite(take_id: str, user: CurrentUser) -> Response:
 
 
 @router.head("/takes/{take_id}/audio", include_in_schema=False)
-@router.get("/takes/{take_id}/audio", response_class=FileResponse)
-def get_take_audio(take_id: str, user: CurrentUser) -> FileResponse:
+@router.get("/takes/{take_id}/audio", response_class=FileResponse, responses=sends("audio/wav", ranges=True))
+def get_take_audio(take_id: str, user: CurrentUser) -> SoundFile:
     """Return a take's sound as WAV; `Range` works."""
     with db.read() as session:
         path = generations.get_audio(session, actor=user, take_id=take_id)
-    return FileResponse(
-        path,
-        media_type="audio/wav",
-        filename=path.name,
-        content_disposition_type="attachment",
-        headers=_GUARDED | {"Cache-Control": "private, max-age=600"},
-    )
+    return SoundFile(path, name=path.name, media_type="audio/wav")
 
 
 def _public(session: Session, user: User, found: Sequence[Generation]) -> list[GenerationPublic]:

@@ -6,6 +6,7 @@ The key's row is taken in the transaction that does the work, so either both are
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Header, Request
@@ -17,6 +18,15 @@ from qlora_studio.core.errors import Conflict
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.audit import IdempotencyKey
 from qlora_studio.db.models.user import User
+
+
+@dataclass(frozen=True)
+class WithSecret:
+    """An answer and what is said this once: the database does not keep it for the next time."""
+
+    answer: Any
+    secret: dict[str, str | None]
+
 
 IdempotencyHeader = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
 
@@ -35,7 +45,8 @@ def create_once(
     Args:
         key: the header's value; None always creates.
         body: the parsed request; the same key with another body is a conflict.
-        create: makes the thing and returns its public form (a pydantic model or plain JSON values).
+        create: makes the thing and returns its public form (a pydantic model or plain JSON values), or that
+            with a secret.
 
     Raises:
         Conflict: the key was used with a different request.
@@ -45,14 +56,17 @@ def create_once(
         known = _find(session, user, key, digest)
         if known is not None:
             return known
-        answer = jsonable_encoder(create(session))
+        made, secret = create(session), {}
+        if isinstance(made, WithSecret):
+            made, secret = made.answer, made.secret
+        answer = jsonable_encoder(made)
         if key:
             session.add(
                 IdempotencyKey(
                     user_id=user.id, key=key, request_hash=digest, status_code=status_code, body=answer
                 )
             )
-    return JSONResponse(answer, status_code=status_code)
+    return JSONResponse(answer | secret, status_code=status_code)
 
 
 def find_answer(*, user: User, key: str | None, request: Request, body: Any) -> JSONResponse | None:

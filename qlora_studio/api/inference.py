@@ -16,6 +16,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from qlora_studio.api.bodies import STREAMED
+from qlora_studio.api.files import SoundFile, sends, takes
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentUser
 from qlora_studio.contracts.enums import Task
 from qlora_studio.contracts.inference import EngineAnswer, Prompt, Seed, SoundSeconds, Strength
@@ -55,12 +57,7 @@ _FORM = {
         },
     }
 }
-_BYTES = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
+_BYTES = takes("application/octet-stream")
 Result = TypeVar("Result", Transcription, Classification, Diarization)
 
 
@@ -72,7 +69,9 @@ class TrialClipPublic(BaseModel):
     peaks: str
 
 
-@router.post("/trial-clips", status_code=201, openapi_extra=_BYTES, max_body_size=STREAMED)
+@router.post(
+    "/trial-clips", status_code=201, openapi_extra=_BYTES, max_body_size=STREAMED, responses=answers(429)
+)
 async def take_in_clip(request: Request, user: CurrentUser) -> TrialClipPublic:
     """Take a clip's raw bytes, to try models on it; 413 when they are too many. It is kept for an hour."""
     limit = get_settings().max_trial_bytes
@@ -97,7 +96,7 @@ def remove_clip(clip_id: str, user: CurrentUser) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/transcriptions", openapi_extra=_FORM, max_body_size=STREAMED)
+@router.post("/transcriptions", openapi_extra=_FORM, max_body_size=STREAMED, responses=answers(429))
 async def transcribe(request: Request, user: CurrentUser) -> Transcription:
     """Write a clip down. A form with `file`, `model_id`, `adapter_id`, `strength`.
 
@@ -106,7 +105,7 @@ async def transcribe(request: Request, user: CurrentUser) -> Transcription:
     return await _hear(request, user, Task.SPEECH_TO_TEXT, inference.transcription)
 
 
-@router.post("/classifications", openapi_extra=_FORM, max_body_size=STREAMED)
+@router.post("/classifications", openapi_extra=_FORM, max_body_size=STREAMED, responses=answers(429))
 async def classify(request: Request, user: CurrentUser) -> Classification:
     """Name a clip's class. A form with `file`, `model_id`, `adapter_id`, `strength`.
 
@@ -115,7 +114,7 @@ async def classify(request: Request, user: CurrentUser) -> Classification:
     return await _hear(request, user, Task.AUDIO_CLASSIFICATION, inference.classification)
 
 
-@router.post("/diarizations", openapi_extra=_FORM, max_body_size=STREAMED)
+@router.post("/diarizations", openapi_extra=_FORM, max_body_size=STREAMED, responses=answers(429))
 async def diarize(request: Request, user: CurrentUser) -> Diarization:
     """Say who speaks when. A form with `file`, `model_id`, `adapter_id`, `strength`.
 
@@ -135,7 +134,7 @@ class SoundRequest(Strict):
     strength: Strength = 1.0
 
 
-@router.post("/trial-sounds")
+@router.post("/trial-sounds", responses=answers(429))
 async def make_sound(body: SoundRequest, request: Request, user: CurrentUser) -> MadeSound:
     """Make a sound of a text, to hear what a model does. It is kept for an hour."""
     ticket, fields = await asyncio.to_thread(_prepare_sound, user, body)
@@ -146,18 +145,13 @@ async def make_sound(body: SoundRequest, request: Request, user: CurrentUser) ->
 
 
 @router.head("/trial-sounds/{sound_id}", include_in_schema=False)
-@router.get("/trial-sounds/{sound_id}", response_class=FileResponse)
-def get_sound(sound_id: str, user: CurrentUser) -> FileResponse:
+@router.get(
+    "/trial-sounds/{sound_id}", response_class=FileResponse, responses=sends("audio/wav", ranges=True)
+)
+def get_sound(sound_id: str, user: CurrentUser) -> SoundFile:
     """Return a sound that was made; `Range` works."""
     path = trial_clips.get_sound(sound_id, actor=user)
-    headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
-    return FileResponse(
-        path,
-        media_type="audio/wav",
-        filename=path.name,
-        content_disposition_type="attachment",
-        headers=headers,
-    )
+    return SoundFile(path, name=path.name, media_type="audio/wav")
 
 
 def _prepare_sound(user: User, body: SoundRequest) -> tuple[Ticket, dict[str, Any]]:

@@ -7,7 +7,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from qlora_studio.contracts.enums import TERMINAL_STATUSES
@@ -28,9 +28,15 @@ STATUS_EVERY_S = 0.5
 KEEP_ALIVE_S = 15.0
 
 
-async def stream_events(user_id: str, job_id: str, last_event_id: str) -> AsyncIterator[str]:
-    """Yield the job's events from after `last_event_id` until it has ended or is gone."""
-    watch = _Watch(user_id, job_id, last_event_id)
+async def stream_events(
+    user_id: str, job_id: str, last_event_id: str, is_signed_in: Callable[[], bool]
+) -> AsyncIterator[str]:
+    """Yield the job's events from after `last_event_id` until it has ended or is gone.
+
+    Args:
+        is_signed_in: whether who opened the stream would still be let in; asked twice a second.
+    """
+    watch = _Watch(user_id, job_id, last_event_id, is_signed_in)
     quiet_since = time.monotonic()
     while not watch.is_over:
         messages = await asyncio.to_thread(watch.poll)
@@ -47,10 +53,12 @@ async def stream_events(user_id: str, job_id: str, last_event_id: str) -> AsyncI
 
 
 class _Watch:
-    def __init__(self, user_id: str, job_id: str, last_event_id: str) -> None:
+    def __init__(
+        self, user_id: str, job_id: str, last_event_id: str, is_signed_in: Callable[[], bool]
+    ) -> None:
         attempt, seq, offset = _parse_id(last_event_id)
         self.is_over = False
-        self._user_id, self._job_id = user_id, job_id
+        self._user_id, self._job_id, self._is_signed_in = user_id, job_id, is_signed_in
         self._attempt, self._log_offset = attempt, offset
         self._reader = self._open(attempt, seq)
         self._shown: dict[str, Any] = {}
@@ -83,6 +91,8 @@ class _Watch:
         return messages
 
     def _read_job(self) -> Job | None:
+        if not self._is_signed_in():
+            return None
         with db.read() as session:
             user = session.get(User, self._user_id)
             if user is None or user.disabled_at is not None:

@@ -1,18 +1,20 @@
 """Training jobs: check, launch, list, look, watch, stop, resume, clone, delete, download."""
 
-from collections.abc import Iterable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from sqlmodel import Session
 
 from qlora_studio.api.comparisons import split
+from qlora_studio.api.files import SoundFile, attachment, sends, zip_response
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.job_events import stream_events
 from qlora_studio.api.lists import Page, ShelfFilter, with_owners
-from qlora_studio.api.security import CurrentTrainer, CurrentUser
+from qlora_studio.api.numbers import FromOne, FromZero
+from qlora_studio.api.problems import FieldError, answers
+from qlora_studio.api.security import CurrentTrainer, CurrentUser, StillSignedIn
 from qlora_studio.contracts.enums import JobStatus
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.errors import InvalidInput
@@ -39,11 +41,6 @@ class JobFilter(ShelfFilter):
 
 class JobPage(Page[JobPublic]):
     """One page of jobs."""
-
-
-class FieldError(BaseModel):
-    field: str
-    message: str
 
 
 class JobCheckPublic(BaseModel):
@@ -160,8 +157,8 @@ def get_metrics(
     job_id: str,
     user: CurrentUser,
     keys: Annotated[list[str] | None, Query()] = None,
-    from_step: Annotated[int | None, Query(ge=0)] = None,
-    to_step: Annotated[int | None, Query(ge=0)] = None,
+    from_step: FromZero | None = None,
+    to_step: FromZero | None = None,
     from_time: Annotated[float | None, Query(ge=0, le=MAX_TIME, allow_inf_nan=False)] = None,
     to_time: Annotated[float | None, Query(ge=0, le=MAX_TIME, allow_inf_nan=False)] = None,
     max_points: Annotated[int, Query(ge=16, le=MAX_POINTS)] = MAX_POINTS,
@@ -196,7 +193,7 @@ def get_logs(
     cursor: Annotated[str, Query(max_length=40)] = "",
     level: Annotated[str | None, Query(max_length=20)] = None,
     search: Annotated[str, Query(max_length=job_logs.MAX_SEARCH)] = "",
-    attempt: Annotated[int | None, Query(ge=1)] = None,
+    attempt: FromOne | None = None,
 ) -> LogAnswer:
     """Return the end of a log, what came after a place in it, or the newest lines that hold a text."""
     with db.read() as session:
@@ -214,10 +211,8 @@ def get_logs(
     return LogAnswer.of(found)
 
 
-@router.get("/jobs/{job_id}/logs/download", response_class=StreamingResponse)
-def download_log(
-    job_id: str, user: CurrentUser, attempt: Annotated[int | None, Query(ge=1)] = None
-) -> StreamingResponse:
+@router.get("/jobs/{job_id}/logs/download", response_class=StreamingResponse, responses=sends("text/plain"))
+def download_log(job_id: str, user: CurrentUser, attempt: FromOne | None = None) -> StreamingResponse:
     """Return the whole log of an attempt (the last one unless told) as text, without escapes and secrets."""
     with db.read() as session:
         name, lines = job_logs.stream(session, actor=user, job_id=job_id, attempt=attempt)
@@ -225,9 +220,7 @@ def download_log(
 
 
 @router.get("/jobs/{job_id}/samples")
-def get_samples(
-    job_id: str, user: CurrentUser, step: Annotated[int | None, Query(ge=0)] = None
-) -> SamplesAnswer:
+def get_samples(job_id: str, user: CurrentUser, step: FromZero | None = None) -> SamplesAnswer:
     """Return the fixed panel of validation clips at one evaluation, worst first."""
     with db.read() as session:
         steps = job_reading.list_sample_steps(session, actor=user, job_id=job_id)
@@ -236,33 +229,32 @@ def get_samples(
 
 
 @router.head("/jobs/{job_id}/samples/{step}/{clip_id}/sound", include_in_schema=False)
-@router.get("/jobs/{job_id}/samples/{step}/{clip_id}/sound", response_class=FileResponse)
+@router.get(
+    "/jobs/{job_id}/samples/{step}/{clip_id}/sound",
+    response_class=FileResponse,
+    responses=sends("audio/flac", ranges=True),
+)
 def get_sample_sound(
-    job_id: str, step: Annotated[int, Path(ge=0)], clip_id: str, user: CurrentUser, of: Which = "now"
-) -> FileResponse:
+    job_id: str, step: FromZero, clip_id: str, user: CurrentUser, of: Which = "now"
+) -> SoundFile:
     """Return the sound that a text-to-audio job made of a clip's text (FLAC); `Range` works."""
     with db.read() as session:
         path = sample_sounds.get_path(
             session, actor=user, job_id=job_id, step=step, clip_id=clip_id, which=of
         )
-    return FileResponse(
-        path,
-        media_type="audio/flac",
-        filename=f"{job_id}-{step}-{of}.flac",
-        content_disposition_type="attachment",
-        headers={
-            "X-Content-Type-Options": "nosniff",
-            "Content-Security-Policy": "sandbox; default-src 'none'",
-            "Cache-Control": "private, max-age=600",
-        },
-    )
+    return SoundFile(path, name=f"{job_id}-{step}-{of}.flac", media_type="audio/flac")
 
 
-@router.get("/jobs/{job_id}/events", response_class=StreamingResponse)
+@router.get("/jobs/{job_id}/events", response_class=StreamingResponse, responses=sends("text/event-stream"))
 def get_events(
-    job_id: str, user: CurrentUser, last_event_id: Annotated[str, Header(max_length=100)] = ""
+    job_id: str,
+    user: CurrentUser,
+    is_signed_in: StillSignedIn,
+    last_event_id: Annotated[str, Header(max_length=100)] = "",
 ) -> StreamingResponse:
     """Watch a job as server-sent events: status, progress, metric, sample, log.
+
+    It ends with the job, and with the session or token that it was opened with.
 
     Reconnecting with `Last-Event-ID` goes on after that event; nothing is missed and nothing comes twice.
     """
@@ -270,7 +262,9 @@ def get_events(
         jobs.get_job(session, actor=user, job_id=job_id, action=Action.SEE)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        stream_events(user.id, job_id, last_event_id), media_type="text/event-stream", headers=headers
+        stream_events(user.id, job_id, last_event_id, is_signed_in),
+        media_type="text/event-stream",
+        headers=headers,
     )
 
 
@@ -319,7 +313,11 @@ def clone_job(
     return create_once(user=user, key=key, request=request, body=body, create=create, status_code=202)
 
 
-@router.get("/jobs/{job_id}/results", response_class=StreamingResponse)
+@router.get(
+    "/jobs/{job_id}/results",
+    response_class=StreamingResponse,
+    responses=sends("application/zip") | answers(409),
+)
 def get_results(job_id: str, user: CurrentUser, merged: bool = False) -> StreamingResponse:
     """Return a zip of adapter, model card, metrics.csv, TensorBoard's files, logs, config and spec.
 
@@ -330,7 +328,9 @@ def get_results(job_id: str, user: CurrentUser, merged: bool = False) -> Streami
     return zip_response(name, pieces)
 
 
-@router.get("/jobs/{job_id}/tensorboard", response_class=StreamingResponse)
+@router.get(
+    "/jobs/{job_id}/tensorboard", response_class=StreamingResponse, responses=sends("application/zip")
+)
 def get_tensorboard(job_id: str, user: CurrentUser) -> StreamingResponse:
     """Return a zip of the folder for `tensorboard --logdir`; it may be taken while the job runs."""
     with db.read() as session:
@@ -345,18 +345,3 @@ def get_tracking(job_id: str, user: CurrentUser) -> TrackingPublic:
         mlflow_url = mlflow.find_address(session, actor=user, job_id=job_id)
         has_files = results.has_tensorboard(session, actor=user, job_id=job_id)
     return TrackingPublic(has_tensorboard=has_files, mlflow_url=mlflow_url or None)
-
-
-def zip_response(name: str, pieces: Iterable[bytes]) -> StreamingResponse:
-    """Send a zip as a download."""
-    return attachment(name, pieces, media_type="application/zip")
-
-
-def attachment(name: str, pieces: Iterable[bytes], *, media_type: str) -> StreamingResponse:
-    """Send bytes as a file to keep, never to be shown by the browser."""
-    headers = {
-        "Content-Disposition": f'attachment; filename="{name}"',
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "private, no-store",
-    }
-    return StreamingResponse(pieces, media_type=media_type, headers=headers)

@@ -6,8 +6,10 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from sqlmodel import Session
 
+from qlora_studio.api.files import GUARDED, sends
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Page, Paging
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import ListeningTest, User
@@ -24,11 +26,9 @@ from qlora_studio.services.listening_schemas import (
 
 router = APIRouter(tags=["Listening tests"])
 
-_NO_TRACE = {
+_NO_TRACE = GUARDED | {
     "Cache-Control": "no-store",
     "Content-Disposition": 'attachment; filename="sound.wav"',
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "sandbox; default-src 'none'",
 }
 
 
@@ -108,7 +108,11 @@ def answer(question_id: str, body: Answer, user: CurrentUser) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/listening-tests/questions/{question_id}/{side}", response_class=Response)
+@router.get(
+    "/listening-tests/questions/{question_id}/{side}",
+    response_class=Response,
+    responses=sends("audio/wav") | answers(409),
+)
 def get_sound(question_id: str, side: Literal["left", "right"], user: CurrentUser) -> Response:
     """Return one side of one of your questions as WAV; nothing about it says what made it."""
     with db.read() as session:
@@ -134,7 +138,9 @@ def decide(test_id: str, rater_id: str, body: Decision, user: CurrentUser) -> Re
         return listening_results.get(session, actor=user, test_id=test_id)
 
 
-@router.get("/listening-tests/{test_id}/export", response_model=Export)
+@router.get(
+    "/listening-tests/{test_id}/export", response_model=Export, responses={200: {"content": {"text/csv": {}}}}
+)
 def export(test_id: str, user: CurrentUser, format: Literal["json", "csv"] = "json") -> Response:
     """Return every answer: as JSON with the results, or as a table."""
     with db.read() as session:

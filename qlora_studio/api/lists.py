@@ -20,26 +20,24 @@ Item = TypeVar("Item")
 Owned = TypeVar("Owned", bound=_HasOwner)
 
 
-class Filter(BaseModel):
+class Paging(BaseModel):
+    """Which page."""
+
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    page_size: Annotated[int, Field(ge=1, le=100)] = 25
+
+
+class Filter(Paging):
     """Which things, in which order, which page."""
 
     query: Annotated[str, Field(max_length=200)] = ""
     sort: Annotated[str, Field(max_length=40)] = "-created_at"
-    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    page_size: Annotated[int, Field(ge=1, le=100)] = 25
 
 
 class ShelfFilter(Filter):
     """`shelf`: one's own things, those that others share, or both."""
 
     shelf: Shelf = Shelf.MINE
-
-
-class Paging(BaseModel):
-    """Which page."""
-
-    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    page_size: Annotated[int, Field(ge=1, le=100)] = 25
 
 
 class Page(BaseModel, Generic[Item]):
@@ -51,9 +49,15 @@ class Page(BaseModel, Generic[Item]):
     page_size: int
 
     @classmethod
-    def of(cls, items: Sequence[Item], total: int, wanted: Filter) -> Self:
+    def of(cls, items: Sequence[Item], total: int, wanted: Paging) -> Self:
         """Return the page that was asked for."""
         return cls(items=list(items), total=total, page=wanted.page, page_size=wanted.page_size)
+
+    @classmethod
+    def cut(cls, items: Sequence[Item], wanted: Paging) -> Self:
+        """Return the page that was asked for, of items that are all at hand."""
+        start = (wanted.page - 1) * wanted.page_size
+        return cls.of(items[start : start + wanted.page_size], len(items), wanted)
 
 
 def with_owners(session: Session, actor: User, items: Sequence[Owned]) -> list[Owned]:

@@ -7,8 +7,9 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
 from sqlmodel import Session
 
+from qlora_studio.api.files import sends, zip_response
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once, find_answer
-from qlora_studio.api.jobs import zip_response
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db import engine as db
@@ -52,7 +53,11 @@ def remove_merge(adapter_id: str, user: CurrentTrainer) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/adapters/{adapter_id}/merge/download", response_class=StreamingResponse)
+@router.get(
+    "/adapters/{adapter_id}/merge/download",
+    response_class=StreamingResponse,
+    responses=sends("application/zip") | answers(409),
+)
 def download_merged(adapter_id: str, user: CurrentUser) -> StreamingResponse:
     """Return a zip of the merged model, for `from_pretrained` once it is unpacked."""
     with db.read() as session:

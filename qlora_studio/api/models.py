@@ -7,10 +7,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from sqlmodel import Session
 
-from qlora_studio.api.bodies import STREAMED
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Page, ShelfFilter, with_owners
-from qlora_studio.api.receiving import receive_file_into
+from qlora_studio.api.receiving import LISTS_FILES, RECEIVES, receive_file_into
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.db import engine as db
@@ -80,7 +79,7 @@ def check_model(model_id: str, user: CurrentTrainer) -> ModelPublic:
         return ModelPublic.of(models.recheck(session, actor=user, model_id=model_id))
 
 
-@router.get("/models/{model_id}/files")
+@router.get("/models/{model_id}/files", **LISTS_FILES)
 def list_files(model_id: str, user: CurrentUser) -> dict[str, Any]:
     """List the files received so far, to go on with an upload."""
     with db.read() as session:
@@ -89,7 +88,7 @@ def list_files(model_id: str, user: CurrentUser) -> dict[str, Any]:
     return {"items": items, "total": len(items)}
 
 
-@router.put("/models/{model_id}/files/{filename:path}", status_code=201, max_body_size=STREAMED)
+@router.put("/models/{model_id}/files/{filename:path}", **RECEIVES)
 async def receive_file(model_id: str, filename: str, request: Request, user: CurrentTrainer) -> Response:
     """Take a file's raw bytes. With `Content-Range: bytes a-b/n` go on where `received` says it stopped.
 

@@ -1,6 +1,5 @@
 """REST: what you were told, marking it as read, and the channels that tell you elsewhere."""
 
-import json
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -8,8 +7,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlmodel import Session
 
-from qlora_studio.api.idempotency import IdempotencyHeader, create_once
-from qlora_studio.api.lists import Filter, Page
+from qlora_studio.api.idempotency import IdempotencyHeader, WithSecret, create_once
+from qlora_studio.api.lists import Filter, Page, Paging
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentUser
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.contracts.spec import Strict
@@ -73,12 +73,10 @@ def mark_read(user: CurrentUser, body: ReadRequest) -> ReadAnswer:
 # -- channels ----------------------------------------------------------------------------------------------
 
 
-class ChannelList(BaseModel):
-    """All your channels, and whether this server can send e-mail."""
+class ChannelPage(Page[ChannelPublic]):
+    """One page of your channels, and whether this server can send e-mail."""
 
-    items: list[ChannelPublic]
-    total: int
-    can_email: bool
+    can_email: bool = False
 
 
 class ChannelMade(ChannelPublic):
@@ -95,12 +93,13 @@ class TestResult(BaseModel):
 
 
 @router.get("/notification-channels")
-def list_channels(user: CurrentUser) -> ChannelList:
+def list_channels(user: CurrentUser, wanted: Annotated[Paging, Query()]) -> ChannelPage:
     """List your ways to be told beside the bell."""
     with db.read() as session:
         found = channels.list_channels(session, actor=user)
-    items = [channels.public(channel, actor=user) for channel in found]
-    return ChannelList(items=items, total=len(items), can_email=mail.is_configured())
+    page = ChannelPage.cut([channels.public(channel, actor=user) for channel in found], wanted)
+    page.can_email = mail.is_configured()
+    return page
 
 
 @router.post("/notification-channels", status_code=201, response_model=ChannelMade)
@@ -111,18 +110,13 @@ def create_channel(
 
     A webhook's secret is in this answer and never again: the same `Idempotency-Key` later gives null for it.
     """
-    secret: str | None = None
 
-    def make(session: Session) -> ChannelMade:
-        nonlocal secret
+    def make(session: Session) -> WithSecret:
         made = channels.create(session, actor=user, form=body)
-        secret = made.secret or None
-        return ChannelMade(**channels.public(made.channel, actor=user).model_dump(), secret=None)
+        shown = ChannelMade(**channels.public(made.channel, actor=user).model_dump(), secret=None)
+        return WithSecret(shown, {"secret": made.secret or None})
 
-    answer = create_once(user=user, key=key, request=request, body=body, create=make)
-    if secret is None:
-        return answer
-    return JSONResponse(json.loads(bytes(answer.body)) | {"secret": secret}, status_code=answer.status_code)
+    return create_once(user=user, key=key, request=request, body=body, create=make)
 
 
 @router.patch("/notification-channels/{channel_id}")
@@ -141,7 +135,7 @@ def delete_channel(channel_id: str, user: CurrentUser) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/notification-channels/{channel_id}/test")
+@router.post("/notification-channels/{channel_id}/test", responses=answers(429))
 def send_test(channel_id: str, user: CurrentUser) -> TestResult:
     """Send a test over a channel and wait for it, at most some seconds."""
     error = deliveries.send_test(actor=user, channel_id=channel_id)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from qlora_studio.api.files import sends
 from qlora_studio.api.lists import Page
 from qlora_studio.api.security import AdminBySession, CurrentAdmin
 from qlora_studio.contracts.enums import Role
@@ -180,7 +181,7 @@ def list_audit(admin: CurrentAdmin, asked: Annotated[AuditPageQuery, Query()]) -
     return AuditPage(items=items, total=total, page=asked.page, page_size=asked.page_size)
 
 
-@router.get("/audit.csv", response_class=StreamingResponse)
+@router.get("/audit.csv", response_class=StreamingResponse, responses=sends("text/csv"))
 def export_audit(admin: CurrentAdmin, asked: Annotated[AuditQuery, Query()]) -> StreamingResponse:
     """The same lines, all of them, as CSV."""
     headers = {"Content-Disposition": 'attachment; filename="audit.csv"'}

@@ -2,10 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
 from pydantic import Field
+from sqlmodel import Session
 
+from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.lists import Page, Paging
+from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentUser
 from qlora_studio.db import engine as db
 from qlora_studio.services import votes
@@ -30,15 +34,20 @@ def get_next(user: CurrentUser, without: PairIds = []) -> NextPair:  # noqa: B00
         return votes.get_next(session, actor=user, leaving_out=without)
 
 
-@router.post("/preferences", status_code=201)
-def put_vote(body: VotePut, user: CurrentUser) -> VotePublic:
+@router.post("/preferences", status_code=201, response_model=VotePublic)
+def put_vote(
+    body: VotePut, user: CurrentUser, request: Request, key: IdempotencyHeader = None
+) -> JSONResponse:
     """Say which of two takes you prefer; your own vote about the two is replaced.
 
     Either `chosen_id` and `rejected_id` (and `tie`), or `first_take_id`, `second_take_id` and a `verdict`:
     left, right, tie or skip.
     """
-    with db.write() as session:
+
+    def put(session: Session) -> VotePublic:
         return VotePublic.of(votes.put(session, actor=user, form=body))
+
+    return create_once(user=user, key=key, request=request, body=body, create=put)
 
 
 @router.get("/preferences")
@@ -49,7 +58,7 @@ def list_votes(user: CurrentUser, wanted: Annotated[Paging, Query()]) -> VotePag
     return VotePage(items=[VotePublic.of(vote) for vote in found], total=total, **wanted.model_dump())
 
 
-@router.delete("/preferences/last")
+@router.delete("/preferences/last", responses=answers(404))
 def take_back_last(user: CurrentUser) -> TakenBack:
     """Take your latest vote back; its pair can be answered again."""
     with db.write() as session:

@@ -1,25 +1,66 @@
 """Errors as RFC 9457 problem documents, whatever raised them."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qlora_studio.core.errors import StudioError, TooManyTries
 
 logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 _TITLES = {
-    404: "Not found",
-    405: "Method not allowed",
-    413: "Too large",
     400: "Bad request",
+    401: "Sign in first",
+    403: "Not allowed",
+    404: "Not there, or not yours",
+    405: "Method not allowed",
     408: "Too slow",
+    409: "Conflict, or in use",
+    413: "Too large",
     415: "Unsupported media type",
+    416: "No such part",
+    422: "A field is missing or wrong",
+    429: "Too many tries",
+    503: "Busy, or not available now",
+    507: "Storage full",
 }
+_RETRY_AFTER = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+
+
+class FieldError(BaseModel):
+    """A field by its dotted name, and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """What every error answers (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError]
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return a route's `responses` for statuses that are answered with a problem document."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    told: dict[int | str, dict[str, Any]] = {
+        status: {"description": f"{_TITLES[status]}.", "content": content} for status in statuses
+    }
+    if 429 in told:
+        told[429]["headers"] = {"Retry-After": _RETRY_AFTER}
+    return told
 
 
 def problem(
@@ -48,8 +89,38 @@ def problem_of(error: StudioError) -> JSONResponse:
     return problem(error.status, error.title, detail, errors=errors, headers=headers)
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Make `app` answer every error with a problem document and never with a trace."""
+class OnlyProblems:
+    """ASGI middleware: what the framework refuses in its own words is a problem document, too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_replaced = False
+
+        async def send_problem(message: Message) -> None:
+            nonlocal is_replaced
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                headers = dict(Headers(raw=message["headers"]))
+                if headers.pop("content-type", "") != MEDIA_TYPE:
+                    is_replaced = True
+                    headers.pop("content-length", None)
+                    title = _TITLES.get(message["status"], "Refused")
+                    await problem(message["status"], title, f"{title}.", headers=headers)(
+                        scope, receive, send
+                    )
+            if not is_replaced:
+                await send(message)
+
+        await self._app(scope, receive, send_problem)
+
+
+def add_handlers(app: FastAPI, methods_at: Callable[[str], list[str]]) -> None:
+    """Make `app` answer every error with a problem document and never with a trace.
+
+    Args:
+        methods_at: the methods that there are at a path.
+    """
 
     @app.exception_handler(StudioError)
     async def _studio(_request: Request, error: StudioError) -> JSONResponse:
@@ -63,10 +134,15 @@ def add_handlers(app: FastAPI) -> None:
         return problem(422, "Check the marked fields", "Some fields are missing or wrong.", errors=errors)
 
     @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: HTTPException) -> JSONResponse:
-        title = _TITLES.get(error.status_code, str(error.detail))
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
         headers = dict(error.headers) if error.headers else None
-        return problem(error.status_code, title, str(error.detail), headers=headers)
+        title, detail = _TITLES.get(error.status_code, str(error.detail)), str(error.detail)
+        if error.status_code == 404:
+            title, detail = "Not found", "There is nothing at this path."
+        if error.status_code == 405:
+            headers = {"Allow": ", ".join(methods_at(request.url.path))}
+            detail = f"{request.method} is not for this path."
+        return problem(error.status_code, title, detail, headers=headers)
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:

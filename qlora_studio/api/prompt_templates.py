@@ -1,11 +1,13 @@
 """Texts that an account keeps under names of its own, with their settings."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from sqlmodel import Session
 
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
+from qlora_studio.api.lists import Page, Paging
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
 from qlora_studio.db import engine as db
 from qlora_studio.services import prompt_templates
@@ -18,18 +20,16 @@ from qlora_studio.services.prompt_template_schemas import (
 router = APIRouter(prefix="/prompt-templates", tags=["Generations"])
 
 
-class PromptTemplateList(BaseModel):
-    """All of an account's, by name."""
-
-    items: list[PromptTemplatePublic]
+class PromptTemplatePage(Page[PromptTemplatePublic]):
+    """One page of an account's."""
 
 
 @router.get("")
-def list_templates(user: CurrentUser) -> PromptTemplateList:
-    """Return all of yours, by name."""
+def list_templates(user: CurrentUser, wanted: Annotated[Paging, Query()]) -> PromptTemplatePage:
+    """Return one page of yours, by name."""
     with db.read() as session:
         found = prompt_templates.list_templates(session, actor=user)
-    return PromptTemplateList(items=[PromptTemplatePublic.of(template) for template in found])
+    return PromptTemplatePage.cut([PromptTemplatePublic.of(template) for template in found], wanted)
 
 
 @router.post("", status_code=201, response_model=PromptTemplatePublic)

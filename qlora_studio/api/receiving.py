@@ -3,16 +3,54 @@
 import asyncio
 import re
 from contextlib import aclosing
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from qlora_studio.api.problems import problem
+from qlora_studio.api.bodies import STREAMED
+from qlora_studio.api.files import takes
+from qlora_studio.api.problems import answers, problem
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.core.settings import get_settings
 from qlora_studio.ingest import staging
 
+
+class Received(BaseModel):
+    """How many of the file's bytes are on disk."""
+
+    received: int
+
+
+class ReceivedFile(BaseModel):
+    """A file that has come, whole or in part. With a `reason` it can't be used, and isn't asked for."""
+
+    filename: str
+    received: int
+    size: int | None
+    is_complete: bool
+    reason: str | None = None
+
+
+class ReceivedFiles(BaseModel):
+    """All of them, so that an upload knows where to go on."""
+
+    items: list[ReceivedFile]
+    total: int
+
+
+LISTS_FILES: dict[str, Any] = {"response_model": ReceivedFiles, "response_model_exclude_unset": True}
+_AT = {"name": "Content-Range", "in": "header", "schema": {"type": "string"}, "required": False}
+# A route that takes a file's bytes; after the name may come folders.
+RECEIVES: dict[str, Any] = {
+    "status_code": 201,
+    "response_model": Received,
+    "openapi_extra": takes("application/octet-stream") | {"parameters": [_AT]},
+    "responses": answers(408),
+    "max_body_size": STREAMED,
+}
 WRITE_BYTES = 4 << 20  # written to disk at a time, so that memory stays flat
 IDLE_LIMIT_S = 60.0
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")

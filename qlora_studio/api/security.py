@@ -7,13 +7,15 @@ the framework's public endpoints, sends people without a session to sign in, and
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import anyio
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyCookie, HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,6 +33,14 @@ from qlora_studio.services import access, accounts, tokens
 from qlora_studio.services.access import Action
 from qlora_studio.services.accounts import SignedIn
 
+# For the description of the API alone: `credentials_of` reads them.
+_BEARER = HTTPBearer(scheme_name="token", description="Of a session or for scripts.", auto_error=False)
+_COOKIE = APIKeyCookie(
+    name="studio_session_PORT",
+    scheme_name="cookie",
+    description="The browser's session; what changes something needs an `Origin` beside it.",
+    auto_error=False,
+)
 _LOOK_ONLY = "Your role can look, but not change anything. Ask an admin for the trainer role."
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PUBLIC_PAGES = frozenset({"/login", "/signup"})
@@ -65,7 +75,16 @@ def credentials_of(headers: Headers) -> Credentials:
     return Credentials(token_from_cookie(headers.get("cookie", "")), is_cookie=True)
 
 
-async def signed_in(request: Request) -> SignedIn:
+def _authenticate(offered: Credentials) -> SignedIn:
+    check = accounts.authenticate if offered.is_cookie else tokens.authenticate_bearer
+    return check(offered.token)
+
+
+async def signed_in(
+    request: Request,
+    _bearer: Annotated[object, Security(_BEARER)] = None,
+    _cookie: Annotated[object, Security(_COOKIE)] = None,
+) -> SignedIn:
     """Return whose request this is, and by which session; a token for scripts has none.
 
     Raises:
@@ -78,11 +97,27 @@ async def signed_in(request: Request) -> SignedIn:
     is_safe = request.method in SAFE_METHODS
     if offered.is_cookie and not is_safe and "origin" not in request.headers:
         raise Forbidden("With the session cookie, name the Origin; scripts should send a bearer token.")
-    check = accounts.authenticate if offered.is_cookie else tokens.authenticate_bearer
-    found = await anyio.to_thread.run_sync(check, offered.token)
+    found = await anyio.to_thread.run_sync(_authenticate, offered)
     if found.scope is TokenScope.READ and not is_safe:
         raise Forbidden("This token may only read. Make one for everything in the settings.")
     return found
+
+
+def still_signed_in(request: Request) -> Callable[[], bool]:
+    """Return what says whether the request would still be let in, for answers that take long."""
+    offered = credentials_of(request.headers)
+
+    def is_signed_in() -> bool:
+        try:
+            _authenticate(offered)
+        except NotAuthenticated:
+            return False
+        return True
+
+    return is_signed_in
+
+
+StillSignedIn = Annotated[Callable[[], bool], Depends(still_signed_in)]
 
 
 async def by_session(found: Annotated[SignedIn, Depends(signed_in)]) -> SignedIn:

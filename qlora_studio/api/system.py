@@ -4,17 +4,57 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 
 from qlora_studio.api.security import CurrentUser
 from qlora_studio.core import devices
 from qlora_studio.db import engine as db
 from qlora_studio.jobs import queue
 from qlora_studio.services import system
+from qlora_studio.services.system import Gpu
 
 router = APIRouter(tags=["System"])
 
 
-@router.get("/system")
+class DevicePublic(BaseModel):
+    """What computes; `most_per_job` devices may work on one job."""
+
+    kind: str
+    cpu: str
+    n_cores: int
+    cpu_percent: float
+    gpus: list[Gpu]
+    most_per_job: int
+
+
+class MemoryPublic(BaseModel):
+    total_bytes: int
+    used_bytes: int
+
+
+class DiskPublic(BaseModel):
+    total_bytes: int
+    free_bytes: int
+
+
+class QueueCounts(BaseModel):
+    running: int
+    queued: int
+    slots: int
+    is_paused: bool
+
+
+class SystemPublic(BaseModel):
+    """The machine as it is now, and versions by package."""
+
+    device: DevicePublic
+    memory: MemoryPublic
+    disk: DiskPublic
+    queue: QueueCounts
+    versions: dict[str, str]
+
+
+@router.get("/system", response_model=SystemPublic)
 def get_system(_user: CurrentUser) -> dict[str, Any]:
     """Device, memory and disk in bytes, queue, and versions."""
     machine = asdict(system.read_machine())

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 
-from qlora_studio.contracts.enums import AdapterStage, Sharing
+from qlora_studio.contracts.enums import AdapterStage, Sharing, Verdict
 from qlora_studio.contracts.inference import Strength
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db.models import Adapter
@@ -88,6 +88,19 @@ class Chosen(NamedTuple):
     strength: float
 
 
+# Empty for an adapter that was never measured; else as the worker wrote it.
+CertificateFields = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {"verdict": {"type": "string", "enum": [verdict.value for verdict in Verdict]}},
+            "additionalProperties": True,
+        }
+    ),
+]
+
+
 class AdapterPublic(BaseModel):
     """An adapter as the REST API answers it.
 
@@ -109,7 +122,7 @@ class AdapterPublic(BaseModel):
     dataset_version: int
     metrics: dict[str, Any]
     base_metrics: dict[str, Any]
-    certificate: dict[str, Any]
+    certificate: CertificateFields
     origin: dict[str, Any]
     stage: AdapterStage
     tags: list[str]

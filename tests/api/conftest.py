@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from qlora_studio.api import build_api
-from qlora_studio.api.security import current_user
+from qlora_studio.api.security import current_user, still_signed_in
 from qlora_studio.db.models import User
 
 
@@ -21,5 +21,6 @@ def api(data_folder: Path) -> FastAPI:
 def client(api: FastAPI, user: User) -> Iterator[TestClient]:
     """Requests of `user`; a test may override `current_user` to be somebody else."""
     api.dependency_overrides[current_user] = lambda: user
+    api.dependency_overrides[still_signed_in] = lambda: lambda: True
     with TestClient(api, base_url="http://127.0.0.1/api/v1") as opened:
         yield opened

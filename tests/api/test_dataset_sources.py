@@ -87,7 +87,7 @@ def test_credentials_go_in_and_never_come_out(client, api, user, stranger):
     again = client.post("/credentials", json=body, headers={"Idempotency-Key": "1"})
     assert (made.status_code, set(made.json())) == (201, {"id", "name", "kind", "created_at"})
     assert again.json() == made.json()
-    assert client.get("/credentials", params={"kind": "hub"}).json() == {"items": [made.json()], "total": 1}
+    assert client.get("/credentials", params={"kind": "hub"}).json()["items"] == [made.json()]
     broken = client.post("/credentials", json=body | {"token": "hf_very_secret_token with spaces"})
     assert broken.status_code == 422
     for answer in (made, again, broken, client.get("/credentials")):
