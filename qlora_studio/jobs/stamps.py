@@ -11,15 +11,13 @@ import contextlib
 import os
 import threading
 import time
-from dataclasses import dataclass
 
 from qlora_studio.storage import layout
 
 LOOK_EVERY_S = 0.08  # for what other processes did
 _CHANGED, _TURNED = ".changed", ".turned"
 _lock = threading.Lock()
-_ears: dict[str, set["Ear"]] = {}
-_lookers: dict[tuple[str, asyncio.AbstractEventLoop], "_Looker"] = {}
+_rooms: dict[str, dict[asyncio.AbstractEventLoop, "_Room"]] = {}
 
 
 def touch(job_id: str) -> None:
@@ -32,9 +30,9 @@ def touch_progress(job_id: str) -> None:
     """Tell watchers that the job has come on: there are new points, or its row counts further."""
     _mark(job_id, _CHANGED)
     with _lock:
-        ears = list(_ears.get(job_id, ()))
-    for ear in ears:
-        ear.ring()
+        rooms = list(_rooms.get(job_id, {}).values())
+    for room in rooms:
+        room.ring()
 
 
 def read(job_id: str) -> int:
@@ -47,66 +45,89 @@ def read_turn(job_id: str) -> int:
     return _read(job_id, _TURNED)
 
 
-@dataclass(frozen=True)
-class _Looker:
-    """The one ear that looks at a job's stamp for all of its loop."""
+class _Room:
+    """All who listen to a job in one event loop: its stamps are looked at once for them, and they are woken
+    together.
+    """
 
-    ear: "Ear"
-    task: asyncio.Task[None]
+    def __init__(self, job_id: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.rungs: set[asyncio.Event] = set()
+        self.stamp, self.turn = read(job_id), read_turn(job_id)
+        self._job_id, self._loop = job_id, loop
+        self._looking: asyncio.Task[None] | None = None
+
+    def ring(self) -> None:
+        """Wake everybody; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def look(self) -> None:
+        """See to it that somebody looks at the stamp, which other processes touch, too."""
+        if self._looking is None or self._looking.done():
+            self._looking = self._loop.create_task(self._look())
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if read(self._job_id) != self.stamp:
+                self._wake()
+
+    def _wake(self) -> None:
+        self.stamp, self.turn = read(self._job_id), read_turn(self._job_id)
+        for rung in self.rungs:
+            rung.set()
 
 
 class Ear:
-    """Hears a job being touched, by this process at once and by others soon; a context of one event loop.
-
-    However many listen to a job, its stamp is looked at once for all of them.
-    """
+    """Hears a job being touched, by this process at once and by others soon; a context of one event loop."""
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
         self._loop = asyncio.get_running_loop()
         self._rung = asyncio.Event()
-        self._place = job_id, self._loop
+        self._room: _Room | None = None
 
     def __enter__(self) -> "Ear":
         with _lock:
-            _ears.setdefault(self._job_id, set()).add(self)
+            rooms = _rooms.setdefault(self._job_id, {})
+            self._room = rooms.setdefault(self._loop, _Room(self._job_id, self._loop))
+        self._room.rungs.add(self._rung)
         return self
 
     def __exit__(self, *_: object) -> None:
+        room, self._room = self._room, None
+        assert room is not None
+        room.rungs.discard(self._rung)
+        if room.rungs:
+            return
+        room.close()
         with _lock:
-            ears = _ears[self._job_id]
-            ears.discard(self)
-            if not ears:
-                del _ears[self._job_id]
-        if self._place in _lookers and _lookers[self._place].ear is self:
-            _lookers.pop(self._place).task.cancel()
-            for other in list(ears)[:1]:
-                other.ring()  # it goes on looking
+            rooms = _rooms[self._job_id]
+            del rooms[self._loop]
+            if not rooms:
+                del _rooms[self._job_id]
+
+    @property
+    def stamps(self) -> tuple[int, int]:
+        """What `read` and `read_turn` answered when this last rang."""
+        assert self._room is not None, "it listens inside its context only"
+        return self._room.stamp, self._room.turn
 
     async def wait(self, timeout_s: float) -> None:
         """Return as soon as the job was touched since the last call, or after `timeout_s` seconds."""
-        if self._place not in _lookers and self in _ears.get(self._job_id, ()):
-            _lookers[self._place] = _Looker(self, self._loop.create_task(self._look(read(self._job_id))))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._rung.wait()
+        if self._room is not None:
+            self._room.look()
+        timer = self._loop.call_later(timeout_s, self._rung.set)
+        try:
+            await self._rung.wait()
+        finally:
+            timer.cancel()
         self._rung.clear()
-
-    async def _look(self, seen: int) -> None:
-        """Look at the stamp for everybody: other processes touch it, too."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            if (now := read(self._job_id)) != seen:
-                seen = now
-                with _lock:
-                    ears = list(_ears.get(self._job_id, ()))
-                for ear in ears:
-                    ear.ring()
-
-    def ring(self) -> None:
-        """Wake who waits; from any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop has been closed
-            self._loop.call_soon_threadsafe(self._rung.set)
 
 
 def _mark(job_id: str, name: str) -> None:

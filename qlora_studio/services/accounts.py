@@ -6,6 +6,7 @@ counted before a password is looked at, so that many tries at once cannot slip p
 
 import re
 import secrets
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -194,23 +195,24 @@ def start_session(session: Session, *, user: User, peer: str = "", user_agent: s
 
 def find_signed_in(session: Session, *, token: str) -> SignedIn | None:
     """Return the live session that `token` belongs to, or None."""
-    if not token or len(token) > 200:
-        return None
+    return find_all_signed_in(session, tokens={token}).get(token)
+
+
+def find_all_signed_in(session: Session, *, tokens: Set[str]) -> dict[str, SignedIn]:
+    """Return the live sessions by their tokens; those that name none are left out."""
+    by_hash = {token_hash(token): token for token in tokens if token and len(token) <= 200}
+    found: dict[str, SignedIn] = {}
+    now = utc_now()
     query = (
         select(AuthSession, User)
-        .where(AuthSession.token_hash == token_hash(token))
+        .where(col(AuthSession.token_hash).in_(by_hash))
         .where(col(User.id) == col(AuthSession.user_id))
     )
-    row = session.exec(query).first()
-    if row is None:
-        return None
-    found, user = row
-    now = utc_now()
-    if user.disabled_at is not None:
-        return None
-    if found.expires_at <= now or found.last_seen_at + IDLE_LIMIT <= now:
-        return None
-    return SignedIn(user=user, session_id=found.id, expires_at=found.expires_at)
+    for row, user in session.exec(query) if by_hash else ():
+        is_over = row.expires_at <= now or row.last_seen_at + IDLE_LIMIT <= now
+        if user.disabled_at is None and not is_over:
+            found[by_hash[row.token_hash]] = SignedIn(user, row.id, row.expires_at)
+    return found
 
 
 def authenticate(token: str) -> SignedIn:
@@ -219,17 +221,24 @@ def authenticate(token: str) -> SignedIn:
     Raises:
         NotAuthenticated: there is no such session, or it has ended.
     """
-    with db.read() as session:
-        signed_in = find_signed_in(session, token=token)
-        if signed_in is None:
-            raise NotAuthenticated("Your session has ended. Sign in again.")
-        auth_session = session.get(AuthSession, signed_in.session_id)
-        is_stale = auth_session is not None and auth_session.last_seen_at + _SEEN_EVERY < utc_now()
-    if is_stale:
-        with db.write() as session:
-            if (auth_session := session.get(AuthSession, signed_in.session_id)) is not None:
-                auth_session.last_seen_at = utc_now()
+    signed_in = authenticate_all({token})[token]
+    if signed_in is None:
+        raise NotAuthenticated("Your session has ended. Sign in again.")
     return signed_in
+
+
+def authenticate_all(tokens: Set[str]) -> dict[str, SignedIn | None]:
+    """Return the session of each token or None, as `authenticate` does of one."""
+    with db.read() as session:
+        found = find_all_signed_in(session, tokens=tokens)
+        rows = [session.get(AuthSession, one.session_id) for one in found.values()]
+        stale = [row.id for row in rows if row is not None and row.last_seen_at + _SEEN_EVERY < utc_now()]
+    if stale:
+        with db.write() as session:
+            for session_id in stale:
+                if (row := session.get(AuthSession, session_id)) is not None:
+                    row.last_seen_at = utc_now()
+    return {token: found.get(token) for token in tokens}
 
 
 def log_out(session: Session, *, token: str) -> None:

@@ -17,7 +17,6 @@ page are checked against the handler's annotations first. An error becomes a toa
 the state has that var), never a trace.
 """
 
-import asyncio
 import functools
 import inspect
 import logging
@@ -37,6 +36,7 @@ from qlora_studio.core.errors import Forbidden, InvalidInput, NotAuthenticated, 
 from qlora_studio.core.session_cookie import token_from_cookie
 from qlora_studio.db.models.user import User
 from qlora_studio.services import access, accounts
+from qlora_studio.state.once import AskedTogether
 
 logger = logging.getLogger(__name__)
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -45,6 +45,7 @@ BAD_ARGUMENTS = "The page sent something that was not understood. Reload it and 
 UNEXPECTED = "Something went wrong on our side. Try again; the server's log has the details."
 _MARK = "_studio_access"
 _MAX_TEXT = 200_000  # characters in all arguments of one event together
+_sessions = AskedTogether(accounts.authenticate_all)
 
 
 def public(handler: Handler) -> Handler:
@@ -66,7 +67,10 @@ async def require_session(state: Any) -> User:
     token = token_from_cookie(state.router.headers.cookie or "")
     if not token:
         raise NotAuthenticated("Sign in first.")
-    return (await asyncio.to_thread(accounts.authenticate, token)).user
+    signed_in = await _sessions.ask(token)
+    if signed_in is None:
+        raise NotAuthenticated("Your session has ended. Sign in again.")
+    return signed_in.user
 
 
 class Guard(Middleware):

@@ -29,8 +29,8 @@ from qlora_studio.state.sharing import share
 TABS = ("overview", "charts", "samples", "logs", "config")
 LEVELS = ("", "info", "warning", "error")
 DIALOGS = ("", "stop", "discard", "delete")
-POLL_S = 0.2  # of what leaves no stamp: logs, times left, places in the queue
 CHECK_EVERY_S = 3.0
+SOONEST_S = 0.1
 _readings: WeakValueDictionary[Any, asyncio.Lock] = WeakValueDictionary()  # by job and event loop
 
 
@@ -85,16 +85,16 @@ class JobState(DialogState, rx.State):
             self._watch += 1
             mine, look = self._watch, self._new_look(actor)
         await self._send(mine, await asyncio.to_thread(look.everything))
-        next_check = time.monotonic() + CHECK_EVERY_S
+        next_check = _next_check()
         with Ear(look.job_id) as ear:
             while not look.is_over:
-                await ear.wait(POLL_S)
+                await ear.wait(max(SOONEST_S, min(look.wait_s(), next_check - time.monotonic())))
                 if time.monotonic() >= next_check:
-                    next_check = time.monotonic() + CHECK_EVERY_S
+                    next_check = _next_check()
                     await require_session(self)
-                    if not is_connected(self) or not await self._send(mine, {}):
+                    if not is_connected(self) or not self.router.url.path.startswith("/training/"):
                         return  # a tab that comes back loads its page again
-                news = await _news_of(look) if look.has_news() else {}
+                news = await _news_of(look) if look.has_news(ear.stamps) else {}
                 if news and not await self._send(mine, news):
                     return
 
@@ -208,10 +208,15 @@ class JobState(DialogState, rx.State):
     async def _send(self, mine: int, values: dict[str, Any]) -> bool:
         """Assign what is new; False when this watcher's time is over."""
         async with self:
-            if self._watch != mine or not self.router.url.path.startswith("/training/"):
+            if self._watch != mine:
                 return False
             self._assign(values)
         return True
+
+
+def _next_check() -> float:
+    """When to look after the session again: all tabs at the same moment, so that one reading does for all."""
+    return (time.monotonic() // CHECK_EVERY_S + 1) * CHECK_EVERY_S
 
 
 async def _news_of(look: JobLook) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What is new about a job for one open page. Runs in threads; holds no state of the page's."""
 
+import math
 import time
 from collections.abc import Hashable
 from dataclasses import replace
@@ -49,22 +50,33 @@ class JobLook:
         self._feed = CurveFeed(job_id, keys) if tab in ("overview", "charts") else None
         self.is_over = False
 
-    def has_news(self) -> bool:
-        """Whether `news` may find something; costs a `stat`."""
-        stamp = job_reading.read_stamp(self.job_id)
+    def has_news(self, stamps: tuple[int, int] | None = None) -> bool:
+        """Whether `news` may find something.
+
+        Args:
+            stamps: of the job and of its last turn, if they were just looked at.
+        """
+        stamp, turn = stamps or self._read_stamps()
         if stamp != self._stamp:
-            turn = job_reading.read_turn(self.job_id)
             if turn != self._turn:
                 self._next_row = 0.0
             self._stamp, self._turn, self._is_row_due = stamp, turn, True
             return True
-        # The place in the queue changes with other people's jobs, which leave no mark on this one.
+        return self.wait_s() <= 0
+
+    def wait_s(self) -> float:
+        """Seconds until something that leaves no stamp may have changed: times left, lines, places in the
+        queue, which change with other people's jobs.
+        """
         is_moving = self._is_row_due or self._page.is_active or self._page.status == JobStatus.QUEUED
-        return is_moving and time.monotonic() >= self._next_row
+        return self._next_row - time.monotonic() if is_moving else math.inf
+
+    def _read_stamps(self) -> tuple[int, int]:
+        return job_reading.read_stamp(self.job_id), job_reading.read_turn(self.job_id)
 
     def everything(self) -> dict[str, Any]:
         """The whole page: values by the name of the state's var."""
-        self._stamp, self._turn = job_reading.read_stamp(self.job_id), job_reading.read_turn(self.job_id)
+        self._stamp, self._turn = self._read_stamps()
         self._steps, self._log_end = [], ""
         return self.text() | self.curves()
 

@@ -1,9 +1,11 @@
 """Reading once what many tabs look at."""
 
+import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Set
 from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 Value = TypeVar("Value")
 
@@ -53,3 +55,40 @@ class OnceAStamp(Generic[Value]):
                 entry.value = read()
                 entry.stamp = stamp
             return entry.value  # type: ignore[return-value]
+
+
+class _Asked(Generic[Value]):
+    """What is asked in one event loop, to be read together."""
+
+    def __init__(self) -> None:
+        self.reading = asyncio.Lock()
+        self.next: tuple[set[str], asyncio.Task[Mapping[str, Value]]] | None = None
+
+
+class AskedTogether(Generic[Value]):
+    """Answers what many tabs ask at the same moment by one reading, in one thread.
+
+    Nothing is remembered: each answer was read after its question was asked.
+
+    Args:
+        read: answers a set of keys; called in a thread.
+    """
+
+    def __init__(self, read: Callable[[Set[str]], Mapping[str, Value]]) -> None:
+        self._read = read
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Asked[Value]] = WeakKeyDictionary()
+
+    async def ask(self, key: str) -> Value:
+        """Return what `read` answers for `key`, with whoever else asks until the reading begins."""
+        asked = self._loops.setdefault(asyncio.get_running_loop(), _Asked())
+        if asked.next is None:
+            asked.next = set(), asyncio.create_task(self._answer(asked))
+        keys, answering = asked.next
+        keys.add(key)
+        return (await asyncio.shield(answering))[key]  # others wait for it, too
+
+    async def _answer(self, asked: _Asked[Value]) -> Mapping[str, Value]:
+        async with asked.reading:
+            assert asked.next is not None
+            keys, asked.next = asked.next[0], None
+            return await asyncio.to_thread(self._read, keys)

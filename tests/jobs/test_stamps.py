@@ -47,7 +47,7 @@ async def test_what_happened_between_two_waits_is_heard_once(job_id):
         assert time.monotonic() - started >= 0.01, "it comes back by itself"
     stamps.touch(job_id)
     await ear.wait(0.0)
-    assert not stamps._ears, "nobody listens any more"
+    assert not stamps._rooms, "nobody listens any more"
 
 
 def test_a_touch_outlives_a_loop_that_was_closed(job_id):
@@ -65,12 +65,13 @@ async def test_what_another_process_touches_is_heard_whoever_leaves(job_id):
         with stamps.Ear(job_id) as first:
             both = asyncio.gather(first.wait(30), second.wait(30))
             await asyncio.sleep(0)
-            assert len(stamps._lookers) == 1, "one looks for both"
+            assert len(stamps._rooms[job_id]) == 1, "one looks for both"
             stamps._mark(job_id, stamps._CHANGED)  # as another process does: nobody is rung
             await asyncio.wait_for(both, 10)
+            assert first.stamps == (stamps.read(job_id), stamps.read_turn(job_id))
         await second.wait(0)
         waiting = asyncio.create_task(second.wait(30))
         await asyncio.sleep(0)
         stamps._mark(job_id, stamps._CHANGED)
         await asyncio.wait_for(waiting, 10)
-    assert not stamps._lookers
+    assert not stamps._rooms

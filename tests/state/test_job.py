@@ -101,18 +101,20 @@ async def test_a_page_is_woken_by_what_its_server_does_to_the_job(opened, job_id
 
     monkeypatch.setattr(JobState, "__aenter__", enter)
     monkeypatch.setattr(JobState, "__aexit__", leave)
-    monkeypatch.setattr(job_state, "POLL_S", 1000.0)
+    monkeypatch.setattr(job_state, "CHECK_EVERY_S", 1000.0)
+    monkeypatch.setattr(job_look, "ROW_EVERY_S", 1000.0)
+    monkeypatch.setattr(stamps, "LOOK_EVERY_S", 1000.0)
     advance(job_id, 1)
     state = opened(JobState, job_id=job_id)
     state.router.url = SimpleNamespace(path=f"/training/{job_id}", query_parameters={})
     watching = asyncio.create_task(call(state, "watch"))
     async with asyncio.timeout(10):
-        while job_id not in stamps._ears:
+        while job_id not in stamps._rooms:
             await asyncio.sleep(0.01)
         advance(job_id, 10, JobStatus.SUCCEEDED)
         threading.Thread(target=stamps.touch, args=(job_id,)).start()
         await watching
-    assert (state.job.status, job_id in stamps._ears) == ("succeeded", False)
+    assert (state.job.status, job_id in stamps._rooms) == ("succeeded", False)
 
 
 async def test_the_address_names_level_text_and_attempt(opened, job_id):

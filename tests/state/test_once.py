@@ -1,9 +1,11 @@
 """What many tabs look at is read once."""
 
+import asyncio
 import threading
+from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 
-from qlora_studio.state.once import OnceAStamp
+from qlora_studio.state.once import AskedTogether, OnceAStamp
 
 
 def test_a_stamp_is_read_once_and_another_one_anew() -> None:
@@ -62,3 +64,51 @@ def test_a_reading_that_fails_is_tried_again() -> None:
             continue
         raise AssertionError
     assert once.get("job", 1, lambda: 7) == 7
+
+
+async def test_what_is_asked_at_the_same_moment_is_read_together_and_nothing_is_remembered() -> None:
+    reads: list[Set[str]] = []
+
+    def read(keys: Set[str]) -> dict[str, int]:
+        reads.append(keys)
+        return {key: len(reads) for key in keys}
+
+    together = AskedTogether(read)
+    assert await asyncio.gather(*(together.ask(key) for key in "abba")) == [1, 1, 1, 1]
+    assert reads == [{"a", "b"}]
+    assert await together.ask("a") == 2
+
+
+async def test_who_asks_while_it_is_read_is_answered_by_the_next_reading() -> None:
+    is_reading, may_end, reads = threading.Event(), threading.Event(), []
+
+    def read(keys: Set[str]) -> dict[str, int]:
+        reads.append(keys)
+        is_reading.set()
+        assert may_end.wait(10)
+        return dict.fromkeys(keys, len(reads))
+
+    together = AskedTogether(read)
+    first = asyncio.create_task(together.ask("a"))
+    assert await asyncio.to_thread(is_reading.wait, 10)
+    others = [asyncio.create_task(together.ask(key)) for key in "ab"]
+    await asyncio.sleep(0)
+    others[1].cancel()  # its tab has gone; the other's answer comes all the same
+    may_end.set()
+    assert [await first, await others[0]] == [1, 2]
+    assert reads == [{"a"}, {"a", "b"}]
+
+
+async def test_a_reading_that_fails_fails_for_all_who_asked_and_for_nobody_else() -> None:
+    failing = True
+
+    def read(keys: Set[str]) -> dict[str, bool]:
+        if failing:
+            raise RuntimeError("busy")
+        return dict.fromkeys(keys, True)
+
+    together = AskedTogether(read)
+    answers = await asyncio.gather(together.ask("a"), together.ask("b"), return_exceptions=True)
+    assert [str(answer) for answer in answers] == ["busy", "busy"]
+    failing = False
+    assert await together.ask("a")
