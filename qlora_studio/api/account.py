@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session
 
-from qlora_studio.api.auth import UserPublic
+from qlora_studio.api.auth import UserPublic, peer_of
 from qlora_studio.api.idempotency import IdempotencyHeader, WithSecret, create_once
 from qlora_studio.api.lists import Page, Paging
 from qlora_studio.api.problems import answers
@@ -88,7 +88,7 @@ class TokenPage(Page[TokenPublic]):
 @router.patch("/me", responses=answers(429))
 def update_me(body: ProfileUpdate, request: Request, found: CurrentSession) -> UserPublic:
     """Change your name, e-mail address (with your password) or theme."""
-    return UserPublic.model_validate(profile.update(actor=found.user, form=body, peer=_peer(request)))
+    return UserPublic.model_validate(profile.update(actor=found.user, form=body, peer=peer_of(request)))
 
 
 @router.post("/me/password", responses=answers(429))
@@ -99,7 +99,7 @@ def change_password(body: PasswordChange, request: Request, found: CurrentSessio
         session_id=found.session_id,
         current=body.current,
         new=body.new,
-        peer=_peer(request),
+        peer=peer_of(request),
     )
     return SessionsEnded(sessions_ended=n_ended)
 
@@ -166,7 +166,3 @@ def revoke_token(token_id: str, found: CurrentSession) -> Response:
     with db.write() as session:
         tokens.revoke(session, actor=found.user, token_id=token_id)
     return Response(status_code=204)
-
-
-def _peer(request: Request) -> str:
-    return request.client.host if request.client else ""

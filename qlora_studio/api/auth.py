@@ -55,11 +55,16 @@ class FieldChecks(BaseModel):
     errors: dict[str, str]
 
 
-@router.post("/auth/signup", status_code=201, responses=answers(409))
-def sign_up(body: SignUp) -> UserPublic:
+def peer_of(request: Request) -> str:
+    """The client's address; behind a trusted proxy, the one that it tells."""
+    return request.client.host if request.client else ""
+
+
+@router.post("/auth/signup", status_code=201, responses=answers(409, 429))
+def sign_up(body: SignUp, request: Request) -> UserPublic:
     """Make an account. The first one becomes admin. Sign in afterwards with `/auth/login`."""
     with db.write() as session:
-        user = accounts.sign_up(session, username=body.username, email=body.email, password=body.password)
+        user = accounts.sign_up(session, **body.model_dump(), peer=peer_of(request))
     return UserPublic.model_validate(user)
 
 
@@ -77,8 +82,7 @@ def check(
 @router.post("/auth/login", responses=answers(401, 429))
 async def log_in(body: LogIn, request: Request, response: Response) -> LoggedIn:
     """Start a session: the token for scripts, and the same as a cookie that page scripts cannot read."""
-    peer = request.client.host if request.client else ""
-    agent = request.headers.get("user-agent", "")
+    peer, agent = peer_of(request), request.headers.get("user-agent", "")
     old = credentials_of(request.headers)
 
     def start() -> accounts.NewSession:

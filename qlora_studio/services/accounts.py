@@ -28,7 +28,7 @@ WRONG_CREDENTIALS = "That name and password do not match."
 IDLE_LIMIT = timedelta(days=7)
 _SEEN_EVERY = timedelta(minutes=5)
 _WINDOW = timedelta(minutes=30)
-_FREE_TRIES = {"account": 5, "peer": 30}
+_FREE_TRIES = {"account": 5, "peer": 30, "signup": 30}
 _MAX_WAIT_S = 300
 _USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{1,30})[A-Za-z0-9]")
 _RESERVED = frozenset("admin administrator root system support qlora-studio nobody null".split())
@@ -72,10 +72,14 @@ def check_fields(session: Session, *, username: str = "", email: str = "") -> di
     return problems
 
 
-def sign_up(session: Session, *, username: str, email: str, password: str) -> User:
+def sign_up(session: Session, *, username: str, email: str, password: str, peer: str = "") -> User:
     """Make an account; it becomes admin if there is none yet.
 
+    Args:
+        peer: the client's address: a script is not to make accounts without end from one.
+
     Raises:
+        TooManyTries: many accounts were made from this peer a short while ago.
         InvalidInput: a field is malformed or the password is weak; `fields` says which and why.
         Conflict: the username or the e-mail address is taken.
     """
@@ -95,6 +99,8 @@ def sign_up(session: Session, *, username: str, email: str, password: str) -> Us
         error = Conflict(next(iter(taken.values())))
         error.fields = taken  # type: ignore[attr-defined]
         raise error
+    if peer:
+        count_try(session, [f"signup:{peer[:64]}"])
     # The command line may have made a user of its own before anyone signed up, so count admins, not people.
     is_first = session.exec(select(func.count()).where(User.role == Role.ADMIN)).one() == 0
     user = User(
@@ -145,7 +151,7 @@ def log_in(*, login: str, password: str, peer: str, user_agent: str = "") -> New
 
 
 def count_try(session: Session, keys: list[str]) -> None:
-    """Note a try before its password is looked at; `keys` are of the account and the peer.
+    """Note a try before its password is looked at, or an account is made; `keys` say by whom, and for what.
 
     Raises:
         TooManyTries: the back-off of one of them has not passed.

@@ -54,7 +54,7 @@ class Row:
 
 
 ROWS = [
-    Row("POST", "/auth/signup", "username email password", USER, "201 409 422"),
+    Row("POST", "/auth/signup", "username email password", USER, "201 409 422 429"),
     Row("POST", "/auth/login", "login password", "token expires_at user.id", "200 401 422 429"),
     Row("POST", "/auth/logout", statuses="204"),
     Row("GET", "/me", answers=USER, statuses="200 401"),

@@ -36,6 +36,23 @@ def test_first_account_is_admin_and_the_next_is_not(data_folder: object) -> None
     assert sign_up("second").role == Role.TRAINER
 
 
+def test_one_address_makes_many_accounts_and_not_endlessly_many(data_folder: object) -> None:
+    def come(number: int, peer: str) -> User:
+        with db.write() as session:
+            account = {"username": f"user{number}", "email": f"u{number}@example.org", "password": PASSWORD}
+            return accounts.sign_up(session, **account, peer=peer)
+
+    for number in range(30):
+        come(number, "10.0.0.1")
+    with pytest.raises(TooManyTries):
+        come(30, "10.0.0.1")
+    assert come(31, "10.0.0.2").role == Role.TRAINER, "another address is not held back"
+    with db.write() as session:
+        for made in session.exec(select(LoginFailure).where(LoginFailure.key == "signup:10.0.0.1")):
+            made.at = utc_now() - timedelta(hours=1)
+    assert come(30, "10.0.0.1").username == "user30"
+
+
 @pytest.mark.parametrize(
     ("username", "email", "password", "field"),
     [
