@@ -176,7 +176,9 @@ def print_audit(
     action: Annotated[str, typer.Option(help="dataset.create, or dataset for all of datasets.")] = "",
     thing: Annotated[str, typer.Option("--object", help="An id, or a kind.")] = "",
     csv: Annotated[Path | None, typer.Option(help="Write all lines to this file instead.")] = None,
+    last: Annotated[int, typer.Option(help="So many lines.", min=1, max=10_000)] = 100,
     user: UserName = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Show who did what, the newest first."""
     wanted = AuditFilter(query=query, who=who, action=action, object=thing)
@@ -186,7 +188,10 @@ def print_audit(
         print_line(str(csv))
         return
     with acting(user) as (session, actor):
-        found, _ = audit.list_events(session, actor=actor, wanted=wanted, page_size=100)
+        found, _ = audit.list_events(session, actor=actor, wanted=wanted, page_size=last)
+    if as_json:
+        print_json([event.model_dump(mode="json") for event in found])
+        return
     rows = [(f"{e.at:%Y-%m-%d %H:%M}", e.actor_name, e.action, e.object_name or e.object_id) for e in found]
     print_table(("Time (UTC)", "Who", "What", "To"), rows, empty="Nothing matches.")
 

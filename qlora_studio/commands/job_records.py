@@ -25,6 +25,7 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
 from qlora_studio.jobs.metrics import MAX_POINTS, Series
 from qlora_studio.services import comparisons, job_logs, job_reading, jobs
+from qlora_studio.services.access import Action
 from qlora_studio.services.reading_schemas import ComparisonPublic, SamplePublic, SeriesPublic
 from qlora_studio.services.words import Word, compare_output
 
@@ -77,7 +78,8 @@ def _follow(actor: User, job_id: str, cursor: str, level: str | None) -> None:
     """Print what is written from a place on, through all attempts, until the job has ended."""
     while True:
         with db.read() as session:
-            has_ended = jobs.get_job(session, actor=actor, job_id=job_id).status in TERMINAL_STATUSES
+            job = jobs.get_job(session, actor=actor, job_id=job_id, action=Action.SEE)
+            has_ended = job.status in TERMINAL_STATUSES
             found = job_logs.read(session, actor=actor, job_id=job_id, cursor=cursor, level=level)
         _print_log(found, as_json=False)
         if found.cursor == cursor:

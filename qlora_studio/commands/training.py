@@ -50,6 +50,7 @@ from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
 from qlora_studio.jobs import notices, supervisor
 from qlora_studio.services import datasets, deliveries, jobs, mlflow, models, queue, rehearsals
+from qlora_studio.services.access import Action
 from qlora_studio.services.job_schemas import JobPublic
 from qlora_studio.services.rehearsals import RehearsalPublic
 
@@ -188,7 +189,7 @@ def task_of(actor: User, dataset_id: str) -> Task | None:
     """What a dataset is for; None if there is no such dataset, which is told later."""
     with db.read() as session:
         try:
-            return datasets.get_dataset(session, actor=actor, dataset_id=dataset_id).task
+            return datasets.get_dataset(session, actor=actor, dataset_id=dataset_id, action=Action.SEE).task
         except NotFound:
             return None
 

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from qlora_studio.contracts.enums import Role
+from qlora_studio.commands import training
+from qlora_studio.contracts.enums import Role, Task
 from qlora_studio.services import tokens
 from tests.commands.conftest import Run, answer
 from tests.conftest import make_user
-from tests.jobs.workbench import make_dataset
+from tests.jobs.workbench import make_dataset, make_model
 
 
 def test_sharing_tokens_accounts_and_the_log(run: Run, session, user, tmp_path: Path) -> None:
@@ -35,3 +36,22 @@ def test_sharing_tokens_accounts_and_the_log(run: Run, session, user, tmp_path: 
     assert "dataset.share" in run("audit", "--object", data.id).stdout
     run("audit", "--action", "user", "--csv", str(tmp_path / "log.csv"))
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 5
+
+
+def test_what_is_shared_for_use_is_shown_and_trained_with(run: Run, session, user) -> None:
+    bob = make_user(session, "bob", Role.TRAINER)
+    data, model = make_dataset(session, user), make_model(session, user)
+    assert "no such model" in run("model", "show", model.id, "--user", "bob", code=2).stderr.lower()
+    for thing in (data, model):
+        run("share", thing.id, "use", "--user", "ada")
+    assert answer(run("model", "show", model.id, "--user", "bob"))["id"] == model.id
+    assert training.task_of(bob, data.id) == Task.SPEECH_TO_TEXT
+
+
+def test_the_log_as_json(run: Run, session, user) -> None:
+    make_user(session, "root-of-all", Role.ADMIN)
+    data = make_dataset(session, user)
+    for level in ("read", "use"):
+        run("share", data.id, level, "--user", "ada")
+    (last,) = answer(run("audit", "--last", "1", "--json"))
+    assert (last["actor_name"], last["action"], last["object_id"]) == ("ada", "dataset.share", data.id)
