@@ -24,7 +24,7 @@ from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, User
 from qlora_studio.services import model_intake, models
-from qlora_studio.services.access import Shelf
+from qlora_studio.services.access import Action, Shelf
 from qlora_studio.services.model_schemas import ModelCreate, ModelPublic
 
 STARTERS = {"starter": "speech", "starter-sound": "sound"}  # by the word for it
@@ -91,7 +91,9 @@ def list_(
 def show(model_id: str, user: UserName = "") -> None:
     """Show everything known of a model, as JSON."""
     with acting(user) as (session, actor):
-        print_json(ModelPublic.of(models.get_model(session, actor=actor, model_id=model_id)))
+        print_json(
+            ModelPublic.of(models.get_model(session, actor=actor, model_id=model_id, action=Action.SEE))
+        )
 
 
 def add_model(

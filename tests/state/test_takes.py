@@ -14,7 +14,7 @@ from qlora_studio.state.studio import StudioState
 from qlora_studio.state.takes import TakesState
 from tests.conftest import make_user
 from tests.services.test_generations import sound_model
-from tests.services.test_ratings import add_takes
+from tests.services.test_ratings import add_takes, rate
 from tests.state.calling import Opener, SlowReading, call, hold_by_itself
 
 
@@ -286,6 +286,21 @@ def test_what_others_share_is_on_a_shelf_of_its_own(user: User, session: Session
     assert [(row.name, row.sharing) for row in own.rows] == [("rain", "private")]
     asyncio.run(call(own, "share", generation_id=mine.generation_id, sharing="use"))
     assert own.rows[0].sharing == "use"
+
+
+def test_a_rater_is_offered_the_words_that_shared_takes_are_rated_by(
+    user: User, session: Session, opened: Opener
+) -> None:
+    eve = make_user(session, "eve")
+    (shared,), (secret,) = add_takes(eve, 1, sharing=Sharing.USE), add_takes(eve, 1, prompt="hidden")
+    rate(eve, shared, 4, criterion="warmth")
+    rate(eve, secret, 4, criterion="of nobody's concern")
+    user.role = Role.RATER
+    session.add(user)
+    session.commit()
+    state = opened(TakesState, {"shelf": "shared"})
+    asyncio.run(call(state, "load"))
+    assert state.criteria == ["overall", "warmth"]
 
 
 async def test_a_slow_reading_does_not_replace_what_a_newer_load_has_shown(
