@@ -35,7 +35,8 @@ def adapters_tab() -> rx.Component:
 
 def _model(model: Any) -> rx.Component:
     listed = rx.el.ul(
-        rx.foreach(model.adapters, _adapter), class_name="list-none m-0 p-0 divide-y divide-border"
+        rx.foreach(model.adapters, lambda row: _adapter(row, model.id)),
+        class_name="list-none m-0 p-0 divide-y divide-border",
     )
     nothing = rx.el.p(
         "No adapters of it yet: train on a dataset from feedback.",
@@ -52,7 +53,7 @@ def _model(model: Any) -> rx.Component:
     )
 
 
-def _adapter(row: Any) -> rx.Component:
+def _adapter(row: Any, model_id: Any) -> rx.Component:
     is_default = row.may_change & (row.active != "")  # another's default is theirs
     choose = rx.cond(
         is_default,
@@ -88,6 +89,12 @@ def _adapter(row: Any) -> rx.Component:
                 class_name="text-xs text-muted-foreground tabular",
             ),
             class_name="min-w-0 flex-1",
+        ),
+        link_button(
+            "Use in the studio",
+            href=rx.Var.create("/studio?model=") + model_id + "&adapter=" + row.id,
+            size="sm",
+            aria_label=rx.Var.create("Use in the studio: ") + row.name,
         ),
         rx.cond(row.may_change, choose, rx.fragment()),
         class_name="flex items-center gap-3 py-2.5 flex-wrap",

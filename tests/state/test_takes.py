@@ -258,6 +258,18 @@ def test_who_may_only_look_makes_nothing(user: User, session: Session, opened: O
     assert session.exec(select(Generation)).all() == []
 
 
+def test_the_address_chooses_a_model_and_one_of_its_adapters(
+    user: User, session: Session, opened: Opener
+) -> None:
+    wanted, newest = sound_model(session, user), sound_model(session, user, "echo")
+    adapter, other = make_adapter(session, user, wanted), make_adapter(session, user, newest, name="other")
+    make_adapter(session, user, wanted, name="newer")
+    for asked, chosen in ((adapter.id, adapter.id), (other.id, ""), ("ada_nothing", "")):
+        state = opened(StudioState, {"model": wanted.id, "adapter": asked})
+        asyncio.run(call(state, "load"))
+        assert (state.model_id, state.adapter_id) == (wanted.id, chosen)
+
+
 def test_what_others_share_is_on_a_shelf_of_its_own(user: User, session: Session, opened: Opener) -> None:
     eve = make_user(session, "eve")
     heard, rated, _ = (add_takes(eve, 1, prompt=prompt)[0] for prompt in ("heard", "rated", "hidden"))
