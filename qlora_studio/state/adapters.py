@@ -127,8 +127,10 @@ class AdapterState(DialogState, rx.State):
     @authorized(Role.TRAINER)
     async def share(self, actor: User, wanted: str):
         """Let others look at the adapter or use it, or neither any more."""
-        await asyncio.to_thread(share, actor, "adapter", self._shown_id(), wanted)
-        return AdapterState.load
+        note = await asyncio.to_thread(share, actor, "adapter", self._shown_id(), wanted)
+        if note:
+            yield rx.toast.info(note)
+        yield AdapterState.load
 
     @rx.event
     @authorized()
