@@ -7,7 +7,15 @@ from qlora_studio.contracts.enums import ModelStatus, Sharing, Task
 from qlora_studio.core.errors import Forbidden, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Adapter, BaseAudioModel, User
-from qlora_studio.services import adapter_imports, generations, making, offers, prompt_templates, twins
+from qlora_studio.services import (
+    adapter_imports,
+    adapters,
+    generations,
+    making,
+    offers,
+    prompt_templates,
+    twins,
+)
 from qlora_studio.services.generation_schemas import GenerationCreate
 from qlora_studio.services.prompt_template_schemas import PromptTemplateCreate
 from tests.conftest import make_user
@@ -92,6 +100,8 @@ def test_what_is_shared_for_use_can_be_made_with_compared_and_kept(
         if sharing is Sharing.READ:
             with db.write() as writing, pytest.raises(Forbidden):
                 prompt_templates.create(writing, actor=user, form=kept)
+    with pytest.raises(Forbidden, match="you may use it, but not change it"):
+        adapters.activate(session, actor=user, adapter_id=adapter.id)
     with db.write() as writing:
         prompt_templates.create(writing, actor=user, form=kept)
         form = GenerationCreate(model_id=base.id, prompt="rain", duration_s=0.2)
