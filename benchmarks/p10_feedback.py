@@ -36,7 +36,16 @@ from qlora_studio.db.models import (
     TakeTally,
     User,
 )
-from qlora_studio.services import generation_lists, generations, ratings, tallies, votes
+from qlora_studio.services import (
+    generation_lists,
+    generations,
+    marks,
+    offers,
+    ratings,
+    sound_desk,
+    tallies,
+    votes,
+)
 from qlora_studio.services.generation_schemas import GenerationPublic
 from qlora_studio.services.rating_schemas import RatingPublic, RatingPut
 from qlora_studio.services.vote_schemas import VotePublic, VotePut
@@ -59,6 +68,7 @@ REQUESTS: dict[str, list[dict[str, Any]]] = {
     "tag": [{"tag": "often"}, {"tag": "seldom"}, {"tag": "never"}, {"tag": "often", "model_id": "mod_1"}],
     "tests": [{"from_tests": True}, {"from_tests": True, "query": "text"}],
     "feedback": [{}, {"model_id": "mod_1"}],
+    "studio": [{}, {}],
     "rate": [{"number": n} for n in (0, 100, 200, 201)],
     "pair": [{}, {}],
 }
@@ -150,6 +160,8 @@ class Shelf:
         """One request; returns the bytes of the answer."""
         if kind == "feedback":
             return self._feedback(**wanted)
+        if kind == "studio":
+            return self._studio()
         if kind == "pair":
             return self._compare()
         return self._rate(**wanted) if kind == "rate" else self._list(**wanted)
@@ -169,6 +181,19 @@ class Shelf:
             told = ratings.get_stats(session, actor=self.people[0], **wanted)
             ready = ratings.get_readiness(session, actor=self.people[0], **wanted)
         return len(told.model_dump_json() + ready.model_dump_json())
+
+    def _studio(self) -> int:
+        """What the studio reads beside the list: models, texts used lately, criteria, tags."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            ada = self.people[0]
+            told = [
+                sound_desk.list_sound_models(session, actor=ada),
+                sound_desk.list_recent_prompts(session, actor=ada),
+                sound_desk.list_criteria(session, actor=ada),
+                marks.list_tags(session, actor=ada),
+                offers.list_used_models(session, actor=ada),
+            ]
+        return len(repr(told))
 
     def _rate(self, *, number: int) -> int:
         form = RatingPut(stars=random.randint(1, 5), note="again")

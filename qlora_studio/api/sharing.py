@@ -21,9 +21,10 @@ class SharingChange(Strict):
 
 
 class Shared(SharingChange):
-    """What others may do now."""
+    """What others may do now; `note` says what else that takes, if anything."""
 
     id: str
+    note: str = ""
 
 
 @router.put("/{kind}/{thing_id}/sharing")
@@ -36,4 +37,5 @@ def set_sharing(
     """Share a thing of yours, or no longer. What others have made with it stays theirs."""
     with db.write() as session:
         now = sharing.share(session, actor=user, kind=_KINDS[kind], thing_id=thing_id, sharing=body.sharing)
-    return Shared(id=thing_id, sharing=now)
+        note = sharing.note_on(session, kind=_KINDS[kind], thing_id=thing_id)
+    return Shared(id=thing_id, sharing=now, note=note)

@@ -43,7 +43,10 @@ def share(
     kind = _KINDS.get(thing_id.partition("_")[0], "")
     with acting(user, writes=True) as (session, actor):
         sharing.share(session, actor=actor, kind=kind, thing_id=thing_id, sharing=level)
+        note = sharing.note_on(session, kind=kind, thing_id=thing_id)
     print_line(f"{thing_id}: {level.value}")
+    if note:
+        say(note)
 
 
 @users.command("list")

@@ -9,6 +9,7 @@ from qlora_studio.contracts.enums import AdapterStage
 from qlora_studio.contracts.metrics import METRICS, first_of
 from qlora_studio.db.models import Adapter
 from qlora_studio.services import adapters
+from qlora_studio.services.access import Action
 from qlora_studio.services.adapter_schemas import AdapterChanged, AdapterPublic, AdapterUpdate, AdapterView
 from qlora_studio.services.lineage import get_lineage as find_lineage
 
@@ -19,7 +20,7 @@ _NOTES = "What to remember; replaces what was noted before."
 def show(adapter_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Print what is known of an adapter."""
     with acting(user) as (session, actor):
-        view = adapters.get_view(session, actor=actor, adapter_id=adapter_id)
+        view = adapters.get_view(session, actor=actor, adapter_id=adapter_id, action=Action.SEE)
     _print(view, as_json=as_json)
 
 

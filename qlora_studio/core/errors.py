@@ -6,6 +6,7 @@
     ├── Forbidden               403  signed in, but the role does not allow it
     ├── NotFound                404  not there, or not yours: the two look the same
     ├── Conflict                409  taken, already done, or in use; `users_of` names by what
+    │   └── Doubtful            409  done all the same where somebody insists
     ├── TooLarge                413  over a cap or a quota
     ├── TooManyTries            429  `retry_after_s` says when to come back
     ├── Unavailable         503  what it takes isn't there now; the same request may work in a moment
@@ -64,6 +65,10 @@ class Conflict(StudioError):
     def __init__(self, message: str, *, users_of: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.users_of = list(users_of)
+
+
+class Doubtful(Conflict):
+    """There is a reason against it, and `insist` overcomes it."""
 
 
 class TooLarge(StudioError):

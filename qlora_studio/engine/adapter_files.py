@@ -8,6 +8,7 @@ from typing import Any
 from qlora_studio.engine.refusals import Refused
 
 WEIGHTS = "adapter_model.safetensors"
+UNREADABLE = "The adapter's files can't be read any more. Train it again, or choose another."
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,7 @@ def read(path: Path) -> AdapterFiles:
             raise Refused("Only LoRA adapters can be used; this one is of another kind.")
         return AdapterFiles(path, stamp, _needs(about), dict(about.get("inference", {})))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refused(
-            "The adapter's files can't be read any more. Train it again, or choose another."
-        ) from error
+        raise Refused(UNREADABLE) from error
 
 
 def _needs(about: dict[str, Any]) -> BaseNeeds:

@@ -17,6 +17,8 @@ from qlora_studio.training.tasks.diarization import DiarizationTask
 from qlora_studio.training.tasks.sounds import SoundTask
 from qlora_studio.training.tasks.speech import SpeechTask
 
+_OVERFLOWED = "The model's numbers overflowed, so it made no sound. Lower the adapter's strength."
+
 Said = dict[str, Any]  # fields of `Heard`
 Report = Callable[[float], None]  # how far it is, 0 to 1; raises when nobody wants the answer any more
 ShouldStop = Callable[[], bool]
@@ -71,16 +73,21 @@ def generate(task: AudioTask, model: Any, wish: SoundWish, report: Report, shoul
     """
     assert isinstance(task, SoundTask)
     report(0.0)
-    made = task.generate(
-        model,
-        [wish.prompt],
-        seconds=min(wish.seconds, task.max_clip_s),
-        seed=wish.seed,
-        on_step=lambda done, total: report(done / total),
-        **wish.model_dump(include={"guidance", "temperature"}, exclude_none=True),
-    )
+    try:
+        made = task.generate(
+            model,
+            [wish.prompt],
+            seconds=min(wish.seconds, task.max_clip_s),
+            seed=wish.seed,
+            on_step=lambda done, total: report(done / total),
+            **wish.model_dump(include={"guidance", "temperature"}, exclude_none=True),
+        )
+    except RuntimeError as error:
+        if "probability tensor" in str(error):  # torch was to draw from what is no number
+            raise Refused(_OVERFLOWED) from error
+        raise
     if not np.isfinite(made[0]).all():
-        raise Refused("The model's numbers overflowed, so it made no sound. Lower the adapter's strength.")
+        raise Refused(_OVERFLOWED)
     return {"sound": made[0]}
 
 

@@ -8,13 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.utils import ModulesToSaveWrapper
+from safetensors import SafetensorError
 
 from qlora_studio.contracts.enums import Task, TrainingType
 from qlora_studio.contracts.spec import QLoraSpec, TrainSpec, WorkerSpec
-from qlora_studio.engine.adapter_files import WEIGHTS, AdapterFiles, BaseNeeds
+from qlora_studio.engine.adapter_files import UNREADABLE, WEIGHTS, AdapterFiles, BaseNeeds
 from qlora_studio.engine.refusals import Refused
 from qlora_studio.engine.unpacking import unpack_if_it_fits
 from qlora_studio.training import families, models
@@ -95,6 +97,13 @@ class WarmModel:
         name = f"adapter{self._n_loaded}"
         try:
             self._load(adapter, name)
+            self._check_numbers(name)
+        except Refused:
+            self._take_all_off()
+            raise
+        except SafetensorError as error:
+            self._take_all_off()
+            raise Refused(UNREADABLE) from error
         except (ValueError, RuntimeError, KeyError, TypeError, OSError) as error:
             self._take_all_off()  # half an adapter is none
             raise Refused(
@@ -118,6 +127,14 @@ class WarmModel:
         if any(f".{name}." in key for key in found.missing_keys) or found.unexpected_keys:
             raise ValueError("weights and model do not match")
         self._adapted.eval()
+
+    def _check_numbers(self, name: str) -> None:
+        assert self._adapted is not None
+        weights = [p for key, p in self._adapted.named_parameters() if f".{name}." in key]
+        if not all(torch.isfinite(weight).all() for weight in weights):
+            raise Refused(
+                "The weights of this adapter are no numbers: its training went wrong. Choose another."
+            )
 
     def _take_all_off(self) -> None:
         if self._adapted is None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from qlora_studio.contracts.enums import Split, Task
+from qlora_studio.ingest.preferences import MARK
 
 DEFAULT_RATIOS: dict[Split, float] = {Split.TRAIN: 0.8, Split.VALIDATION: 0.2}
 _HELD_OUT = (Split.VALIDATION, Split.TEST)
@@ -18,7 +19,7 @@ _TRIES = 32  # orders that are tried when large groups, or groups of several lab
 class SplitItem:
     """What splitting needs of a clip. Clips with one `text`, the same bytes or one `sound` stay together.
 
-    `sound` names a group of recordings that sound the same in different bytes.
+    `sound` names a group of recordings that sound the same in different bytes. So do clips of one of `pairs`.
     """
 
     id: str
@@ -27,6 +28,7 @@ class SplitItem:
     label: str | None = None
     speaker: str | None = None
     sound: str | None = None
+    pairs: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -77,17 +79,27 @@ def untie_prompts(items: Sequence[SplitItem], *, task: Task) -> list[SplitItem]:
 
     Whoever rates takes of a few prompts wants more like the best of these; with whole prompts held out, the
     step that is kept would be the one that does best on prompts that were not trained on. So a prompt with
-    many takes has its share on both sides, as if it were their label. Clips that have labels stay as they
-    are: those of preferences, where both sounds of a pair belong on one side.
+    many takes has its share on both sides, as if it were their label. Of preferences both sounds of a pair
+    stay on one side, and so do all takes that pairs link. Clips that have other labels stay as they are.
     """
-    if task is not Task.TEXT_TO_AUDIO or any(item.label for item in items):
+    if task is not Task.TEXT_TO_AUDIO:
+        return list(items)
+    marks = [(item.label or "").split() for item in items]
+    if not all(MARK.fullmatch(mark) for some in marks for mark in some):
         return list(items)
     words = [words_of(item.text) for item in items]
     n_takes = Counter(words)
     return [
-        replace(item, text=None, label=said) if said and n_takes[said] >= _MANY_TAKES else item
-        for item, said in zip(items, words, strict=True)
+        replace(item, text=None, label=said, pairs=tuple(mark[:-1] for mark in some))
+        if said and n_takes[said] >= _MANY_TAKES
+        else item
+        for item, said, some in zip(items, words, marks, strict=True)
     ]
+
+
+def tied(items: Sequence[SplitItem]) -> list[list[SplitItem]]:
+    """Return the clips in groups that belong on one side."""
+    return [group.items for group in _groups(items, 0, False, by_speaker=False, by_words=True)]
 
 
 def words_of(text: str | None) -> str:
@@ -138,6 +150,7 @@ def _keys(item: SplitItem, *, by_speaker: bool, by_words: bool) -> list[str]:
     keys.append(f"bytes:{item.sha256 or item.id}")
     if item.sound:
         keys.append(f"sound:{item.sound}")
+    keys += [f"pair:{number}" for number in item.pairs]
     if by_speaker and item.speaker:
         keys.append(f"speaker:{item.speaker}")
     return keys

@@ -5,7 +5,7 @@ The dataset keeps what it was until all new takes are in: a cancel, a crash or a
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sqlmodel import Session, col, func, select
@@ -85,7 +85,7 @@ def apply(session: Session, dataset: Dataset, order: dict[str, Any], added: list
         first = (session.exec(most).one() or 0) + 1
         for number, row in enumerate(added):
             row["position"] = first + number
-        _hold_out(session, dataset, added)
+        _hold_out(session, dataset, added, order["edits"])
     edits = {
         clip_id: values | ({"status": ClipStatus(values["status"])} if "status" in values else {})
         for clip_id, values in order["edits"].items()
@@ -96,8 +96,10 @@ def apply(session: Session, dataset: Dataset, order: dict[str, Any], added: list
     session.add(dataset)
 
 
-def _hold_out(session: Session, dataset: Dataset, added: list[dict[str, Any]]) -> None:
-    """Give new clips their splits: that of their text where it has one, else as if all were dealt out.
+def _hold_out(
+    session: Session, dataset: Dataset, added: list[dict[str, Any]], edits: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Give new clips their splits: that of what they belong to, or else as if all were dealt out.
 
     Clips that were there stay where they are, or what was held out would be trained on.
     """
@@ -105,18 +107,21 @@ def _hold_out(session: Session, dataset: Dataset, added: list[dict[str, Any]]) -
         col(Clip.dataset_id) == dataset.id, col(Clip.status) != ClipStatus.REJECTED
     )
     there = list(session.exec(query))
-    known: dict[str, Split] = {}
-    for _, sha256, text, split, _ in there:
-        known.setdefault(sha256, split)
-        known.setdefault(f"text:{splits.words_of(text)}", split)
-    items = [SplitItem(clip_id, sha256, text, label) for clip_id, sha256, text, _, label in there]
+    items = [
+        SplitItem(clip_id, sha256, text, edits.get(clip_id, {}).get("label", label))
+        for clip_id, sha256, text, _, label in there
+    ]
     items += [SplitItem(row["id"], row["sha256"], row["text"], row["label"]) for row in added]
     items = splits.untie_prompts(items, task=dataset.task)
-    tied = {item.id: f"text:{splits.words_of(item.text)}" for item in items if item.text}
     dealt = splits.assign(items, ratios=splits.DEFAULT_RATIOS, seed=0)
+    side_of = {clip_id: split for clip_id, _, _, split, _ in there}
+    known: dict[str, Split] = {}
+    for group in splits.tied(items):
+        sides = [side_of[item.id] for item in group if item.id in side_of]
+        known.update({item.id: sides[0] for item in group if sides})
     fresh: list[dict[str, Any]] = []
     for row in added:
-        found = known.get(tied.get(row["id"], "")) or known.get(row["sha256"])
+        found = known.get(row["id"])
         row["split"] = found or dealt[row["id"]]
         if found is None:
             fresh.append(row)

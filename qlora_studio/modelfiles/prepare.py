@@ -109,7 +109,10 @@ def check_unchanged(prepared: Path, fingerprints: Sequence[Mapping[str, Any]], e
         try:
             real, stat = path.resolve(strict=True), path.stat()
         except OSError as error:
-            raise Conflict(f"The model's weights are gone: {entry['path']} can't be read.") from error
+            raise Conflict(
+                f"The model's weights are gone: {entry['name']} can't be read. Put them back, or "
+                "register the model again."
+            ) from error
         same_stat = (stat.st_size, stat.st_mtime_ns) == (entry["size_bytes"], entry["mtime_ns"])
         if str(real) != entry["path"] or (not same_stat and sha256_file(path) != entry["sha256"]):
             raise Conflict(
@@ -120,8 +123,6 @@ def check_unchanged(prepared: Path, fingerprints: Sequence[Mapping[str, Any]], e
     try:
         found = content_hash(prepared, current)
     except OSError as error:
-        raise Conflict(
-            f"The model's files are gone: {prepared} can't be read. Put them back, or register it again."
-        ) from error
+        raise Conflict("The model's files are gone. Put them back, or register the model again.") from error
     if found != expected_hash:
         raise Conflict("The model's files have changed since they were checked. Register the model again.")

@@ -115,12 +115,11 @@ def _activate_dialog() -> rx.Component:
         on_change=state.set_strength,
         error="",
     )
+    against = rx.cond(state.refusal != "", state.refusal, state.doubt)
     return dialog(
         rx.el.div(
             strength,
-            rx.cond(
-                state.doubt != "", notice(state.doubt, tone="danger", icon="circle-alert"), rx.fragment()
-            ),
+            rx.cond(against != "", notice(against, tone="danger", icon="circle-alert"), rx.fragment()),
             rx.el.div(
                 button("Cancel", on_click=state.close_dialog),
                 button(

@@ -6,6 +6,7 @@ import reflex as rx
 
 from qlora_studio.components.buttons import button, link_button, text_link
 from qlora_studio.components.feedback import empty_state, skeleton
+from qlora_studio.components.sharing import whose
 from qlora_studio.components.status import badge, status_badge
 from qlora_studio.components.surfaces import card
 from qlora_studio.state.feedback_adapters import FeedbackAdaptersState
@@ -34,7 +35,8 @@ def adapters_tab() -> rx.Component:
 
 def _model(model: Any) -> rx.Component:
     listed = rx.el.ul(
-        rx.foreach(model.adapters, _adapter), class_name="list-none m-0 p-0 divide-y divide-border"
+        rx.foreach(model.adapters, lambda row: _adapter(row, model.id)),
+        class_name="list-none m-0 p-0 divide-y divide-border",
     )
     nothing = rx.el.p(
         "No adapters of it yet: train on a dataset from feedback.",
@@ -42,7 +44,7 @@ def _model(model: Any) -> rx.Component:
     )
     return card(
         rx.cond(model.adapters.length() > 0, listed, nothing),
-        title=model.name,
+        title=rx.cond(model.owner != "", model.name + rx.Var.create(" by ") + model.owner, model.name),
         description=rx.cond(
             model.has_default,
             "Its default adapter is chosen in the studio.",
@@ -51,8 +53,8 @@ def _model(model: Any) -> rx.Component:
     )
 
 
-def _adapter(row: Any) -> rx.Component:
-    is_default = row.active != ""
+def _adapter(row: Any, model_id: Any) -> rx.Component:
+    is_default = row.may_change & (row.active != "")  # another's default is theirs
     choose = rx.cond(
         is_default,
         button(
@@ -73,6 +75,7 @@ def _adapter(row: Any) -> rx.Component:
         rx.el.div(
             rx.el.div(
                 text_link(row.name, href=row.href),
+                whose(row),
                 rx.cond(is_default, badge(row.active, icon="zap", tone="primary"), rx.fragment()),
                 rx.cond(row.verdict != "", status_badge(row.verdict), rx.fragment()),
                 class_name="flex flex-wrap items-center gap-2 min-w-0",
@@ -87,6 +90,12 @@ def _adapter(row: Any) -> rx.Component:
             ),
             class_name="min-w-0 flex-1",
         ),
-        rx.cond(FeedbackAdaptersState.may_train, choose, rx.fragment()),
+        link_button(
+            "Use in the studio",
+            href=rx.Var.create("/studio?model=") + model_id + "&adapter=" + row.id,
+            size="sm",
+            aria_label=rx.Var.create("Use in the studio: ") + row.name,
+        ),
+        rx.cond(row.may_change, choose, rx.fragment()),
         class_name="flex items-center gap-3 py-2.5 flex-wrap",
     )

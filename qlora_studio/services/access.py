@@ -129,9 +129,10 @@ def find(session: Session, table: type[Thing], thing_id: str, *, actor: User, ac
     kind = _KINDS[table]
     if stands not in RULES[action][1]:
         owner = name_of(session, thing.owner_id)
+        does = "use" if stands is Standing.MAY_USE else "look at"
         what = "change it" if action in (Action.HOLD, Action.CHANGE) else "use it"
         asked = "" if what == "change it" else f" Ask {owner} to share it for use."
-        raise Forbidden(f"This {kind} is shared by {owner}: you may look at it, but not {what}.{asked}")
+        raise Forbidden(f"This {kind} is shared by {owner}: you may {does} it, but not {what}.{asked}")
     require_role(actor, action, of=kind)
     return thing
 

@@ -24,6 +24,7 @@ from qlora_studio.modelfiles.families import FAMILIES
 from qlora_studio.modelfiles.safetensors_header import WeightsHeader, hash_weights
 from qlora_studio.modelfiles.weights import find_weights
 from qlora_studio.services import adapters, audit, models
+from qlora_studio.services.access import Action
 from qlora_studio.services.adapter_schemas import AdapterView
 from qlora_studio.storage import atomic, layout
 
@@ -45,11 +46,11 @@ def require_target(session: Session, *, actor: User, form: AdapterImport) -> Bas
 
     Raises:
         Forbidden: the actor may not add adapters.
-        NotFound: the model isn't the actor's.
+        NotFound: the model isn't the actor's, nor shared for use.
         Conflict: it isn't ready, or its files have changed.
     """
     adapters.require_trainer(actor)
-    model = models.get_model(session, actor=actor, model_id=form.model_id)
+    model = models.get_model(session, actor=actor, model_id=form.model_id, action=Action.TRAIN)
     models.check_unchanged(model)
     return model
 

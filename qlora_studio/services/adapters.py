@@ -12,7 +12,7 @@ from sqlmodel import Session, col, or_, select
 from qlora_studio.contracts.enums import AdapterStage, Verdict
 from qlora_studio.contracts.inference import MAX_STRENGTH
 from qlora_studio.core.clock import utc_now
-from qlora_studio.core.errors import Conflict, InvalidInput
+from qlora_studio.core.errors import Conflict, Doubtful, InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, Job, User
@@ -190,7 +190,8 @@ def activate(
     Raises:
         NotFound: it isn't the actor's.
         InvalidInput: the strength is out of bounds, or the adapter belongs to another model.
-        Conflict: it is archived, or its files are gone; or it had to be insisted upon.
+        Conflict: it is archived, or its files are gone.
+        Doubtful: it has to be insisted upon.
     """
     require_trainer(actor)
     adapter = get_view(session, actor=actor, adapter_id=adapter_id).adapter
@@ -203,7 +204,7 @@ def activate(
         raise Conflict("This adapter is archived. Take it back first.")
     folder_of(adapter)
     if not insist and (doubt := _doubt(adapter, model)):
-        raise Conflict(f"{doubt} Insist if you want it all the same.")
+        raise Doubtful(f"{doubt} Insist if you want it all the same.")
     before = active_for(session, actor=actor, model_id=adapter.base_model_id)
     session.execute(_others_of(adapter, col(Adapter.is_active)).values(is_active=False))
     adapter.is_active, adapter.active_strength = True, strength

@@ -31,8 +31,16 @@ from qlora_studio.services.forecast_schemas import (
 _NF4_BYTES = 0.5 + 4 / 64
 _NF4_DOUBLE_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 _RUNTIME_BYTES = {"cpu": 560 * 2**20, "cuda": 900 * 2**20}
+_SOUND_RUNTIME_BYTES = {"cpu": 220 * 2**20, "cuda": 0}  # codec, and what measures sounds
 # Floats kept for the backward pass, for each frame, layer and unit of width; Whisper tiny and base showed 34.
-_KEPT_FLOATS = {"whisper": 34, "wav2vec2": 34, "hubert": 34, "wav2vec2-conformer": 52, "wav2vec2-bert": 52}
+_KEPT_FLOATS = {
+    "whisper": 34,
+    "wav2vec2": 34,
+    "hubert": 34,
+    "wav2vec2-conformer": 52,
+    "wav2vec2-bert": 52,
+    "musicgen": 58,  # its decoder looks at the prompt, too
+}
 _KEPT_WITH_CHECKPOINTING = 0.3
 # With the encoder run once a clip, only the decoder's look at its frames is kept for the backward pass.
 _KEPT_FLOATS_DECODER_ONLY = 10
@@ -202,6 +210,8 @@ def _memory(
         "activations_bytes": int(_activation_bytes(spec, model, work)),
         "runtime_bytes": _RUNTIME_BYTES[machine.device],
     }
+    if model.task is Task.TEXT_TO_AUDIO:
+        parts["runtime_bytes"] += _SOUND_RUNTIME_BYTES[machine.device]
     if past_peak_bytes:  # it is the sum that was measured: what the parts don't explain was kept by libraries
         parts["runtime_bytes"] += past_peak_bytes - sum(parts.values())
         parts["activations_bytes"] += min(0, parts["runtime_bytes"])

@@ -3,22 +3,28 @@
 import secrets
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from qlora_studio.contracts.enums import Sharing
 from qlora_studio.contracts.inference import MAX_SEED
 from qlora_studio.core.errors import Forbidden, NotFound, TooLarge, TooManyTries
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db import engine as db
 from qlora_studio.db.commits import after_commit
+from qlora_studio.db.engine import DatabaseBusy
 from qlora_studio.db.models import Generation, Take, TakeTally, User
 from qlora_studio.services import access, adapters, audit, making, models, tallies
 from qlora_studio.services.access import Action
+from qlora_studio.services.generation_lists import OF_NO_TEST
 from qlora_studio.services.generation_schemas import GenerationCreate, GenerationUpdate
 from qlora_studio.storage import layout
 
 MAX_ACTIVE = 10  # of one account
+_AT_ONCE = 50
 
 
 def start(
@@ -177,6 +183,35 @@ def remove(session: Session, *, actor: User, generation_id: str) -> None:
     access.require_role(actor, of="generation")
     generation = get_own(session, actor=actor, generation_id=generation_id)
     _audit(session, actor, "generation.delete", generation)
+    _delete(session, generation)
+
+
+def remove_of_deleted(owner_id: str) -> None:
+    """Delete what only a deleted account could hear, some at a time, so that nobody else has to wait for it.
+
+    What it shared stays where others hear it, and what is in listening tests belongs to those. Where the
+    database is busy all this time, the next start goes on.
+    """
+    of_nobody = (Generation.owner_id == owner_id, Generation.sharing == Sharing.PRIVATE, OF_NO_TEST)
+    with suppress(DatabaseBusy):
+        while True:
+            with db.write() as session:
+                some = session.exec(select(Generation).where(*of_nobody).limit(_AT_ONCE)).all()
+                for generation in some:
+                    _delete(session, generation)
+            if not some:
+                return
+
+
+def recover() -> None:
+    """Go on with what `remove_of_deleted` has left."""
+    with db.read() as session:
+        deleted = session.exec(select(User.id).where(col(User.deleted_at).is_not(None))).all()
+    for user_id in deleted:
+        remove_of_deleted(user_id)
+
+
+def _delete(session: Session, generation: Generation) -> None:
     tallies.forget_generation(session, generation)
     session.delete(generation)
     folder = layout.generation_path(generation.id)

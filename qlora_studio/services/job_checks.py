@@ -199,6 +199,11 @@ def _check_pairs(
     if found.n_broken:
         what = "1 pair is" if found.n_broken == 1 else f"{found.n_broken} pairs are"
         check.warnings.append(f"{what} left out: a half is missing, there twice, or has another text.")
+    if found.n_parted:
+        what = "1 pair is" if found.n_parted == 1 else f"{found.n_parted} pairs are"
+        check.warnings.append(
+            f"{what} left out: one sound is held out, the other is not. Split the dataset anew to use them."
+        )
     clips = forecast.read_clip_stats(session, dataset)
     return replace(clips, n_train=n_train, n_validation=n_validation)
 

@@ -17,9 +17,10 @@ from qlora_studio.contracts.spec import Strict
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, InvalidInput, NotFound
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import ApiToken, AuthSession, Job, PasswordReset, User
 from qlora_studio.ingest import quota
-from qlora_studio.services import access, audit
+from qlora_studio.services import access, audit, generations
 from qlora_studio.services.access import Action
 from qlora_studio.services.belongings import Belongings
 from qlora_studio.services.passwords import token_hash
@@ -170,7 +171,8 @@ def make_reset_link(session: Session, *, actor: User, user_id: str) -> ResetLink
 def delete_user(session: Session, *, actor: User, user_id: str, heir_id: str = "") -> None:
     """Delete an account. What it owns goes to `heir_id`; without an heir it must own nothing.
 
-    Its takes and ratings stay where they count, under no name. Credentials, tokens and sessions go.
+    The takes that it shares, and its ratings, stay where they count, under no name. Other takes, credentials,
+    tokens and sessions go.
 
     Raises:
         Forbidden: the actor is no admin.
@@ -194,6 +196,7 @@ def delete_user(session: Session, *, actor: User, user_id: str, heir_id: str = "
         owned.hand_over(session, user, heir)
     _audit(session, actor, "user.delete", user, given_to=heir.username if heir else "")
     _forget(session, user)
+    after_commit(session, lambda: generations.remove_of_deleted(user.id))
 
 
 def _get(session: Session, user_id: str) -> User:

@@ -23,10 +23,14 @@ class _Half:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Whole pairs, and how many are not: a half is missing, left out, there twice, or of another prompt."""
+    """Whole pairs, and how many are not: a half is missing, left out, there twice, or of another prompt.
+
+    `n_parted` have their halves in two splits: learned from, what is held out would be known.
+    """
 
     whole: list[PairItem] = field(default_factory=list)
     n_broken: int = 0
+    n_parted: int = 0
 
     def count(self, split: Split) -> int:
         """How many pairs a split has."""
@@ -34,29 +38,27 @@ class Pairs:
 
 
 def pair_up(clips: Iterable[ClipItem]) -> Pairs:
-    """Put clips together whose labels mark them as the better (`3+`) and the worse (`3-`) one of a pair.
-
-    A pair is in the split of its better clip.
-    """
+    """Put clips together whose labels mark them as the better (`3+`) and the worse (`3-`) one of a pair."""
     halves: dict[int, _Half] = {}
     for clip in clips:
         for mark in (clip.label or "").split():
-            found = MARK.fullmatch(mark)
-            if found is None:
+            seen = MARK.fullmatch(mark)
+            if seen is None:
                 continue
-            half = halves.setdefault(int(found[1]), _Half())
-            side = "better" if found[2] == "+" else "worse"
+            half = halves.setdefault(int(seen[1]), _Half())
+            side = "better" if seen[2] == "+" else "worse"
             half.is_double = half.is_double or getattr(half, side) is not None
             setattr(half, side, clip)
-    whole = [
-        _pair(number, half.better, half.worse)
+    found = [
+        (number, half.better, half.worse)
         for number, half in sorted(halves.items())
         if half.better is not None
         and half.worse is not None
         and half.better.text == half.worse.text
         and not half.is_double
     ]
-    return Pairs(whole, len(halves) - len(whole))
+    whole = [_pair(number, better, worse) for number, better, worse in found if better.split is worse.split]
+    return Pairs(whole, n_broken=len(halves) - len(found), n_parted=len(found) - len(whole))
 
 
 def better_of(label: str) -> list[str]:

@@ -7,6 +7,7 @@ from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, InvalidInput, NotFound
 from qlora_studio.db.models import PromptTemplate, User
 from qlora_studio.services import access, adapters, audit, models
+from qlora_studio.services.access import Action
 from qlora_studio.services.prompt_template_schemas import PromptTemplateCreate, PromptTemplateUpdate
 
 MOST = 100  # of one account
@@ -45,9 +46,9 @@ def create(session: Session, *, actor: User, form: PromptTemplateCreate) -> Prom
     if session.exec(mine).one() >= MOST:
         raise InvalidInput(f"You can keep {MOST} templates. Delete one that you don't need any more.")
     if form.model_id:
-        models.get_model(session, actor=actor, model_id=form.model_id)
+        models.get_model(session, actor=actor, model_id=form.model_id, action=Action.TRY)
     if form.adapter_id:
-        adapters.get_view(session, actor=actor, adapter_id=form.adapter_id)
+        adapters.get_view(session, actor=actor, adapter_id=form.adapter_id, action=Action.TRY)
     template = PromptTemplate(
         owner_id=actor.id,
         name_key=_key(form.name),

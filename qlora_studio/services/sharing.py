@@ -46,3 +46,14 @@ def share(session: Session, *, actor: User, kind: str, thing_id: str, sharing: S
         details={"sharing": sharing.value},
     )
     return sharing
+
+
+def note_on(session: Session, *, kind: str, thing_id: str) -> str:
+    """What to tell the owner of a thing that was shared: an adapter is of use with its base model only."""
+    adapter = session.get(Adapter, thing_id) if kind == "adapter" else None
+    if adapter is None or adapter.sharing is not Sharing.USE:
+        return ""
+    base = session.get_one(BaseAudioModel, adapter.base_model_id)
+    if base.sharing is Sharing.USE:
+        return ""
+    return f"Others can use it once its base model “{base.name}” is shared for use, too."

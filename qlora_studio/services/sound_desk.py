@@ -8,16 +8,14 @@ from pathlib import Path
 
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import ModelStatus, Task
+from qlora_studio.contracts.enums import Task
 from qlora_studio.db.models import Generation, Rating, RatingTally, Take, User
 from qlora_studio.examples import catalog
-from qlora_studio.services import adapters, making, models, trial_clips
+from qlora_studio.services import making, offers, trial_clips
 from qlora_studio.services.generation_lists import OF_NO_TEST
 from qlora_studio.services.rating_schemas import OVERALL
 from qlora_studio.storage import layout
 
-MOST_MODELS = 100
-MOST_ADAPTERS = 100
 _LOOKED_BACK = 200  # generations, in which texts used lately are looked for
 
 
@@ -42,26 +40,20 @@ class SoundModel:
 
 
 def list_sound_models(session: Session, *, actor: User) -> list[SoundModel]:
-    """Return the actor's models that can make sound now, newest first; their default adapter first."""
-    ready, _ = models.list_models(
-        session, actor=actor, status=ModelStatus.READY, task=Task.TEXT_TO_AUDIO, page_size=MOST_MODELS
-    )
+    """Return the models that the actor can make sound with now; see `offers.list_offers`."""
     found = []
-    for model in ready:
-        views, _ = adapters.list_adapters(session, actor=actor, model_id=model.id, page_size=MOST_ADAPTERS)
-        active = adapters.active_for(session, actor=actor, model_id=model.id)
-        known = {active.id: active.name} if active else {}
-        known |= {view.adapter.id: view.adapter.name for view in views if view.adapter.id not in known}
+    for offer in offers.list_offers(session, actor=actor, task=Task.TEXT_TO_AUDIO):
+        model = offer.model
         is_starter = model.source.get("kind") == "starter"
         found.append(
             SoundModel(
                 id=model.id,
-                name=model.name,
+                name=offer.name,
                 is_steered=not model.architecture.startswith("SpeechT5"),
                 max_seconds=model.max_duration_s or 30.0,
-                adapters=list(known.items()),
-                active_id=active.id if active else "",
-                active_strength=active.active_strength if active else 1.0,
+                adapters=offer.adapters,
+                active_id=offer.active_id,
+                active_strength=offer.active_strength,
                 prompts=catalog.SOUND_PROMPTS if is_starter else (),
                 usual_seconds=catalog.SOUND_SECONDS if is_starter else None,
             )
@@ -84,10 +76,13 @@ def list_under_way(session: Session, *, actor: User) -> list[Generation]:
     return list(session.exec(rows.order_by(col(Generation.created_at), col(Generation.id))))
 
 
-def list_criteria(session: Session, *, actor: User) -> list[str]:
-    """Return by what the actor's takes are rated: `overall` first."""
+def list_criteria(session: Session, *, actor: User, takes: Sequence[Take] = ()) -> list[str]:
+    """Return by what the actor's takes are rated, and those of others among `takes`; `overall` first."""
     used = select(RatingTally.criterion).where(RatingTally.owner_id == actor.id).distinct()
-    return [OVERALL, *(word for word in sorted(session.exec(used)) if word != OVERALL)]
+    words = set(session.exec(used))
+    if theirs := [take.id for take in takes if take.owner_id != actor.id]:
+        words |= set(session.exec(select(Rating.criterion).where(col(Rating.take_id).in_(theirs)).distinct()))
+    return [OVERALL, *sorted(words - {OVERALL})]
 
 
 def own_ratings(session: Session, *, actor: User, take_ids: Iterable[str]) -> dict[str, dict[str, Rating]]:

@@ -10,6 +10,7 @@ from qlora_studio.services import (
     adapters,
     datasets,
     dictating,
+    generations,
     launches,
     listening_making,
     making,
@@ -40,6 +41,7 @@ def begin() -> None:
     making.recover()
     dictating.take_up()
     listening_making.recover()
+    generations.recover()
 
 
 def _hold_the_folder() -> None:

@@ -7,11 +7,11 @@ from sqlmodel import Session, col, select
 from qlora_studio.contracts.enums import GenerationStatus
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db.models import Generation, User
-from qlora_studio.services import adapters, generations, models
+from qlora_studio.services import generations, models, offers
+from qlora_studio.services.access import Action
 from qlora_studio.services.generation_lists import OF_NO_TEST
 from qlora_studio.services.generation_schemas import GenerationCreate
 
-MOST_ADAPTERS = 100
 _SAME = ("model_id", "seed", "duration_s", "guidance", "temperature")
 
 
@@ -30,19 +30,12 @@ def list_makers(session: Session, *, actor: User, generation_id: str) -> Makers:
 
     Raises:
         NotFound: it isn't the actor's, or its model is gone.
+        Forbidden: its model isn't shared for use any more.
     """
     made = generations.get_own(session, actor=actor, generation_id=generation_id)
-    models.get_model(session, actor=actor, model_id=made.model_id)
-    views, _ = adapters.list_adapters(session, actor=actor, model_id=made.model_id, page_size=MOST_ADAPTERS)
-    active = adapters.active_for(session, actor=actor, model_id=made.model_id)
-    known = {active.id: active.name} if active else {}
-    known |= {view.adapter.id: view.adapter.name for view in views if view.adapter.id not in known}
-    return Makers(
-        made,
-        list(known.items()),
-        active.id if active else "",
-        active.active_strength if active else 1.0,
-    )
+    models.get_model(session, actor=actor, model_id=made.model_id, action=Action.TRY)
+    offer = offers.list_adapters(session, actor=actor, model_ids=[made.model_id])[made.model_id]
+    return Makers(made, offer.adapters, offer.active_id, offer.active_strength)
 
 
 def find_or_start(

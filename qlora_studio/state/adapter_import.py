@@ -4,13 +4,11 @@ import asyncio
 
 import reflex as rx
 
-from qlora_studio.contracts.enums import ModelStatus, Role
+from qlora_studio.contracts.enums import Role
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
-from qlora_studio.services import models
+from qlora_studio.services import offers
 from qlora_studio.state.auth import authorized
-
-_MAX_MODELS = 100
 
 
 class AdapterImportState(rx.State):
@@ -53,7 +51,4 @@ class AdapterImportState(rx.State):
 
 def _ready_models(actor: User) -> list[list[str]]:
     with db.read() as session:
-        found, _ = models.list_models(
-            session, actor=actor, status=ModelStatus.READY, sort="name", page_size=_MAX_MODELS
-        )
-    return [[model.id, model.name] for model in found]
+        return [[offer.model.id, offer.name] for offer in offers.list_offers(session, actor=actor)]

@@ -8,7 +8,7 @@ import reflex as rx
 
 from qlora_studio.contracts.enums import AdapterStage, Role, Verdict
 from qlora_studio.contracts.inference import MAX_STRENGTH
-from qlora_studio.core.errors import Conflict, NotFound
+from qlora_studio.core.errors import Conflict, Doubtful, NotFound
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
 from qlora_studio.services import adapters
@@ -102,6 +102,7 @@ class AdapterState(DialogState, rx.State):
     load_error: str = ""
     field_errors: dict[str, str] = {}
     strength: str = "1"
+    refusal: str = ""  # why the adapter can't be the default
     doubt: str = ""  # why the adapter may not be wanted as the default
     replaces: str = ""  # what is in production now
 
@@ -126,15 +127,18 @@ class AdapterState(DialogState, rx.State):
     @authorized(Role.TRAINER)
     async def share(self, actor: User, wanted: str):
         """Let others look at the adapter or use it, or neither any more."""
-        await asyncio.to_thread(share, actor, "adapter", self._shown_id(), wanted)
-        return AdapterState.load
+        note = await asyncio.to_thread(share, actor, "adapter", self._shown_id(), wanted)
+        if note:
+            yield rx.toast.info(note)
+        yield AdapterState.load
 
     @rx.event
     @authorized()
     async def show_dialog(self, name: str):
         """Open one of the dialogs; an empty name closes it."""
         if name in ("", "edit", "delete", "activate"):
-            self.dialog, self.field_errors, self.doubt, self.strength = name, {}, "", "1"
+            self.dialog, self.field_errors, self.strength = name, {}, "1"
+            self.refusal = self.doubt = ""
 
     @rx.event
     @authorized(Role.TRAINER)
@@ -193,8 +197,11 @@ class AdapterState(DialogState, rx.State):
         wish = Activation(strength=float(self.strength), insist=bool(self.doubt))
         try:
             await asyncio.to_thread(_activate, actor, self._shown_id(), wish)
+        except Doubtful as error:
+            self.refusal, self.doubt = "", error.message
+            return
         except Conflict as error:
-            self.doubt = error.message
+            self.refusal, self.doubt = error.message, ""
             return
         self.dialog = ""
         yield rx.toast.success("Adapter active")

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 import reflex as rx
 from pydantic import ValidationError
 
-from qlora_studio.contracts.enums import ModelStatus, Role, Task
+from qlora_studio.contracts.enums import Role, Task
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db import engine
 from qlora_studio.db.models import Clip, Dictation, User
-from qlora_studio.services import adapters, dictations, models
+from qlora_studio.services import dictations, offers
 from qlora_studio.services.dictation_schemas import DictationCreate, TranscriptPut
 from qlora_studio.state.auth import authorized
 from qlora_studio.state.dataset import DatasetState
@@ -26,7 +26,7 @@ from qlora_studio.state.tables import TableState
 from qlora_studio.state.watching import Watch
 
 _LOOK_EVERY_S = 0.7
-_MOST_OFFERED = 100
+_MOST_OFFERED = 100  # dictations
 _NO_ADAPTER = ["", "Without an adapter"]
 
 
@@ -221,26 +221,16 @@ class DictationState(DatasetTab, TableState, rx.State):
 
 def _offered_models(actor: User) -> list[list[str]]:
     with engine.read() as session:
-        found, _ = models.list_models(
-            session,
-            actor=actor,
-            status=ModelStatus.READY,
-            task=Task.SPEECH_TO_TEXT,
-            page_size=_MOST_OFFERED,
-        )
-    return [[model.id, model.name] for model in found]
+        found = offers.list_offers(session, actor=actor, task=Task.SPEECH_TO_TEXT)
+    return [[offer.model.id, offer.name] for offer in found]
 
 
 def _offered_adapters(actor: User, model_id: str) -> tuple[list[list[str]], str]:
     if not model_id:
         return [], ""
     with engine.read() as session:
-        views, _ = adapters.list_adapters(session, actor=actor, model_id=model_id, page_size=_MOST_OFFERED)
-        active = adapters.active_for(session, actor=actor, model_id=model_id)
-    offered = [[view.adapter.id, view.adapter.name] for view in views]
-    if active is not None and active.id not in [one for one, _ in offered]:
-        offered.append([active.id, active.name])
-    return [_NO_ADAPTER, *offered], active.id if active is not None else ""
+        offer = offers.list_adapters(session, actor=actor, model_ids=[model_id])[model_id]
+    return [_NO_ADAPTER, *([one, name] for one, name in offer.adapters)], offer.active_id
 
 
 def _dictations(actor: User, dataset_id: str) -> tuple[list[Dictation], list[list[str]]]:

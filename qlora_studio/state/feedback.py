@@ -8,12 +8,12 @@ from typing import Any
 import reflex as rx
 from pydantic import ValidationError
 
-from qlora_studio.contracts.enums import DatasetStatus, Role, Task
+from qlora_studio.contracts.enums import DatasetStatus, Role
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import Dataset, User
 from qlora_studio.ingest import updating
-from qlora_studio.services import adapters, datasets, feedback_days, feedback_rows, models, ratings
+from qlora_studio.services import datasets, feedback_days, feedback_rows, offers, ratings
 from qlora_studio.services.dataset_sources import DatasetSource
 from qlora_studio.services.datasets import DatasetCreate
 from qlora_studio.services.feedback_filter import BASE_MODEL, FeedbackFilter
@@ -224,24 +224,21 @@ def _read(actor: User, n_days: int) -> Seen:
         ready = ratings.get_readiness(session, actor=actor)
         days = feedback_days.list_days(session, actor=actor, n_days=n_days)
         raters = feedback_days.list_raters(session, actor=actor)
-        sound = {"task": Task.TEXT_TO_AUDIO, "page_size": 100}
-        found, _ = models.list_models(session, actor=actor, **sound)
-        known = {model.id for model in found}
-        views, _ = adapters.list_adapters(session, actor=actor, sort="name", page_size=200)
+        makers = offers.list_used_models(session, actor=actor)
+        offered = offers.list_adapters(session, actor=actor, model_ids=[one for one, _ in makers])
     prompts = [
         PromptRow(p.prompt, f"{p.n_rated:,} of {p.n_takes:,}", round(100 * p.n_rated / max(1, p.n_takes)))
         for p in stats.prompts
     ]
-    of_sound = [view.adapter for view in views if view.adapter.base_model_id in known]
     return Seen(
         made=made,
         progress=_progress(stats, ready),
         prompts=prompts,
-        models=[["", "Every model"], *([model.id, model.name] for model in found)],
+        models=[["", "Every model"], *([one, name] for one, name in makers)],
         adapters=[
             ["", "With any adapter or none"],
             [BASE_MODEL, "Without an adapter"],
-            *([adapter.id, f"{adapter.name}, version {adapter.version}"] for adapter in of_sound),
+            *([one, name] for offer in offered.values() for one, name in offer.adapters),
         ],
         raters=[["", "Anybody"], *([rater.id, rater.name] for rater in raters)],
         bars=day_bars(days),

@@ -8,17 +8,16 @@ import reflex as rx
 from pydantic import ValidationError
 from typing_extensions import TypedDict
 
-from qlora_studio.contracts.enums import ModelStatus, Role, Task
+from qlora_studio.contracts.enums import Role, Task
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.models.user import User
 from qlora_studio.listening.power import votes_to_plan
-from qlora_studio.services import adapters, listening_tests, models
+from qlora_studio.services import listening_tests, offers
 from qlora_studio.services.listening_schemas import MOST_CONTESTANTS, MOST_TAKES, ListeningTestCreate
 from qlora_studio.state import formats
 from qlora_studio.state.auth import authorized
 
-_MOST_OPTIONS = 100
 _SENTENCES = {
     "name": "Give it a name of at most 120 characters.",
     "prompts": "Write 1 to 50 different texts, one a line, of at most 1,000 characters.",
@@ -175,13 +174,10 @@ def _options(actor: User) -> list[list[str]]:
     """Base models that make sound, each before its adapters: what is sent, and its name."""
     found = []
     with db.read() as session:
-        bases, _ = models.list_models(
-            session, actor=actor, status=ModelStatus.READY, task=Task.TEXT_TO_AUDIO, page_size=_MOST_OPTIONS
-        )
-        for base in bases:
-            found.append([base.id, f"{base.name} (base)"])
-            views, _ = adapters.list_adapters(session, actor=actor, model_id=base.id, page_size=_MOST_OPTIONS)
-            found += [[f"{base.id}|{v.adapter.id}", f"{v.adapter.name} · {base.name}"] for v in views]
+        for offer in offers.list_offers(session, actor=actor, task=Task.TEXT_TO_AUDIO):
+            base_id = offer.model.id
+            found.append([base_id, f"{offer.name} (base)"])
+            found += [[f"{base_id}|{one}", f"{name} · {offer.name}"] for one, name in offer.adapters]
     return found
 
 

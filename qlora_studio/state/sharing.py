@@ -48,9 +48,14 @@ def closed_links(
     }
 
 
-def share(actor: User, kind: str, thing_id: str, wanted: str) -> None:
-    """Share a thing of the actor's in a transaction of its own; an odd word changes nothing."""
+def share(actor: User, kind: str, thing_id: str, wanted: str) -> str:
+    """Share a thing of the actor's in a transaction of its own; an odd word changes nothing.
+
+    Returns:
+        What to know of it, or nothing.
+    """
     if wanted not in set(Sharing):
-        return
+        return ""
     with db.write() as session:
         sharing.share(session, actor=actor, kind=kind, thing_id=thing_id, sharing=Sharing(wanted))
+        return sharing.note_on(session, kind=kind, thing_id=thing_id)

@@ -81,19 +81,24 @@ class StudioState(OwnTemplatesState, rx.State):
     @rx.event
     @authorized()
     async def load(self, actor: User):
-        """Show the models; what was chosen before stays chosen while it is there."""
+        """Show the models; what the address names is chosen, or what was before while it is there."""
         self.may_make = actor.role in (Role.ADMIN, Role.TRAINER)
         self.may_rate = actor.role is not Role.VIEWER
         desk = await asyncio.to_thread(_read, actor)
         self._models, self.recent = desk.models, desk.recent
         self.models = [(model.id, model.name) for model in desk.models]
         self.every_adapter = [adapter for model in desk.models for adapter in model.adapters]
-        wanted = self.router.url.query_parameters.get("model", "") or self.model_id
+        named = self.router.url.query_parameters
+        wanted = named.get("model", "") or self.model_id
         known = [model.id for model in desk.models]
         if wanted not in known or wanted != self.model_id:
             self._choose(wanted if wanted in known else next(iter(known), ""))
         else:
             self._refresh_adapters()
+        model = self._model()
+        if model is not None and named.get("adapter", "") in dict(model.adapters):
+            self._is_by_hand = True
+            self._choose_adapter(model, named["adapter"])
         self._take_in_templates(await asyncio.to_thread(read_templates, actor))
         self.is_loaded = True
 

@@ -248,7 +248,7 @@ def _read(actor: User, wanted: dict[str, Any], criterion: str, pair: tuple[str, 
         takes = generations.takes_of(session, found)
         every = [take for some in takes.values() for take in some]
         own = sound_desk.own_ratings(session, actor=actor, take_ids=[take.id for take in every])
-        criteria = sound_desk.list_criteria(session, actor=actor)
+        criteria = sound_desk.list_criteria(session, actor=actor, takes=every)
         ready = ratings.get_readiness(session, actor=actor)
         liked = marks.favorites_among(session, actor=actor, take_ids=[take.id for take in every])
         tags = marks.list_tags(session, actor=actor)

@@ -100,3 +100,4 @@ def test_files_that_are_gone_or_were_moved_are_answered_with_a_sentence(
     assert [found[what][0] for what in ("generate", "download", "activate", "merge")] == [409, 200, 200, 409]
     for what in ("generate", "merge"):
         assert "The model's files are gone" in found[what][1], found[what]
+        assert str(tmp_path) not in found[what][1], "whoever it is shared with learns no place on the disk"

@@ -7,9 +7,11 @@ import pytest
 from sqlmodel import Session
 from typer.testing import Result
 
+from qlora_studio.contracts.enums import Sharing
 from qlora_studio.db.models import Adapter, User
 from qlora_studio.services import merging, models
 from tests.commands.conftest import Run, answer
+from tests.conftest import make_user
 from tests.services.test_adapters import add
 from tests.services.test_merging import _MERGES, _PREFIX, REPORT
 
@@ -56,6 +58,12 @@ def test_adapters_are_sorted_in_activated_and_put_away(run: Run, session: Sessio
     listed = answer(tell("list", "--tag", "night", "--stage", "candidate", "--json"))
     assert [row["id"] for row in listed] == [one]
     assert [row["id"] for row in answer(tell("list", "--archived", "--json"))] == [two]
+    made[0].sharing = model.sharing = Sharing.READ
+    session.add_all([made[0], model])
+    session.commit()
+    make_user(session, "eve")
+    for asked in (("adapters", "show", one), ("model", "show", model.id)):
+        assert asked[-1] in run(*asked, "--user", "eve").stdout, "it is shared to look at"
     tell("activate", two, code=1)
     tell("unarchive", two)
     assert len(answer(tell("list", "--json"))) == 2

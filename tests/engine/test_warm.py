@@ -1,5 +1,6 @@
 """Adapters on a warm base: the same outputs as plain peft, whatever was on it before."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,48 @@ def test_an_adapter_of_another_model_is_refused_and_the_base_stays(
         _logits(warm, foreign)
     assert torch.equal(_logits(warm, None), alone)
     assert not torch.equal(_logits(warm, trained[0][0]), alone)
+
+
+def _cut_short(weights: bytes) -> bytes:
+    return weights[: len(weights) // 2]
+
+
+def _with_giant_header(weights: bytes) -> bytes:
+    return (2**40).to_bytes(8, "little") + weights[8:]
+
+
+def _not_a_number(weights: bytes) -> bytes:
+    start = 8 + int.from_bytes(weights[:8], "little")
+    return weights[:start] + b"\x00\x00\xc0\x7f" * ((len(weights) - start) // 4)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [(_cut_short, "can't be read"), (_with_giant_header, "can't be read"), (_not_a_number, "no numbers")],
+)
+def test_spoilt_weights_are_said_and_others_answer_as_before(
+    spoil: Callable[[bytes], bytes], said: str, ctc: tuple[Path, Path], trained: list[Any], tmp_path: Path
+) -> None:
+    spoilt = shutil.copytree(trained[0][0], tmp_path / "spoilt")
+    weights = spoilt / adapter_files.WEIGHTS
+    weights.write_bytes(spoil(weights.read_bytes()))
+    warm = _warm(ctc[0])
+    alone = _logits(warm, None)
+    before = [_logits(warm, path) for path, *_ in trained]
+    with pytest.raises(Refused, match=said):
+        _logits(warm, spoilt)
+    assert torch.equal(_logits(warm, None), alone)
+    assert all(torch.equal(_logits(warm, p), b) for (p, *_), b in zip(trained, before, strict=True))
+
+
+def test_numbers_that_overflow_are_said(tmp_path: Path) -> None:
+    model_path = melodies.make_musicgen(tmp_path / "model")
+    warm = _warm(model_path, Task.TEXT_TO_AUDIO)
+    wish = SoundWish(prompt="abc", seconds=0.3, seed=2, path=tmp_path / "a.wav")
+    with warm.using(None, 1.0) as model, torch.no_grad():
+        model.decoder.lm_heads[0].weight.fill_(float("inf"))
+        with pytest.raises(Refused, match="overflowed"):
+            ANSWERS[Task.TEXT_TO_AUDIO](warm.task, model, wish, lambda _: None, lambda: False)
 
 
 def test_pickled_weights_are_never_looked_at(ctc: tuple[Path, Path], trained: list[Any]) -> None:

@@ -1,6 +1,8 @@
 """Held-out clips: always the same ones, and never the same words on both sides."""
 
+import random
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -104,8 +106,59 @@ def test_takes_of_a_prompt_are_on_both_sides_where_the_text_is_what_to_make():
     assert held["a rare one"] in (0, 3), "too few to part"
 
 
-def test_words_that_are_said_and_pairs_of_sounds_stay_together():
+def test_words_that_are_said_and_clips_of_classes_stay_together():
     said = items(["yes"] * 10 + ["no"] * 10)
     assert untie_prompts(said, task=Task.SPEECH_TO_TEXT) == said
-    pairs = [SplitItem(f"c{i}", f"{i:064d}", "a bell", f"{i // 2}{'+-'[i % 2]}") for i in range(10)]
-    assert untie_prompts(pairs, task=Task.TEXT_TO_AUDIO) == pairs
+    classes = [SplitItem(f"c{i}", f"{i:064d}", "a bell", "loud" if i else "1+") for i in range(10)]
+    assert untie_prompts(classes, task=Task.TEXT_TO_AUDIO) == classes
+
+
+def compared(prompt: str, pairs: Sequence[tuple[int, int]], *, first: int) -> list[SplitItem]:
+    """Takes of a prompt with the marks of their pairs, numbered from `first` on."""
+    marks: dict[int, list[str]] = {}
+    for number, pair in enumerate(pairs, start=first):
+        for take, sign in zip(pair, "+-", strict=True):
+            marks.setdefault(take, []).append(f"{number}{sign}")
+    return [
+        SplitItem(f"{prompt} {take}", f"{prompt} {take}", prompt, " ".join(some))
+        for take, some in marks.items()
+    ]
+
+
+def sides_of(clips: Sequence[SplitItem]) -> dict[str, set[Split]]:
+    """By pair the splits that its two takes are in."""
+    chosen = assign(untie_prompts(clips, task=Task.TEXT_TO_AUDIO), ratios=DEFAULT_RATIOS, seed=0)
+    sides: dict[str, set[Split]] = {}
+    for item in clips:
+        for mark in (item.label or "").split():
+            sides.setdefault(mark[:-1], set()).add(chosen[item.id])
+    return sides
+
+
+def test_pairs_of_a_prompt_are_on_both_sides_and_no_pair_is_parted():
+    bells = compared("a bell", [(2 * i, 2 * i + 1) for i in range(10)], first=1)
+    noises = compared("noise", [(i, i + 1) for i in range(30) if i % 3 < 2], first=100)
+    sides = sides_of(bells + noises)
+    assert all(len(one) == 1 for one in sides.values())
+    held = [int(number) for number, one in sides.items() if Split.VALIDATION in one]
+    assert sum(number < 100 for number in held) == 2, "two of the ten pairs of bells"
+    assert sum(number >= 100 for number in held) == 4, "four of the twenty pairs of noises"
+
+
+def test_a_few_votes_between_many_takes_leave_pairs_to_hold_out_of_one_prompt():
+    chance = random.Random(3)
+    pairs = [tuple(chance.sample(range(36), 2)) for _ in range(20)]
+    sides = sides_of(compared("noise", pairs, first=1))
+    held = [one for one in sides.values() if Split.VALIDATION in one]
+    assert all(len(one) == 1 for one in sides.values())
+    assert 2 <= len(held) <= 6, "about a fifth, where all would have been on one side"
+
+
+def test_takes_that_are_all_linked_by_pairs_stay_together():
+    pairs = [(i, j) for i in range(6) for j in range(i)]
+    sides = sides_of(compared("a bell", pairs, first=1) + compared("noise", pairs, first=100))
+    by_prompt = {int(number) < 100: one for number, one in sides.items()}
+    assert by_prompt == {True: {Split.TRAIN}, False: {Split.VALIDATION}} or by_prompt == {
+        True: {Split.VALIDATION},
+        False: {Split.TRAIN},
+    }

@@ -60,8 +60,9 @@ def test_a_link_swapped_after_the_check_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(Conflict, match="changed"):
         check_unchanged(tmp_path / "ready", prints, digest)
     (source / "model.safetensors").unlink()
-    with pytest.raises(Conflict, match="gone"):
+    with pytest.raises(Conflict, match="gone") as refused:
         check_unchanged(tmp_path / "ready", prints, digest)
+    assert str(tmp_path) not in refused.value.message
 
 
 def test_a_changed_config_is_noticed(tmp_path: Path) -> None:

@@ -151,6 +151,7 @@ def test_over_rest_a_thing_is_shared_found_and_not_changed(
             assert client.put(f"{path}/sharing", json={"sharing": "read"}).json() == {
                 "id": thing.id,
                 "sharing": "read",
+                "note": "",
             }
             assert client.get(path).json()["owner"] is None
             person = viewer

@@ -1,5 +1,6 @@
 """Datasets of what people rated and compared: what is counted before is what there is afterwards."""
 
+import itertools
 import json
 
 import pytest
@@ -30,12 +31,15 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return started
 
 
+_pitches = itertools.count()
+
+
 def heard(user: User, n_takes: int = 2, *, prompt: str = "rain", is_silent: bool = False) -> list[Take]:
     takes = add_takes(user, n_takes, prompt=prompt)
     for take in takes:
         path = layout.take_path(take.generation_id, take.id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        pitch = 0 if is_silent else 200 + sum(map(ord, take.id)) % 500
+        pitch = 0 if is_silent else 200 + next(_pitches)  # no two sound the same
         path.write_bytes(sounds.wav(0.06, pitch=pitch))
     return takes
 

@@ -109,6 +109,24 @@ def test_pairs_keep_their_numbers_and_agree_with_a_dataset_made_anew(user: User)
     assert dataset.version > 2
 
 
+def test_a_new_take_goes_where_the_take_is_that_it_was_compared_with(user: User, session: Session) -> None:
+    takes = heard(user, 20)
+    for one, other in zip(takes[::2], takes[1::2], strict=True):
+        say(user, one.id, other.id, "left")
+    dataset = taken_in(user, target="pairs")
+    sides = dict(session.exec(select(Clip.filename, Clip.split).where(Clip.dataset_id == dataset.id)).all())
+    held = [take for take in takes if sides[f"{take.id}.wav"] is Split.VALIDATION]
+    assert len(held) == 4, "two of the ten pairs, though there is one text"
+    new = heard(user, 3)
+    say(user, new[0].id, held[0].id, "left")
+    say(user, new[1].id, new[0].id, "left")  # linked through the other one
+    say(user, new[2].id, next(take.id for take in takes if take not in held), "left")
+    after = updated(user, dataset)
+    found = preference_pairs.pair_up(exported(after))
+    assert (found.count(Split.TRAIN), found.count(Split.VALIDATION)) == (9, 4)
+    assert (found.n_broken, found.n_parted) == (0, 0)
+
+
 def test_a_vote_that_turns_turns_its_pair(user: User, stranger: User, launched: list[str]) -> None:
     one, other, third = heard(user, 3)
     say(user, one.id, other.id, "left")

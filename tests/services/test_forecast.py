@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from qlora_studio.contracts.enums import JobStatus, Task, TrainingType
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core import devices
 from qlora_studio.db.models import BaseAudioModel, Clip, Dataset, Job, User
+from qlora_studio.services import models
 from qlora_studio.services.forecast import (
     ClipStats,
     Forecast,
@@ -82,6 +84,25 @@ def test_fast_mode_holds_two_standard_windows_at_a_time() -> None:
     }
     assert memory["fast", 16] < 0.4 * memory["exact", 16]
     assert memory["fast", 2] == memory["exact", 2]
+
+
+@pytest.mark.parametrize(
+    ("measured_mb", "longest_s", "batch_size", "kind"),
+    [(945, 2.0, 4, TrainingType.QLORA), (1388, 10.0, 4, TrainingType.QLORA),
+     (1283, 2.0, 8, TrainingType.PREFERENCE)],
+)  # fmt: skip
+def test_memory_of_a_musicgen_is_within_a_fifth_of_what_was_measured(
+    measured_mb: int, longest_s: float, batch_size: int, kind: TrainingType, session: Session, user: User
+) -> None:
+    model = models.add_starter(session, actor=user, which="sound")
+    asked = spec(training_type=kind, optimization={"batch_size": batch_size, "max_steps": 4})
+    clips = ClipStats(n_train=16, n_validation=4, mean_s=0.9 * longest_s, longest_s=longest_s)
+    dataset = Dataset(owner_id=user.id, name="sounds", task=Task.TEXT_TO_AUDIO)
+    found = forecast_job(spec=asked, model=model, dataset=dataset, clips=clips, machine=MACHINE)
+    assert found.memory.total_bytes == pytest.approx(measured_mb * 1e6, rel=0.2)
+    on_card = replace(MACHINE, device="cuda")
+    there = forecast_job(spec=asked, model=model, dataset=dataset, clips=clips, machine=on_card)
+    assert there.memory.runtime_bytes == 900 * 2**20, "what measures sounds takes no memory of the card"
 
 
 def test_speed_is_within_a_factor_of_what_was_measured() -> None:

@@ -10,17 +10,29 @@ import pytest
 from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import Role, TokenScope
+from qlora_studio.contracts.enums import Role, Sharing, TokenScope
 from qlora_studio.core.clock import utc_now
 from qlora_studio.core.errors import Conflict, Forbidden, InvalidInput, NotAuthenticated, NotFound, TooLarge
 from qlora_studio.db import engine as db
-from qlora_studio.db.models import ApiToken, AuditEvent, Credential, Dataset, Job, User
+from qlora_studio.db.models import (
+    ApiToken,
+    AuditEvent,
+    Credential,
+    Dataset,
+    Generation,
+    Job,
+    PromptTally,
+    Rating,
+    User,
+)
 from qlora_studio.ingest import quota
-from qlora_studio.services import accounts, audit, passwords, people, profile, tokens
+from qlora_studio.services import accounts, audit, generations, passwords, people, profile, tokens
 from qlora_studio.services.audit import AuditFilter
 from qlora_studio.services.people import UserUpdate
 from qlora_studio.services.tokens import TokenCreate
+from qlora_studio.storage import layout
 from tests.conftest import make_user
+from tests.services.test_ratings import add_takes, rate
 
 PASSWORD, OTHER = "blue-harbour-42-rain", "green-station-17-snow"
 
@@ -238,6 +250,47 @@ def test_what_a_deleted_account_owned_goes_to_an_heir(
     last = session.exec(select(AuditEvent).order_by(col(AuditEvent.id).desc())).first()
     assert last is not None
     assert (last.action, last.object_name, last.details) == ("user.delete", "ada", {"given_to": "mallory"})
+
+
+def test_what_only_a_deleted_account_could_hear_goes_with_its_files(
+    session: Session, admin: User, user: User, stranger: User
+) -> None:
+    (private, _), (shared, other) = add_takes(user), add_takes(user, prompt="wind", sharing=Sharing.USE)
+    (of_test, _) = add_takes(user, prompt="bells")
+    in_test = session.get_one(Generation, of_test.generation_id)
+    in_test.listening_test_id = "lis_1"
+    session.add(in_test)
+    session.commit()
+    for take in (private, shared, of_test):
+        path = layout.take_path(take.generation_id, take.id)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"RIFF")
+    rate(user, private, 5)
+    rate(stranger, shared, 5)
+    with db.write() as writing:
+        people.delete_user(writing, actor=admin, user_id=user.id)
+    session.rollback()
+    for take, is_left in ((private, False), (shared, True), (of_test, True)):
+        assert layout.generation_path(take.generation_id).is_dir() is is_left
+        assert (session.get(Generation, take.generation_id) is not None) is is_left
+    assert [rating.take_id for rating in session.exec(select(Rating))] == [shared.id]
+    counts = select(PromptTally.prompt, PromptTally.n_takes, PromptTally.n_rated)
+    tallied = session.exec(counts.where(PromptTally.prompt != "bells")).all()  # which became a test's later
+    assert tallied == [("wind", 2, 1)], "the rest counts as before"
+    rate(stranger, other, 3)  # what was shared can be rated on
+
+
+def test_the_takes_of_accounts_deleted_before_go_with_the_next_start(session: Session, user: User) -> None:
+    (take, _) = add_takes(user)
+    generations.recover()
+    session.rollback()
+    assert session.get(Generation, take.generation_id) is not None
+    user.deleted_at = utc_now()
+    session.add(user)
+    session.commit()
+    generations.recover()
+    session.rollback()
+    assert session.get(Generation, take.generation_id) is None
 
 
 def test_the_log_is_filtered_and_written_as_inert_csv(session: Session, admin: User, user: User) -> None:

@@ -17,12 +17,14 @@ def clip(name, label, *, text="a bell", split=Split.TRAIN):
     return ClipItem(id=name, path=f"/{name}", duration_s=1.0, text=text, label=label, split=split)
 
 
-def test_marks_make_pairs_in_the_split_of_the_better_one():
+def test_marks_make_pairs_of_sounds_on_one_side():
     found = pair_up(
         [
-            clip("a", "1+ 2-"),
-            clip("b", "1-", split=Split.TEST),
-            clip("c", "2+", split=Split.VALIDATION),
+            clip("a", "1+ 2- 7+"),
+            clip("b", "1-"),
+            clip("c", "2+"),
+            clip("l", "6+", split=Split.VALIDATION),
+            clip("m", "6- 7-", split=Split.VALIDATION),
             clip("d", "3+"),
             clip("e", "4+"),
             clip("f", "4-", text="rain"),
@@ -34,9 +36,14 @@ def test_marks_make_pairs_in_the_split_of_the_better_one():
         ]
     )
     told = [(pair.id, pair.chosen, pair.rejected, pair.split) for pair in found.whole]
-    assert told == [("pair_1", "/a", "/b", Split.TRAIN), ("pair_2", "/c", "/a", Split.VALIDATION)]
+    assert told == [
+        ("pair_1", "/a", "/b", Split.TRAIN),
+        ("pair_2", "/c", "/a", Split.TRAIN),
+        ("pair_6", "/l", "/m", Split.VALIDATION),
+    ]
     assert found.n_broken == 3, "one has no worse half, one has two texts, one has two better halves"
-    assert (found.count(Split.TRAIN), found.count(Split.VALIDATION)) == (1, 1)
+    assert found.n_parted == 1, "of the last one the better sound is trained on, the worse one held out"
+    assert (found.count(Split.TRAIN), found.count(Split.VALIDATION)) == (2, 1)
 
 
 def preference_job(session, user, *, task=Task.TEXT_TO_AUDIO, labels=()):

@@ -1,5 +1,7 @@
 """What the pages say of an adapter."""
 
+from pathlib import Path
+
 from sqlmodel import Session
 
 from qlora_studio.db.models import Adapter, User
@@ -40,6 +42,24 @@ def test_more_is_better_of_an_accuracy():
 def test_an_adapter_that_was_not_measured_has_no_result():
     assert adapter_row(view({}, {})).result == "–"
     assert metric_rows(view({}, {})) == []
+
+
+async def test_an_adapter_without_files_is_refused_and_asking_again_is_no_way_round(
+    opened: Opener, session: Session, user: User
+) -> None:
+    adapter = add(session, make_model(session, user), "gone", certificate={"verdict": "broken"})
+    weights = Path(adapter.path) / "adapter_model.safetensors"
+    weights.unlink()
+    state = opened(AdapterState, adapter_id=adapter.id)
+    for _ in range(2):
+        await call(state, "activate")
+        assert "no longer on the disk" in state.refusal
+        assert state.doubt == "", "nothing is offered that would be refused"
+    weights.write_bytes(b"x")
+    await call(state, "activate")
+    assert (state.refusal, "is broken" in state.doubt) == ("", True)
+    session.refresh(adapter)
+    assert not adapter.is_active
 
 
 async def test_a_doubt_about_an_adapter_is_shown_before_it_becomes_the_default(

@@ -4,7 +4,7 @@ import asyncio
 
 from sqlmodel import Session
 
-from qlora_studio.contracts.enums import ModelStatus, Task
+from qlora_studio.contracts.enums import ModelStatus, Sharing, Task
 from qlora_studio.db.models import BaseAudioModel, User
 from qlora_studio.services import adapters
 from qlora_studio.state.feedback_adapters import FeedbackAdaptersState
@@ -37,6 +37,29 @@ def test_an_adapter_is_made_the_default_and_another_takes_its_place(
         assert not state.models[0].has_default
 
     asyncio.run(sit())
+
+
+def test_what_others_share_for_use_is_shown_and_own_adapters_of_it_can_be_the_default(
+    user: User, stranger: User, session: Session, opened: Opener
+) -> None:
+    base = sound_model(session, stranger)
+    theirs, own = add(session, base, "theirs"), add(session, base, "own")
+    own.owner_id, theirs.is_active = user.id, True
+    base.sharing = theirs.sharing = Sharing.USE
+    session.add_all([base, theirs, own])
+    session.commit()
+    state = opened(FeedbackAdaptersState)
+
+    async def sit() -> None:
+        await call(state, "load")
+        await call(state, "activate", adapter_id=own.id)
+        await call(state, "load")
+
+    asyncio.run(sit())
+    (shown,) = state.models
+    assert (shown.name, shown.owner, shown.has_default) == (base.name, "mallory", True)
+    rows = {row.name: (row.owner, row.may_change) for row in shown.adapters}
+    assert rows == {"theirs": ("mallory", False), "own": ("", True)}
 
 
 def test_another_ones_adapter_stays_as_it_is(

@@ -6,7 +6,7 @@ import pytest
 from sqlmodel import Session
 
 from qlora_studio.contracts.enums import JobStatus, Role, Sharing
-from qlora_studio.db.models import Adapter, Job, User
+from qlora_studio.db.models import Adapter, BaseAudioModel, Job, User
 from qlora_studio.services import jobs
 from qlora_studio.state.adapters import AdaptersState, AdapterState
 from qlora_studio.state.job import JobState
@@ -93,6 +93,20 @@ async def test_what_others_share_can_be_seen_and_not_changed(
         session.refresh(thing)
         assert thing.sharing is sharing, key
         assert "shared by bob" in sent
+
+
+async def test_whoever_shares_an_adapter_is_told_that_it_takes_its_base(
+    opened: Opener, session: Session, user: User
+) -> None:
+    adapter = add_adapter(session, user)
+    page = opened(AdapterState, adapter_id=adapter.id)
+    told = {wanted: "".join(await call(page, "share", wanted=wanted)) for wanted in ("read", "use")}
+    assert "base model “Small recogniser” is shared for use, too" in told["use"]
+    assert "base model" not in told["read"]
+    base = session.get_one(BaseAudioModel, adapter.base_model_id)
+    set_sharing(session, base, Sharing.USE)
+    await call(page, "share", wanted="private")
+    assert "base model" not in "".join(await call(page, "share", wanted="use"))
 
 
 async def test_a_viewer_is_offered_no_change_of_what_is_their_own(

@@ -14,7 +14,7 @@ from qlora_studio.state.studio import StudioState
 from qlora_studio.state.takes import TakesState
 from tests.conftest import make_user
 from tests.services.test_generations import sound_model
-from tests.services.test_ratings import add_takes
+from tests.services.test_ratings import add_takes, rate
 from tests.state.calling import Opener, SlowReading, call, hold_by_itself
 
 
@@ -258,6 +258,18 @@ def test_who_may_only_look_makes_nothing(user: User, session: Session, opened: O
     assert session.exec(select(Generation)).all() == []
 
 
+def test_the_address_chooses_a_model_and_one_of_its_adapters(
+    user: User, session: Session, opened: Opener
+) -> None:
+    wanted, newest = sound_model(session, user), sound_model(session, user, "echo")
+    adapter, other = make_adapter(session, user, wanted), make_adapter(session, user, newest, name="other")
+    make_adapter(session, user, wanted, name="newer")
+    for asked, chosen in ((adapter.id, adapter.id), (other.id, ""), ("ada_nothing", "")):
+        state = opened(StudioState, {"model": wanted.id, "adapter": asked})
+        asyncio.run(call(state, "load"))
+        assert (state.model_id, state.adapter_id) == (wanted.id, chosen)
+
+
 def test_what_others_share_is_on_a_shelf_of_its_own(user: User, session: Session, opened: Opener) -> None:
     eve = make_user(session, "eve")
     heard, rated, _ = (add_takes(eve, 1, prompt=prompt)[0] for prompt in ("heard", "rated", "hidden"))
@@ -286,6 +298,21 @@ def test_what_others_share_is_on_a_shelf_of_its_own(user: User, session: Session
     assert [(row.name, row.sharing) for row in own.rows] == [("rain", "private")]
     asyncio.run(call(own, "share", generation_id=mine.generation_id, sharing="use"))
     assert own.rows[0].sharing == "use"
+
+
+def test_a_rater_is_offered_the_words_that_shared_takes_are_rated_by(
+    user: User, session: Session, opened: Opener
+) -> None:
+    eve = make_user(session, "eve")
+    (shared,), (secret,) = add_takes(eve, 1, sharing=Sharing.USE), add_takes(eve, 1, prompt="hidden")
+    rate(eve, shared, 4, criterion="warmth")
+    rate(eve, secret, 4, criterion="of nobody's concern")
+    user.role = Role.RATER
+    session.add(user)
+    session.commit()
+    state = opened(TakesState, {"shelf": "shared"})
+    asyncio.run(call(state, "load"))
+    assert state.criteria == ["overall", "warmth"]
 
 
 async def test_a_slow_reading_does_not_replace_what_a_newer_load_has_shown(
