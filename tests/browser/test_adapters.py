@@ -182,6 +182,7 @@ def test_an_adapter_is_sorted_in_made_the_default_and_followed_back(
     _look(page, "adapters-table")
     page.get_by_label("Filter by tags").select_option("")
     page.get_by_role("row", name=re.compile("Loud halls")).get_by_role("link").first.click()
+    expect(page.get_by_role("heading", level=1, name="Loud halls")).to_be_visible()  # not the one before
     page.get_by_role("button", name="Activate").click()
     dialog.get_by_role("button", name="Activate").click()
     expect(dialog).to_contain_text("is broken")

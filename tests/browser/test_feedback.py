@@ -1,18 +1,19 @@
 """The Feedback page in a real browser: counted as it is filtered, made into a dataset, on to training."""
 
 import re
+from collections.abc import Callable
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 from sqlmodel import Session, select
 
-from qlora_studio.contracts.enums import Role
+from qlora_studio.contracts.enums import Role, Sharing
 from qlora_studio.db.engine import make_engine
-from qlora_studio.db.models import User
-from scripts.running import Server, axe_violations, watch_console
+from qlora_studio.db.models import Adapter, User
+from scripts.running import Server, axe_violations, sign_in, sign_up, watch_console
 from tests.browser.conftest import Person
-from tests.browser.takes import shelve
+from tests.browser.takes import shelve, stored
 
 pytestmark = pytest.mark.browser
 
@@ -109,4 +110,34 @@ def test_rated_takes_become_a_dataset_to_train_on(server: Server, page: Page, pe
     expect(page.get_by_role("link", name="Train on this")).to_be_visible()
     page.get_by_role("link", name="Train on this").click()
     expect(page).to_have_url(re.compile("/training/new"))
+    assert complaints == []
+
+
+def test_what_somebody_else_shares_for_use_is_chosen_in_the_studio(
+    own_server: Callable[..., Server], context: BrowserContext
+) -> None:
+    server = own_server()
+    owner, guest = (sign_up(server, name) for name in ("ada", "bob"))
+    with httpx.Client(base_url=f"{server.base}/api/v1", timeout=30) as api:
+        api.headers["Authorization"] = f"Bearer {owner}"
+        body = {"source": {"kind": "starter", "name": "sound"}}
+        model_id = api.post("/models", json=body).json()["id"]
+        api.put(f"/models/{model_id}/sharing", json={"sharing": "use"}).raise_for_status()
+    with stored(server, "ada") as (session, ada):
+        made = {"owner_id": ada.id, "base_model_id": model_id, "path": "/none"}
+        session.add(Adapter(name="Dry", sharing=Sharing.USE, is_active=True, **made))
+        session.add(Adapter(name="Secret", **made))
+        session.commit()
+    sign_in(context, server, guest)
+    page = context.new_page()
+    complaints = watch_console(page)
+    page.goto(f"{server.base}/feedback?tab=adapters")
+    expect(page.get_by_text("By ada", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="default")).to_have_count(0)
+    expect(page.get_by_text("Secret")).to_have_count(0)
+    assert axe_violations(page) == []
+    page.get_by_role("link", name="Use in the studio: Dry").click()
+    for label, chosen in (("Model", "Starter sound model (by ada)"), ("Adapter", "Dry (by ada)")):
+        picker = page.get_by_role("combobox", name=label, exact=True)
+        expect(picker.locator("option:checked")).to_have_text(chosen)
     assert complaints == []
