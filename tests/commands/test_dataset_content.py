@@ -52,3 +52,11 @@ def test_what_is_not_there_is_said(run: Run) -> None:
     for command in (["report"], ["exclude", "silent"], ["restore", "1"], ["versions"], ["export"], ["split"]):
         refused = run("dataset", command[0], "ds_000000000000", *command[1:], code=2)
         assert "There is no such dataset" in refused.output
+
+
+def test_the_example_is_there_once_and_again_under_a_name_of_its_own(run: Run) -> None:
+    first = answer(run("dataset", "add", "example", "--json"))
+    assert answer(run("dataset", "add", "example", "--json"))["id"] == first["id"]
+    named = answer(run("dataset", "add", "example", "--name", "Calls", "--json"))
+    assert (named["name"], named["n_clips"]) == ("Calls", first["n_clips"])
+    assert named["id"] != first["id"]
