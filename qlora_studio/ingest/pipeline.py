@@ -32,6 +32,7 @@ from qlora_studio.ingest import (
     examining,
     findings,
     notices,
+    quota,
     remote,
     sources,
     splits,
@@ -146,6 +147,9 @@ def _begin(dataset_id: str, n_files: int) -> Sequence[str]:
 
 def _gather(dataset: Dataset) -> list[StagedFile]:
     settings, source = get_settings(), dataset.source
+    with engine.read() as session:
+        room = quota.room_bytes(session, dataset.owner_id, settings, besides=dataset.id)
+    settings = settings.model_copy(update={"max_upload_bytes": room})
     if source.get("kind") == "folder":
         return sources.from_folder(dataset.id, Path(source["path"]), settings.dataset_root_paths, settings)
     if source.get("kind") == "example":

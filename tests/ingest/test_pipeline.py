@@ -10,7 +10,7 @@ from sqlmodel import select
 
 from qlora_studio.contracts.enums import ClipStatus, DatasetStatus, Split, Task
 from qlora_studio.db import engine
-from qlora_studio.db.models import Clip, Dataset
+from qlora_studio.db.models import Clip, Dataset, User
 from qlora_studio.ingest import launching, pipeline, staging
 from qlora_studio.storage import layout
 from tests.ingest import sounds
@@ -209,6 +209,19 @@ def test_a_server_folder_is_read_without_following_links_out(dataset, tmp_path, 
         "link.wav": "Outside", "linked": "Not a plain file", "pipe.wav": "Not a plain file",
     }  # fmt: skip
     assert (root / "set" / "a.wav").exists(), "the original stays"
+
+
+@pytest.mark.parametrize("kind", ["folder", "example"])
+def test_a_folder_larger_than_the_accounts_space_is_no_way_around_it(dataset, tmp_path, monkeypatch, kind):
+    sounds.write(tmp_path / "root", {"a.wav": sounds.wav(0.2), "b.wav": sounds.wav(0.3)})
+    monkeypatch.setenv("QLORA_STUDIO_DATASET_ROOTS", str(tmp_path / "root"))
+    pipeline.get_settings.cache_clear()
+    with engine.write() as session:
+        session.get_one(User, dataset.owner_id).max_bytes = 7000
+        session.get_one(Dataset, dataset.id).source = {"kind": kind, "path": str(tmp_path / "root")}
+    result, clips = taken_in(dataset)
+    assert (result.status, clips) == (DatasetStatus.ERROR, {})
+    assert "no room for" in result.error
 
 
 def test_a_process_says_nothing_of_the_one_started_after_it(dataset, monkeypatch):
