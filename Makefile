@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export REFLEX_USE_NPM := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run build check lint fast fast-pages fast-pageless test test-postgresql screens bench faults security audit starter starter-sound clean help
+.PHONY: run build check lint fast fast-pages fast-pageless test test-postgresql screens bench faults security lab-day audit starter starter-sound clean help
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -75,6 +75,10 @@ security: $(DEV_STAMP) .cache/chromium ## Attack a running server, and print the
 	$(ATTACK) -m "attack and not browser and not gpu" tests
 	$(ATTACK) -m "attack and browser" --attacks-add tests/browser
 	QLORA_STUDIO_SCHEMA_S=$${QLORA_STUDIO_SCHEMA_S:-75} $(BIN)/pytest -q -s tests/security/test_schema.py
+
+lab-day: $(DEV_STAMP) .cache/chromium ## A day of seven people, in browsers and by command, and its audit log
+	@$(BIN)/python -c "from qlora_studio.serve import build; build()"
+	QLORA_STUDIO_LAB_DAY=1 $(BIN)/pytest -q -s tests/browser/test_lab_day.py
 
 audit: $(DEV_STAMP) ## Look the pinned packages up in the advisories of PyPI and npm (needs them in reach)
 	$(BIN)/pip install -q -c constraints.txt -e '.[audit]'
