@@ -16,6 +16,7 @@ from qlora_studio.commands.console import (
     print_line,
     print_table,
     say,
+    tell,
 )
 from qlora_studio.contracts.enums import Role, Sharing, TokenScope
 from qlora_studio.core.errors import NotFound
@@ -38,13 +39,16 @@ def share(
     thing_id: Annotated[str, typer.Argument(help="Of a dataset, model, job or adapter.")],
     level: Annotated[Sharing, typer.Argument(help="private, read (look) or use (train with it, too).")],
     user: UserName = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Let others see or use something, or no longer."""
     kind = _KINDS.get(thing_id.partition("_")[0], "")
     with acting(user, writes=True) as (session, actor):
         sharing.share(session, actor=actor, kind=kind, thing_id=thing_id, sharing=level)
         note = sharing.note_on(session, kind=kind, thing_id=thing_id)
-    print_line(f"{thing_id}: {level.value}")
+    tell(
+        f"{thing_id}: {level.value}", {"id": thing_id, "sharing": level.value, "note": note}, as_json=as_json
+    )
     if note:
         say(note)
 
@@ -90,6 +94,7 @@ def set_user(
         int | None, typer.Option(help="Jobs in the queue; negative: as the settings say.")
     ] = None,
     user: UserName = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Change an account's role or limits, disable it or let it in again."""
     values: dict[str, object] = {}
@@ -104,16 +109,19 @@ def set_user(
     with acting(user, writes=True) as (session, actor):
         key = _find(session, name).id
         people.update(session, actor=actor, user_id=key, form=UserUpdate.model_validate(values))
-    print_line(f"{name} is changed")
+    tell(f"{name} is changed", {"id": key, "username": name} | values, as_json=as_json)
 
 
 @users.command("reset-password")
 @command
-def reset_password(name: Annotated[str, typer.Argument(help="The username.")], user: UserName = "") -> None:
+def reset_password(
+    name: Annotated[str, typer.Argument(help="The username.")], user: UserName = "", as_json: JsonFlag = False
+) -> None:
     """Print a link by which somebody sets a new password, once, within a day."""
     with acting(user, writes=True) as (session, actor):
         link = people.make_reset_link(session, actor=actor, user_id=_find(session, name).id)
-    print_line(get_settings().base_url + link.path)
+    address = get_settings().base_url + link.path
+    tell(address, {"username": name, "url": address}, as_json=as_json)
 
 
 @users.command("delete")
@@ -122,12 +130,13 @@ def delete_user(
     name: Annotated[str, typer.Argument(help="The username.")],
     heir: Annotated[str, typer.Option("--to", help="Who gets what it owns.")] = "",
     user: UserName = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Delete an account; what it owns goes to somebody else."""
     with acting(user, writes=True) as (session, actor):
         heir_id = _find(session, heir).id if heir else ""
         people.delete_user(session, actor=actor, user_id=_find(session, name).id, heir_id=heir_id)
-    print_line(f"{name} is deleted")
+    tell(f"{name} is deleted", {"username": name, "is_deleted": True}, as_json=as_json)
 
 
 @scripts.command("create")
@@ -138,13 +147,14 @@ def create_token(
     scope: Annotated[TokenScope, typer.Option(help="read, or all.")] = TokenScope.READ,
     days: Annotated[int, typer.Option(help="How long it is good for; 0: until it is revoked.", min=0)] = 90,
     user: UserName = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Make a token and print it, this once."""
     form = TokenCreate(name=name, scope=scope, days=days or None)
     with acting(user, writes=True) as (session, actor):
         made = tokens.create(session, actor=actor, form=form)
     say("Keep it: it is not shown again.")
-    print_line(made.secret)
+    tell(made.secret, {"id": made.token.id, "name": name, "token": made.secret}, as_json=as_json)
 
 
 @scripts.command("list")
@@ -164,11 +174,11 @@ def list_tokens(user: UserName = "", as_json: JsonFlag = False) -> None:
 
 @scripts.command("revoke")
 @command
-def revoke_token(token_id: str, user: UserName = "") -> None:
+def revoke_token(token_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
     """End a token at once."""
     with acting(user, writes=True) as (session, actor):
         tokens.revoke(session, actor=actor, token_id=token_id)
-    print_line(f"{token_id} is revoked")
+    tell(f"{token_id} is revoked", {"id": token_id, "is_revoked": True}, as_json=as_json)
 
 
 @command

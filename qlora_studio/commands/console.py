@@ -128,6 +128,14 @@ def print_json(value: Any) -> None:
     print(json.dumps(_plain_data(value), ensure_ascii=False, indent=2))
 
 
+def tell(line: str, value: Any, *, as_json: bool) -> None:
+    """Print a line, or what it says as one JSON document."""
+    if as_json:
+        print_json(value)
+    else:
+        print_line(line)
+
+
 def _plain_data(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")

@@ -16,6 +16,7 @@ from qlora_studio.commands.console import (
     print_line,
     print_table,
     say,
+    tell,
 )
 from qlora_studio.commands.following import follow
 from qlora_studio.commands.inference import AdapterId, ModelId, Strength
@@ -113,12 +114,15 @@ def show(
 
 @app.command("correct")
 @command
-def correct(dictation_id: str, clip_id: str, text: str, user: UserName = "") -> None:
+def correct(
+    dictation_id: str, clip_id: str, text: str, user: UserName = "", as_json: JsonFlag = False
+) -> None:
     """Say what was really said in a clip; an empty text takes that back."""
     with acting(user, writes=True) as (session, actor):
         row = dictations.put(session, actor=actor, dictation_id=dictation_id, clip_id=clip_id, text=text)
         said = row.text
-    print_line(f"{clip_id}: {said}" if said else f"{clip_id} is to be looked at again.")
+    line = f"{clip_id}: {said}" if said else f"{clip_id} is to be looked at again."
+    tell(line, {"clip_id": clip_id, "text": said}, as_json=as_json)
 
 
 @app.command("apply")
@@ -139,21 +143,22 @@ def dataset(
     dictation_id: str,
     name: Annotated[str, typer.Argument(help="What the new dataset is called.")],
     user: UserName = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Make a dataset of the clips that were looked at."""
     with acting(user, writes=True) as (session, actor):
         made = dictations.make_dataset(session, actor=actor, dictation_id=dictation_id, name=name)
         line = f"{made.id}: {made.n_clips} clips."
-    print_line(line)
+    tell(line, {"id": made.id, "name": made.name, "n_clips": made.n_clips}, as_json=as_json)
 
 
 @app.command("delete")
 @command
-def delete(dictation_id: str, user: UserName = "") -> None:
+def delete(dictation_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Delete a dictation with what was heard and corrected."""
     with acting(user, writes=True) as (session, actor):
         dictations.remove(session, actor=actor, dictation_id=dictation_id)
-    print_line(f"{dictation_id} is gone.")
+    tell(f"{dictation_id} is gone.", {"id": dictation_id, "is_deleted": True}, as_json=as_json)
 
 
 def _read(actor: User, dictation_id: str) -> DictationPublic:

@@ -17,6 +17,7 @@ from qlora_studio.commands.console import (
     print_line,
     print_table,
     say,
+    tell,
 )
 from qlora_studio.commands.datasets import public, wait_for
 from qlora_studio.contracts.enums import DatasetStatus
@@ -75,11 +76,13 @@ def remove(
     take_id: str,
     criterion: Annotated[str, typer.Option(help="What was judged.")] = OVERALL,
     user: UserName = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Take your own rating of a take back."""
     with acting(user, writes=True) as (session, actor):
         ratings.take_back(session, actor=actor, take_id=take_id, criterion=criterion)
-    print_line(f"{take_id}: your rating is gone.")
+    gone = {"id": take_id, "criterion": criterion, "is_deleted": True}
+    tell(f"{take_id}: your rating is gone.", gone, as_json=as_json)
 
 
 @app.command("stats")

@@ -17,6 +17,7 @@ from qlora_studio.commands.console import (
     print_line,
     print_table,
     say,
+    tell,
 )
 from qlora_studio.commands.following import follow
 from qlora_studio.commands.inference import AdapterId, ModelId, Strength
@@ -129,6 +130,7 @@ def save(
     generation_id: str,
     to: Annotated[Path, typer.Option(help="The folder to write into.")] = Path(),
     user: UserName = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Write a generation's takes as WAV files."""
     with acting(user) as (session, actor):
@@ -140,21 +142,24 @@ def save(
             target = to / path.name
             with target.open("xb") as file:
                 file.write(path.read_bytes())
-            print_line(str(target))
     except FileExistsError as error:
         raise Conflict(f"{error.filename} is there already. Name another folder with --to.") from error
     except OSError as error:
         raise InvalidInput(f"{to} can't be written ({error.strerror}).") from error
+    written = [str(to / path.name) for path in paths]
+    tell("\n".join(written), {"paths": written}, as_json=as_json)
 
 
 @app.command("share")
 @command
-def share(generation_id: str, sharing: Sharing, user: UserName = "") -> None:
+def share(generation_id: str, sharing: Sharing, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Let others listen (read), rate and compare too (use), or nothing any more (private)."""
     form = GenerationUpdate(sharing=sharing)
     with acting(user, writes=True) as (session, actor):
         generations.update(session, actor=actor, generation_id=generation_id, form=form)
-    print_line(f"{generation_id}: {sharing.value}")
+    tell(
+        f"{generation_id}: {sharing.value}", {"id": generation_id, "sharing": sharing.value}, as_json=as_json
+    )
 
 
 @app.command("like")
@@ -164,21 +169,23 @@ def like(
     *,
     remove: Annotated[bool, typer.Option("--remove", help="No longer.")] = False,
     user: UserName = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Keep a take among your favourites, or no longer."""
     with acting(user, writes=True) as (session, actor):
         change = marks.remove_favorite if remove else marks.put_favorite
         change(session, actor=actor, take_id=take_id)
-    print_line(f"{take_id} is {'no longer ' if remove else ''}a favourite.")
+    line = f"{take_id} is {'no longer ' if remove else ''}a favourite."
+    tell(line, {"id": take_id, "is_favorite": not remove}, as_json=as_json)
 
 
 @app.command("delete")
 @command
-def delete(generation_id: str, user: UserName = "") -> None:
+def delete(generation_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Call a generation off, or delete it with its takes and their ratings."""
     with acting(user, writes=True) as (session, actor):
         generations.remove(session, actor=actor, generation_id=generation_id)
-    print_line(f"{generation_id} is gone.")
+    tell(f"{generation_id} is gone.", {"id": generation_id, "is_deleted": True}, as_json=as_json)
 
 
 def _read(actor: User, generation_id: str) -> GenerationPublic:

@@ -6,7 +6,16 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from qlora_studio.commands.console import JsonFlag, UserName, command, find_actor, print_json, print_line, say
+from qlora_studio.commands.console import (
+    JsonFlag,
+    UserName,
+    command,
+    find_actor,
+    print_json,
+    print_line,
+    say,
+    tell,
+)
 from qlora_studio.contracts.enums import Task
 from qlora_studio.contracts.inference import EngineAnswer
 from qlora_studio.core.errors import Conflict, InvalidInput
@@ -86,6 +95,7 @@ def generate(
     adapter: AdapterId = "",
     strength: Strength = 1.0,
     user: UserName = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Make a sound of a text."""
     if output.exists():
@@ -115,7 +125,7 @@ def generate(
         raise InvalidInput(f"{output} can't be written ({error.strerror}).") from error
     finally:
         made.unlink(missing_ok=True)
-    print_line(str(output))
+    tell(str(output), {"path": str(output)}, as_json=as_json)
 
 
 def _wish(model: str, adapter: str, strength: float) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from qlora_studio.commands.console import (
     print_json,
     print_line,
     print_table,
+    tell,
 )
 from qlora_studio.commands.queue import print_queue
 from qlora_studio.contracts.enums import JobStatus, StopMode
@@ -67,7 +68,7 @@ def _status_of(job: Job) -> str:
 
 @app.command("show")
 @command
-def show(job_id: str, user: UserName = "") -> None:
+def show(job_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Show everything known of a job, as JSON."""
     with acting(user) as (session, actor):
         print_json(JobDetail.of(jobs.get_view(session, actor=actor, job_id=job_id)))
@@ -148,11 +149,11 @@ def move(
 
 @app.command("delete")
 @command
-def delete(job_id: str, user: UserName = "") -> None:
+def delete(job_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Delete a job with its log, curves and checkpoints. Its adapter has to be deleted first."""
     with acting(user, writes=True) as (session, actor):
         jobs.delete(session, actor=actor, job_id=job_id)
-    print_line(f"{job_id} deleted")
+    tell(f"{job_id} deleted", {"id": job_id, "is_deleted": True}, as_json=as_json)
 
 
 def parse_changes(given: list[str]) -> dict[str, Any]:

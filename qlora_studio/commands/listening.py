@@ -17,6 +17,7 @@ from qlora_studio.commands.console import (
     print_line,
     print_table,
     say,
+    tell,
 )
 from qlora_studio.commands.following import follow
 from qlora_studio.contracts.enums import Audience, ListeningStatus, Preference
@@ -130,11 +131,11 @@ def next_(
 
 @app.command("answer")
 @command
-def answer(question_id: str, verdict: Preference, user: UserName = "") -> None:
+def answer(question_id: str, verdict: Preference, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Say which side of a question is better: left, right, tie or skip."""
     with acting(user, writes=True) as (session, actor):
         listening_questions.answer(session, actor=actor, question_id=question_id, verdict=verdict)
-    print_line(f"{question_id}: {verdict.value}")
+    tell(f"{question_id}: {verdict.value}", {"id": question_id, "verdict": verdict.value}, as_json=as_json)
 
 
 @app.command("results")
@@ -172,30 +173,35 @@ def decide(
 
 @app.command("close")
 @command
-def close(test_id: str, user: UserName = "") -> None:
+def close(test_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Take no further answers; the results stay."""
     with acting(user, writes=True) as (session, actor):
         listening_tests.close(session, actor=actor, test_id=test_id)
-    print_line(f"{test_id} is closed.")
+    tell(f"{test_id} is closed.", {"id": test_id, "status": "closed"}, as_json=as_json)
 
 
 @app.command("delete")
 @command
-def delete(test_id: str, user: UserName = "") -> None:
+def delete(test_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Delete a test with its takes, answers and votes."""
     with acting(user, writes=True) as (session, actor):
         listening_tests.remove(session, actor=actor, test_id=test_id)
-    print_line(f"{test_id} is gone.")
+    tell(f"{test_id} is gone.", {"id": test_id, "is_deleted": True}, as_json=as_json)
 
 
 @app.command("export")
 @command
-def export(test_id: str, to: Annotated[Path, typer.Option(help="A .csv file.")], user: UserName = "") -> None:
+def export(
+    test_id: str,
+    to: Annotated[Path, typer.Option(help="A .csv file.")],
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
     """Write every answer into a table."""
     with acting(user) as (session, actor):
         rows = listening_results.list_answers(session, actor=actor, test_id=test_id)
     _write(to, listening_results.to_csv(rows).encode())
-    print_line(f"{len(rows):,} answers: {to}")
+    tell(f"{len(rows):,} answers: {to}", {"path": str(to), "n_answers": len(rows)}, as_json=as_json)
 
 
 def _contestant(text: str) -> ContestantIn:

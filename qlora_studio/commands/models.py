@@ -88,7 +88,7 @@ def list_(
 
 @app.command("show")
 @command
-def show(model_id: str, user: UserName = "") -> None:
+def show(model_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Show everything known of a model, as JSON."""
     with acting(user) as (session, actor):
         model = models.get_model(session, actor=actor, model_id=model_id, action=Action.SEE)

@@ -12,6 +12,7 @@ from qlora_studio.commands.console import (
     print_json,
     print_line,
     print_table,
+    tell,
 )
 from qlora_studio.services import prompt_templates
 from qlora_studio.services.prompt_template_schemas import (
@@ -92,8 +93,8 @@ def change(
 
 @app.command("delete")
 @command
-def delete(template_id: str, user: UserName = "") -> None:
+def delete(template_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Keep a text no longer."""
     with acting(user, writes=True) as (session, actor):
         prompt_templates.remove(session, actor=actor, template_id=template_id)
-    print_line(f"{template_id} is gone.")
+    tell(f"{template_id} is gone.", {"id": template_id, "is_deleted": True}, as_json=as_json)

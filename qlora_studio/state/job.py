@@ -30,7 +30,7 @@ TABS = ("overview", "charts", "samples", "logs", "config")
 LEVELS = ("", "info", "warning", "error")
 DIALOGS = ("", "stop", "discard", "delete")
 CHECK_EVERY_S = 3.0
-SOONEST_S = 0.1
+SOONEST_S = 0.1  # between two looks of a tab that nobody woke
 _readings: WeakValueDictionary[Any, asyncio.Lock] = WeakValueDictionary()  # by job and event loop
 
 
@@ -92,7 +92,7 @@ class JobState(DialogState, rx.State):
                 if time.monotonic() >= next_check:
                     next_check = _next_check()
                     await require_session(self)
-                    if not is_connected(self) or not self.router.url.path.startswith("/training/"):
+                    if not is_connected(self) or not self._is_still(mine):
                         return  # a tab that comes back loads its page again
                 news = await _news_of(look) if look.has_news(ear.stamps) else {}
                 if news and not await self._send(mine, news):
@@ -204,6 +204,9 @@ class JobState(DialogState, rx.State):
     def _assign(self, values: dict[str, Any]) -> None:
         for name, value in values.items():
             setattr(self, name, value)
+
+    def _is_still(self, mine: int) -> bool:
+        return self._watch == mine and self.router.url.path.startswith("/training/")
 
     async def _send(self, mine: int, values: dict[str, Any]) -> bool:
         """Assign what is new; False when this watcher's time is over."""
