@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     max_file_bytes: int = 4 * 2**30
     max_archive_entries: int = 200_000
     max_clip_s: float = 4 * 3600.0
+    sign_ups_per_half_hour: int = Field(default=30, ge=1)
     max_datasets_per_user: int = Field(default=1000, ge=1)
     max_models_per_user: int = Field(default=200, ge=1)
     max_bytes_per_user: int = Field(default=2**40, ge=1)

@@ -28,7 +28,7 @@ WRONG_CREDENTIALS = "That name and password do not match."
 IDLE_LIMIT = timedelta(days=7)
 _SEEN_EVERY = timedelta(minutes=5)
 _WINDOW = timedelta(minutes=30)
-_FREE_TRIES = {"account": 5, "peer": 30, "signup": 30}
+_FREE_TRIES = {"account": 5, "peer": 30}
 _MAX_WAIT_S = 300
 _USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{1,30})[A-Za-z0-9]")
 _RESERVED = frozenset("admin administrator root system support qlora-studio nobody null".split())
@@ -311,7 +311,9 @@ def _refuse_if_too_soon(session: Session, keys: list[str]) -> None:
             LoginFailure.key == key, LoginFailure.at >= now - _WINDOW
         )
         n_failed, last = session.exec(query).one()
-        over = n_failed - _FREE_TRIES[key.partition(":")[0]]
+        kind = key.partition(":")[0]
+        n_free = get_settings().sign_ups_per_half_hour if kind == "signup" else _FREE_TRIES[kind]
+        over = n_failed - n_free
         if over < 0 or last is None:
             continue
         wait_s = min(_MAX_WAIT_S, 2 ** min(over, 10)) - (now - last).total_seconds()
