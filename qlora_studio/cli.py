@@ -1,78 +1,88 @@
-"""`qlora-studio`: the command line. Everything here works with no server running."""
+"""`qlora-studio`: the command line. Everything here works with no server running.
+
+A command's module is imported when that command is asked for, so that the shell completes without waiting for
+all of them.
+"""
 
 import os
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from click.shell_completion import CompletionItem
+from typer.core import TyperGroup
 
-from qlora_studio.commands import (
-    accounts,
-    adapters,
-    backups,
-    credentials,
-    dataset_content,
-    datasets,
-    dictations,
-    doctor,
-    feedback,
-    generations,
-    inference,
-    job_records,
-    jobs,
-    listening,
-    models,
-    notifications,
-    preferences,
-    prompts,
-    queue,
-    sweeps,
-    training,
-)
+# By name, in the order of the help: the modules that make it, and where in the first one it is.
+_COMMANDS = {
+    "dataset": ("datasets dataset_content", "app"),
+    "credential": ("credentials", "app"),
+    "model": ("models", "app"),
+    "jobs": ("jobs job_records", "app"),
+    "queue": ("queue", "app"),
+    "sweeps": ("sweeps", "app"),
+    "adapters": ("adapters", "app"),
+    "notifications": ("notifications", "app"),
+    "transcribe": ("inference", "transcribe"),
+    "classify": ("inference", "classify"),
+    "diarize": ("inference", "diarize"),
+    "generate": ("inference", "generate"),
+    "dictations": ("dictations", "app"),
+    "generations": ("generations", "app"),
+    "prompts": ("prompts", "app"),
+    "feedback": ("feedback", "app"),
+    "preferences": ("preferences", "app"),
+    "listening": ("listening", "app"),
+    "train": ("training", "train"),
+    "sweep": ("sweeps", "sweep"),
+    "export": ("jobs", "export"),
+    "share": ("accounts", "share"),
+    "user": ("accounts", "users"),
+    "token": ("accounts", "scripts"),
+    "audit": ("accounts", "print_audit"),
+    "doctor": ("doctor", "doctor"),
+    "backup": ("backups", "backup"),
+    "restore": ("backups", "restore"),
+}
+
+
+class _Commands(TyperGroup):
+    """The commands above, each imported when it is asked for, and those of this module."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*_COMMANDS, *super().list_commands(ctx)]
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[CompletionItem]:
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name) for name in self.list_commands(ctx) if name.startswith(incomplete)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        modules, place = _COMMANDS[cmd_name]
+        first, *_ = [import_module(f"qlora_studio.commands.{module}") for module in modules.split()]
+        found = getattr(first, place)
+        if isinstance(found, typer.Typer):
+            built: Any = typer.main.get_group(found)
+        else:
+            alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            alone.command(cmd_name)(found)
+            built = typer.main.get_command(alone)
+        built.name = cmd_name
+        return built
+
 
 app = typer.Typer(
+    cls=_Commands,
     help="Fine-tune audio models in 4 bits: bring recordings, train an adapter, watch it learn.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.add_typer(datasets.app, name="dataset")
-datasets.app.command("report")(dataset_content.report)
-datasets.app.command("exclude")(dataset_content.exclude)
-datasets.app.command("include")(dataset_content.include)
-datasets.app.command("split")(dataset_content.split)
-datasets.app.command("versions")(dataset_content.list_versions)
-datasets.app.command("restore")(dataset_content.restore)
-datasets.app.command("export")(dataset_content.export)
-app.add_typer(credentials.app, name="credential")
-app.add_typer(models.app, name="model")
-app.add_typer(jobs.app, name="jobs")
-jobs.app.command("logs")(job_records.logs)
-jobs.app.command("metrics")(job_records.metrics)
-jobs.app.command("samples")(job_records.samples)
-jobs.app.command("compare")(job_records.compare)
-app.add_typer(queue.app, name="queue")
-app.add_typer(sweeps.app, name="sweeps")
-app.add_typer(adapters.app, name="adapters")
-app.add_typer(notifications.app, name="notifications")
-app.command("transcribe")(inference.transcribe)
-app.command("classify")(inference.classify)
-app.command("diarize")(inference.diarize)
-app.command("generate")(inference.generate)
-app.add_typer(dictations.app, name="dictations")
-app.add_typer(generations.app, name="generations")
-app.add_typer(prompts.app, name="prompts")
-app.add_typer(feedback.app, name="feedback")
-app.add_typer(preferences.app, name="preferences")
-app.add_typer(listening.app, name="listening")
-app.command("train")(training.train)
-app.command("sweep")(sweeps.sweep)
-app.command("export")(jobs.export)
-app.command("share")(accounts.share)
-app.add_typer(accounts.users, name="user")
-app.add_typer(accounts.scripts, name="token")
-app.command("audit")(accounts.print_audit)
-app.command("doctor")(doctor.doctor)
-app.command("backup")(backups.backup)
-app.command("restore")(backups.restore)
+
+
+@app.callback()
+def studio() -> None:
+    """Fine-tune audio models in 4 bits: bring recordings, train an adapter, watch it learn."""
 
 
 @app.command("serve")

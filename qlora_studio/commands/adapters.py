@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from qlora_studio.commands.completing import AdapterId
 from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
@@ -96,7 +97,7 @@ def list_(
 @app.command("download")
 @command
 def download(
-    adapter_id: str,
+    adapter_id: AdapterId,
     to: ZipPath = None,
     user: UserName = "",
     as_json: JsonFlag = False,
@@ -136,7 +137,7 @@ def import_(
 @app.command("merge")
 @command
 def merge(
-    adapter_id: str,
+    adapter_id: AdapterId,
     *,
     bits: Annotated[int, typer.Option(help="16 or 32 bits for each weight.")] = 16,
     to: Annotated[Path | None, typer.Option(help="Also write it as a zip file.")] = None,

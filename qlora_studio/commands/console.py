@@ -94,19 +94,28 @@ def find_actor(name: str) -> User:
         Forbidden: it is disabled.
     """
     prepare_database()
+    found = known_actor(name)
+    if name and found is None:
+        raise NotFound(f"There is no account “{name}”.")
+    return found or _make_local_user()
+
+
+def known_actor(name: str) -> User | None:
+    """The same, without making one.
+
+    Raises:
+        Forbidden: it is disabled.
+    """
     with db.read() as session:
         if name:
             found = session.exec(select(User).where(User.username_key == name.casefold())).first()
-            if found is None:
-                raise NotFound(f"There is no account “{name}”.")
-            if found.disabled_at is not None:
+            if found is not None and found.disabled_at is not None:
                 raise Forbidden(f"The account “{name}” is disabled.")
             return found
         admins = select(User).where(User.role == Role.ADMIN, col(User.disabled_at).is_(None))
         admins = admins.order_by(col(User.created_at))
         local = select(User).where(User.username_key == LOCAL_USER)
-        found = session.exec(admins).first() or session.exec(local).first()
-    return found or _make_local_user()
+        return session.exec(admins).first() or session.exec(local).first()
 
 
 def _make_local_user() -> User:

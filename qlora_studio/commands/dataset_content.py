@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from qlora_studio.commands.completing import DatasetId
 from qlora_studio.commands.console import (
     JsonFlag,
     UserName,
@@ -16,7 +17,7 @@ from qlora_studio.commands.console import (
     print_table,
     say,
 )
-from qlora_studio.commands.datasets import public
+from qlora_studio.commands.datasets import app, public
 from qlora_studio.commands.jobs import save_new
 from qlora_studio.contracts.enums import Split
 from qlora_studio.db import engine as db
@@ -29,8 +30,9 @@ from qlora_studio.storage import atomic
 Version = Annotated[int | None, typer.Option(min=1, help="Which version; the present one if none is named.")]
 
 
+@app.command("report")
 @command
-def report(dataset_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def report(dataset_id: DatasetId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Say what may be wrong with a dataset's clips."""
     actor = find_actor(user)
     reports.bring_up_to_date(actor=actor, dataset_id=dataset_id)
@@ -48,8 +50,9 @@ def report(dataset_id: str, user: UserName = "", as_json: JsonFlag = False) -> N
     print_table(("Check", "", "Clips", "Would go", "Limit"), rows, empty="Nothing was found.")
 
 
+@app.command("exclude")
 @command
-def exclude(dataset_id: str, check: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def exclude(dataset_id: DatasetId, check: str, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Leave out what a check found; of duplicates the first stays."""
     actor = find_actor(user)
     reports.bring_up_to_date(actor=actor, dataset_id=dataset_id)
@@ -62,8 +65,9 @@ def exclude(dataset_id: str, check: str, user: UserName = "", as_json: JsonFlag 
         print_line(f"{made.exclusion.id}  {made.n_left_out:,} clips left out")
 
 
+@app.command("include")
 @command
-def include(dataset_id: str, exclusion_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def include(dataset_id: DatasetId, exclusion_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Take back exactly the clips that an exclusion left out."""
     with acting(user, writes=True) as (session, actor):
         n_clips = exclusions.undo(session, actor=actor, dataset_id=dataset_id, exclusion_id=exclusion_id)
@@ -73,9 +77,10 @@ def include(dataset_id: str, exclusion_id: str, user: UserName = "", as_json: Js
         print_line(f"{n_clips:,} clips taken back")
 
 
+@app.command("split")
 @command
 def split(
-    dataset_id: str,
+    dataset_id: DatasetId,
     *,
     validation: Annotated[float, typer.Option(min=0, max=1, help="Share held out to measure.")] = 0.2,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share not touched.")] = 0.0,
@@ -106,9 +111,10 @@ def split(
     print_line(f"{moved}, {plan.preview.n_shared_speakers:,} speakers in more than one split")
 
 
+@app.command("versions")
 @command
 def list_versions(
-    dataset_id: str,
+    dataset_id: DatasetId,
     *,
     page: Annotated[int, typer.Option(min=1, help="Which page of 100.")] = 1,
     user: UserName = "",
@@ -128,8 +134,9 @@ def list_versions(
     print_table(("Version", "Made", "Clips", "What was done", "Hash"), rows, empty="No versions yet.")
 
 
+@app.command("restore")
 @command
-def restore(dataset_id: str, number: int, user: UserName = "", as_json: JsonFlag = False) -> None:
+def restore(dataset_id: DatasetId, number: int, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Make a new version with the content of a former one."""
     with acting(user, writes=True) as (session, actor):
         dataset = versions.restore(session, actor=actor, dataset_id=dataset_id, number=number)
@@ -139,9 +146,10 @@ def restore(dataset_id: str, number: int, user: UserName = "", as_json: JsonFlag
         print_line(f"{dataset.id} is at version {dataset.version}: {dataset.n_clips:,} clips")
 
 
+@app.command("export")
 @command
 def export(
-    dataset_id: str,
+    dataset_id: DatasetId,
     *,
     format: Annotated[ExportFormat, typer.Option(help="What to write.")] = ExportFormat.AUDIOFOLDER,
     version: Version = None,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from qlora_studio.commands.completing import AdapterOption, DatasetId, ModelOption
 from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
@@ -19,7 +20,7 @@ from qlora_studio.commands.console import (
     tell,
 )
 from qlora_studio.commands.following import follow
-from qlora_studio.commands.inference import AdapterId, ModelId, Strength
+from qlora_studio.commands.inference import Strength
 from qlora_studio.contracts.enums import DictationStatus
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
@@ -37,10 +38,10 @@ _MOST_SHOWN = 100
 @app.command("make")
 @command
 def make(
-    dataset_id: str,
+    dataset_id: DatasetId,
     *,
-    model: ModelId,
-    adapter: AdapterId = "",
+    model: ModelOption,
+    adapter: AdapterOption = "",
     strength: Strength = 1.0,
     all_clips: Annotated[bool, typer.Option("--all", help="Also clips that have words already.")] = False,
     user: UserName = "",
@@ -65,7 +66,7 @@ def make(
 
 @app.command("list")
 @command
-def list_(dataset_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def list_(dataset_id: DatasetId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """List a dataset's dictations, newest first."""
     with acting(user) as (session, actor):
         rows, _ = dictations.list_dictations(

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from qlora_studio.commands.completing import DatasetId
 from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
@@ -148,7 +149,7 @@ def dataset(
 @app.command("update")
 @command
 def update(
-    dataset_id: str,
+    dataset_id: DatasetId,
     *,
     preview: Annotated[bool, typer.Option("--preview", help="Only say what would come and go.")] = False,
     user: UserName = "",

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from qlora_studio.commands.completing import AdapterOption, ModelOption
 from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
@@ -20,7 +21,7 @@ from qlora_studio.commands.console import (
     tell,
 )
 from qlora_studio.commands.following import follow
-from qlora_studio.commands.inference import AdapterId, ModelId, Strength
+from qlora_studio.commands.inference import Strength
 from qlora_studio.contracts.enums import GenerationStatus, Sharing
 from qlora_studio.core.errors import Conflict, InvalidInput
 from qlora_studio.db import engine as db
@@ -37,13 +38,13 @@ _LOOK_EVERY_S = 0.2
 def make(
     prompt: Annotated[str, typer.Argument(help="What the sound should be.")],
     *,
-    model: ModelId,
+    model: ModelOption,
     takes: Annotated[int, typer.Option(help="How many, 16 at most.")] = 1,
     seconds: Annotated[float, typer.Option(help="How long each becomes, 30 at most.")] = 8.0,
     seed: Annotated[int | None, typer.Option(help="Of the first take; drawn if none is given.")] = None,
     guidance: Annotated[float, typer.Option(help="How much to follow the text, 1 to 20.")] = 3.0,
     temperature: Annotated[float, typer.Option(help="How varied, 0.1 to 2.")] = 1.0,
-    adapter: AdapterId = "",
+    adapter: AdapterOption = "",
     strength: Strength = 1.0,
     user: UserName = "",
     as_json: JsonFlag = False,

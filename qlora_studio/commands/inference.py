@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from qlora_studio.commands.completing import AdapterOption, ModelOption
 from qlora_studio.commands.console import (
     JsonFlag,
     UserName,
@@ -28,10 +29,6 @@ _LOOK_EVERY_S = 0.2
 _MOST_CLASSES = 10
 _IS_THERE = "{} is there already. Name another with --output."
 File = Annotated[Path, typer.Argument(help="A recording: WAV, FLAC, Ogg or MP3, ten minutes at most.")]
-ModelId = Annotated[str, typer.Option("--model", help="The model's id.")]
-AdapterId = Annotated[
-    str, typer.Option("--adapter", help="One of its adapters' ids, or “active” for its default.")
-]
 Strength = Annotated[float, typer.Option(help="The share of the adapter that counts, 0 to 2.")]
 Result = TypeVar("Result", Transcription, Classification, Diarization)
 
@@ -40,8 +37,8 @@ Result = TypeVar("Result", Transcription, Classification, Diarization)
 def transcribe(
     file: File,
     *,
-    model: ModelId,
-    adapter: AdapterId = "",
+    model: ModelOption,
+    adapter: AdapterOption = "",
     strength: Strength = 1.0,
     user: UserName = "",
     as_json: JsonFlag = False,
@@ -55,8 +52,8 @@ def transcribe(
 def classify(
     file: File,
     *,
-    model: ModelId,
-    adapter: AdapterId = "",
+    model: ModelOption,
+    adapter: AdapterOption = "",
     strength: Strength = 1.0,
     user: UserName = "",
     as_json: JsonFlag = False,
@@ -73,8 +70,8 @@ def classify(
 def diarize(
     file: File,
     *,
-    model: ModelId,
-    adapter: AdapterId = "",
+    model: ModelOption,
+    adapter: AdapterOption = "",
     strength: Strength = 1.0,
     user: UserName = "",
     as_json: JsonFlag = False,
@@ -88,11 +85,11 @@ def diarize(
 def generate(
     prompt: Annotated[str, typer.Argument(help="What the sound should be.")],
     *,
-    model: ModelId,
+    model: ModelOption,
     output: Annotated[Path, typer.Option(help="The WAV file to write, a new one.")] = Path("sound.wav"),
     seconds: Annotated[float, typer.Option(help="How long it becomes, 30 at most.")] = 8.0,
     seed: Annotated[int, typer.Option(help="The same text and seed give the same sound.")] = 0,
-    adapter: AdapterId = "",
+    adapter: AdapterOption = "",
     strength: Strength = 1.0,
     user: UserName = "",
     as_json: JsonFlag = False,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qlora_studio.commands.completing import JobId
 from qlora_studio.commands.console import (
     JsonFlag,
     UserName,
@@ -17,7 +18,7 @@ from qlora_studio.commands.console import (
     print_line,
     print_table,
 )
-from qlora_studio.commands.jobs import save_new
+from qlora_studio.commands.jobs import app, save_new
 from qlora_studio.contracts.enums import TERMINAL_STATUSES
 from qlora_studio.contracts.metrics import METRICS
 from qlora_studio.core.errors import InvalidInput
@@ -33,9 +34,10 @@ POLL_S = 0.3
 Attempt = Annotated[int | None, typer.Option(min=1, help="Of which attempt; the newest unless told.")]
 
 
+@app.command("logs")
 @command
 def logs(
-    job_id: str,
+    job_id: JobId,
     *,
     tail: Annotated[int, typer.Option(min=1, max=job_logs.MAX_LINES, help="How many lines.")] = 100,
     level: Annotated[
@@ -89,9 +91,10 @@ def _follow(actor: User, job_id: str, cursor: str, level: str | None) -> None:
         cursor = found.cursor
 
 
+@app.command("metrics")
 @command
 def metrics(
-    job_id: str,
+    job_id: JobId,
     keys: Annotated[list[str] | None, typer.Argument(help="Which curves; all unless told.")] = None,
     *,
     from_step: Annotated[int | None, typer.Option(min=0, help="First step.")] = None,
@@ -131,9 +134,10 @@ def _summary(series: Series) -> tuple[str, ...]:
     return (steps, *(f"{v:.4g}" for v in (known[0], min(known), max(known), known[-1])))
 
 
+@app.command("samples")
 @command
 def samples(
-    job_id: str,
+    job_id: JobId,
     step: Annotated[
         int | None, typer.Option(min=0, help="Of which evaluation; the newest unless told.")
     ] = None,
@@ -165,6 +169,7 @@ def marked(words: list[Word]) -> str:
     return " ".join(marks[word.kind].format(word.text) for word in words)
 
 
+@app.command("compare")
 @command
 def compare(
     job_ids: Annotated[list[str], typer.Argument(help="Two to six jobs.")],

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from qlora_studio.commands.completing import JobId
 from qlora_studio.commands.console import (
     JsonFlag,
     UserName,
@@ -68,7 +69,7 @@ def _status_of(job: Job) -> str:
 
 @app.command("show")
 @command
-def show(job_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def show(job_id: JobId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Show everything known of a job, as JSON."""
     with acting(user) as (session, actor):
         print_json(JobDetail.of(jobs.get_view(session, actor=actor, job_id=job_id)))
@@ -77,7 +78,7 @@ def show(job_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
 @app.command("stop")
 @command
 def stop(
-    job_id: str,
+    job_id: JobId,
     kill: Annotated[bool, typer.Option("--kill", help="End it at once and keep nothing new.")] = False,
     user: UserName = "",
     as_json: JsonFlag = False,
@@ -95,7 +96,7 @@ def stop(
 
 @app.command("resume")
 @command
-def resume(job_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def resume(job_id: JobId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Queue a job that ended early again: it goes on from its newest whole checkpoint."""
     with acting(user, writes=True) as (session, actor):
         jobs.resume(session, actor=actor, job_id=job_id)
@@ -106,7 +107,7 @@ def resume(job_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
 @app.command("clone")
 @command
 def clone(
-    job_id: str,
+    job_id: JobId,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="A change, such as optimization.learning_rate=0.001.")
     ] = None,
@@ -123,7 +124,7 @@ def clone(
 
 @app.command("next")
 @command
-def next_(job_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def next_(job_id: JobId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Do what is offered after a failure: resume it, or train again with something changed."""
     with acting(user, writes=True) as (session, actor):
         job = next_actions.apply(session, actor=actor, job_id=job_id)
@@ -134,7 +135,7 @@ def next_(job_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
 @app.command("move")
 @command
 def move(
-    job_id: str,
+    job_id: JobId,
     position: Annotated[int, typer.Argument(min=1, help="The place among your own queued jobs, from 1.")],
     user: UserName = "",
     as_json: JsonFlag = False,
@@ -149,7 +150,7 @@ def move(
 
 @app.command("delete")
 @command
-def delete(job_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def delete(job_id: JobId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Delete a job with its log, curves and checkpoints. Its adapter has to be deleted first."""
     with acting(user, writes=True) as (session, actor):
         jobs.delete(session, actor=actor, job_id=job_id)
@@ -189,7 +190,7 @@ def _print_queued(view: JobView, *, as_json: bool) -> None:
 @app.command("tensorboard")
 @command
 def tensorboard_(
-    job_id: str,
+    job_id: JobId,
     to: ZipPath = None,
     user: UserName = "",
     as_json: JsonFlag = False,
@@ -208,7 +209,7 @@ def tensorboard_(
 
 @app.command("mlflow")
 @command
-def mlflow_(job_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def mlflow_(job_id: JobId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Print the address of a job's run in MLflow."""
     with acting(user) as (session, actor):
         address = mlflow.find_address(session, actor=actor, job_id=job_id)
@@ -220,7 +221,7 @@ def mlflow_(job_id: str, user: UserName = "", as_json: JsonFlag = False) -> None
 
 @command
 def export(
-    job_id: str,
+    job_id: JobId,
     to: ZipPath = None,
     merged: Annotated[bool, typer.Option("--merged", help="The merged model as well.")] = False,
     user: UserName = "",

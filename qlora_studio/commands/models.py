@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from qlora_studio.commands.completing import ModelId
 from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
@@ -88,7 +89,7 @@ def list_(
 
 @app.command("show")
 @command
-def show(model_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def show(model_id: ModelId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Show everything known of a model, as JSON."""
     with acting(user) as (session, actor):
         model = models.get_model(session, actor=actor, model_id=model_id, action=Action.SEE)

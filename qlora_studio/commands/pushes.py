@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from qlora_studio.commands.completing import AdapterId
 from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
@@ -28,7 +29,7 @@ _SAY_EVERY_S = 5.0
 
 @command
 def push(
-    adapter_id: str,
+    adapter_id: AdapterId,
     repo_id: Annotated[str, typer.Argument(help="anna/prompts-lora, or a name under the token's account.")],
     *,
     credential: Annotated[str, typer.Option(help="Name or id of a credential for the Hub.")],

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qlora_studio.commands.completing import AdapterId
 from qlora_studio.commands.console import JsonFlag, UserName, acting, command, print_json, print_line, say
 from qlora_studio.contracts.enums import AdapterStage
 from qlora_studio.contracts.metrics import METRICS, first_of
@@ -17,7 +18,7 @@ _NOTES = "What to remember; replaces what was noted before."
 
 
 @command
-def show(adapter_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def show(adapter_id: AdapterId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Print what is known of an adapter."""
     with acting(user) as (session, actor):
         view = adapters.get_view(session, actor=actor, adapter_id=adapter_id, action=Action.SEE)
@@ -26,7 +27,7 @@ def show(adapter_id: str, user: UserName = "", as_json: JsonFlag = False) -> Non
 
 @command
 def edit(
-    adapter_id: str,
+    adapter_id: AdapterId,
     *,
     name: Annotated[str | None, typer.Option(help="Another name.")] = None,
     stage: Annotated[AdapterStage | None, typer.Option(help="How far it has come.")] = None,
@@ -42,20 +43,20 @@ def edit(
 
 
 @command
-def archive(adapter_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def archive(adapter_id: AdapterId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Put an adapter away; it is no longer listed, offered or active."""
     _change(adapter_id, user, as_json=as_json, archived=True)
 
 
 @command
-def unarchive(adapter_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def unarchive(adapter_id: AdapterId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Take an archived adapter back."""
     _change(adapter_id, user, as_json=as_json, archived=False)
 
 
 @command
 def activate(
-    adapter_id: str,
+    adapter_id: AdapterId,
     *,
     strength: Annotated[float, typer.Option(help="The share of it that counts, 0 to 2.")] = 1.0,
     insist: Annotated[bool, typer.Option("--insist", help="Even if it is said to be broken.")] = False,
@@ -71,7 +72,7 @@ def activate(
 
 
 @command
-def deactivate(adapter_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def deactivate(adapter_id: AdapterId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Leave the adapter's base model without a default."""
     with acting(user, writes=True) as (session, actor):
         view = adapters.deactivate(session, actor=actor, adapter_id=adapter_id)
@@ -79,7 +80,7 @@ def deactivate(adapter_id: str, user: UserName = "", as_json: JsonFlag = False) 
 
 
 @command
-def lineage(adapter_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def lineage(adapter_id: AdapterId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Print what an adapter came from and what came of it, a line for each step."""
     with acting(user) as (session, actor):
         graph = find_lineage(session, actor=actor, adapter_id=adapter_id)

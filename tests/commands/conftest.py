@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,15 @@ def run(data_folder: Path) -> Run:
 def answer(result: Result) -> Any:
     """The JSON that a command printed."""
     return json.loads(result.stdout)
+
+
+def verbs(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Each command that does something, under its words."""
+    if not hasattr(command, "list_commands"):
+        yield " ".join(path), command
+        return
+    for name in command.list_commands(None):
+        yield from verbs(command.get_command(None, name), (*path, name))
 
 
 @pytest.fixture

@@ -6,16 +6,13 @@ import yaml
 
 from qlora_studio.cli import app
 from qlora_studio.contracts.spec import TrainSpec
+from tests.commands.conftest import verbs
 
 PAGE = (Path(__file__).parents[2] / "docs/command-line.md").read_text()
 
 
 def test_every_command_is_documented_and_every_documented_one_exists() -> None:
-    top = typer.main.get_command(app)
-    there = set()
-    for name, command in top.commands.items():  # type: ignore[attr-defined]
-        inner = getattr(command, "commands", {})
-        there |= {f"{name} {sub}" for sub in inner} or {name}
+    there = {name for name, _ in verbs(typer.main.get_command(app))}
     documented = {
         " ".join(found.split()) for found in re.findall(r"`qlora-studio ((?:[a-z][a-z-]* ?)+)", PAGE)
     }

@@ -1,25 +1,14 @@
 """`--json`: every verb that answers has it, and then prints one document and nothing else."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import typer.main
 
 from qlora_studio.cli import app
 from qlora_studio.contracts.enums import Role
-from tests.commands.conftest import Run, answer
+from tests.commands.conftest import Run, answer, verbs
 from tests.conftest import make_user
 from tests.jobs.workbench import make_dataset
 
 WITHOUT = {"serve": "goes on until it is stopped"}
-
-
-def verbs(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    inner = getattr(command, "commands", None)
-    if inner is None:
-        yield " ".join(path), command
-    for name, one in (inner or {}).items():
-        yield from verbs(one, (*path, name))
 
 
 def test_every_verb_answers_in_json() -> None:
