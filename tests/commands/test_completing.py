@@ -24,7 +24,8 @@ finally:
 
 def complete(words: str) -> tuple[list[str], set[str]]:
     """What is offered for the last word, and which modules it took."""
-    asked = {"_QLORA_STUDIO_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    place = str(words.count(" "))
+    asked = {"_QLORA_STUDIO_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": place}
     told = subprocess.run(
         [sys.executable, "-c", ASK], env=os.environ | asked, capture_output=True, text=True, timeout=60
     )
