@@ -6,7 +6,6 @@ Asked while somebody types, so nothing is made, migrated or said here; what can'
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import click
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
@@ -20,8 +19,8 @@ from qlora_studio.db.models import Adapter, BaseAudioModel, Dataset, Job
 _MOST = 30
 
 
-def _ids_of(table: Any) -> Callable[[click.Context, str], list[tuple[str, str]]]:
-    def complete(ctx: click.Context, incomplete: str) -> list[tuple[str, str]]:
+def _ids_of(table: Any) -> Callable[[typer.Context, str], list[tuple[str, str]]]:
+    def complete(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         settings = get_settings()
         if not settings.database_url and not (settings.data_path / "studio.db").exists():
             return []
