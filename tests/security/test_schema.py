@@ -8,6 +8,7 @@ requests follow for that many seconds and each role.
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -139,7 +140,8 @@ def write_config(folder: Path, things: dict[str, list[str]]) -> Path:
 def test_every_answer_is_one_that_the_description_names(
     role: str, server: Server, tokens: dict[str, str], things: dict[str, list[str]], tmp_path: Path
 ) -> None:
-    command = ["st", f"--config-file={write_config(tmp_path, things)}", "--no-color", "run"]
+    tool = Path(sys.executable).with_name("st")
+    command = [str(tool), f"--config-file={write_config(tmp_path, things)}", "--no-color", "run"]
     command += [f"{server.base}/api/v1/openapi.json", f"--header=Authorization: Bearer {tokens[role]}"]
     command += ["--checks", ",".join(CHECKS), f"--max-time={FUZZING_S or 20}", "--request-timeout=60"]
     command += ["--continue-on-failure", "--workers=1"]
