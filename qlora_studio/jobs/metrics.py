@@ -286,11 +286,13 @@ def _query_one(folder: Path, steps: _Range, times: _Range, max_points: int) -> S
 
 
 def _thin(folder: Path, points: Records, first: int, end: int, max_points: int) -> Points:
-    """Points `first` to `end`, at most `max_points`: whole buckets of a level and two ragged edges."""
+    """Points `first` to `end`, at most `max_points`: whole buckets of a level and two ragged edges, and the
+    first and the last point themselves: where a curve begins, and where it ended or stopped being a number.
+    """
     if end - first <= max_points:
         return points[first:end]
     level = 1
-    while 2 * ((end - first) // _bucket(level) + 2) > max_points:
+    while 2 * ((end - first) // _bucket(level) + 2) > max_points - 2:
         level += 1
     size = _bucket(level)
     buckets = Records(folder / f"{level}.bin")
@@ -301,7 +303,12 @@ def _thin(folder: Path, points: Records, first: int, end: int, max_points: int) 
         buckets[2 * from_bucket : 2 * to_bucket],
         *(_edge(points[i : min(i + size, end)]) for i in range(to_bucket * size, end, size)),
     ]
-    return np.concatenate(parts)
+    thinned = np.concatenate(parts)
+    ends = points[first : first + 1], points[end - 1 : end]
+    missing = [
+        one[one["seq"] != kept["seq"]] for one, kept in zip(ends, (thinned[0], thinned[-1]), strict=True)
+    ]
+    return np.concatenate([missing[0], thinned, missing[1]])
 
 
 def _edge(points: Points) -> Points:

@@ -122,6 +122,19 @@ def test_not_a_number_stays_a_gap(tmp_path):
     MetricsWriter(tmp_path).append({"loss": rows([float("nan")] * 5_000, first_step=3, first_seq=4)})
     thinned = query(tmp_path, ["loss"], max_points=100)["loss"].value
     assert np.nanmax(thinned) == 3
+    assert np.isnan(thinned[-1])
+
+
+def test_a_thinned_curve_begins_and_ends_where_it_does(tmp_path):
+    values = [*(5 + (7 * i % 100) / 100 for i in range(5_002)), float("nan")]  # diverged at its last step
+    MetricsWriter(tmp_path).append({"loss": rows(values)})
+    for bounds, ends in (({}, (0, 5_002)), ({"from_step": 17, "to_step": 4_321}, (17, 4_321))):
+        series = query(tmp_path, ["loss"], max_points=60, **bounds)["loss"]
+        assert (series.step[0], series.step[-1]) == ends
+        assert series.value[0] == values[ends[0]]
+        assert len(series.step) <= 60
+        assert series.step == sorted(set(series.step))
+    assert np.isnan(query(tmp_path, ["loss"], max_points=60)["loss"].value[-1])
 
 
 @settings(max_examples=30, deadline=None)
