@@ -52,7 +52,7 @@ from qlora_studio.jobs.liveness import Liveness
 from qlora_studio.jobs.lock import Lock
 from qlora_studio.launchers.base import Launcher
 from qlora_studio.launchers.local import LocalLauncher
-from qlora_studio.storage import layout
+from qlora_studio.storage import atomic, layout
 
 BUSY_TICK_S = 0.04
 IDLE_TICK_S = 0.25
@@ -237,10 +237,11 @@ class Supervisor:
             raise  # nothing was started; it is tried again
         except OSError as error:
             _log.warning("job %s: could not be started: %s", job.id, error)
-            message = (
-                f"The job's files could not be written ({error.strerror or error}). Make space and resume."
-            )
-            endings.record_failure(job.id, job.attempt, ExitReason.DISK_FULL, message)
+            is_full = atomic.is_full(error)
+            remedy = "Make space and resume." if is_full else "Ask whoever runs the server, then resume."
+            message = f"The job's files could not be written ({error.strerror or error}). {remedy}"
+            reason = ExitReason.DISK_FULL if is_full else ExitReason.INTERNAL
+            endings.record_failure(job.id, job.attempt, reason, message)
         except Exception as error:
             if _runs_all_the_same(job):
                 _log.warning("job %s: runs, though its start seemed to fail: %s", job.id, error)

@@ -255,14 +255,23 @@ def test_only_one_holds_the_lock(data_folder):
     second.release()
 
 
-def test_a_launch_that_fails_is_the_jobs_failure(make_job):
+@pytest.mark.parametrize(
+    ("error", "reason", "sentence"),
+    [
+        (OSError(28, "No space left on device"), ExitReason.DISK_FULL, "Make space and resume"),
+        (PermissionError(13, "Permission denied"), ExitReason.INTERNAL, "Permission denied"),
+    ],
+)
+def test_a_launch_that_fails_is_the_jobs_failure(make_job, error, reason, sentence):
     class Broken:
         def launch(self, attempt_path):
-            raise OSError(28, "No space left on device")
+            raise error
 
     job = make_job()
     Supervisor(Broken()).tick(review=True)
-    assert (load(job.id).status, load(job.id).reason) == (JobStatus.FAILED, ExitReason.DISK_FULL)
+    ended = load(job.id)
+    assert (ended.status, ended.reason) == (JobStatus.FAILED, reason)
+    assert sentence in ended.message
 
 
 @pytest.mark.slow
