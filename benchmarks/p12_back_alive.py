@@ -2,10 +2,11 @@
 
     python -m benchmarks.p12_back_alive
 
-The killed server is replaced by the parent that keeps it; beside that, the parent is killed too and all is
-started anew. The blank app is started as a process. Each is opened in the same Chromium as soon as it
-answers, in turns. Ours is live when a chart shows a step that the worker made after the kill; the blank one
-when its page shows a value that came over the websocket. Ends with 1 above the floor.
+The killed server is replaced by the parent that keeps it. Its job is shown in a tab that was open all the
+time, and in one that is opened as soon as the server answers; beside that, the parent is killed too and all
+is started anew. The blank app is started as a process, and opened as soon as it answers. All in turns and in
+the same Chromium. Ours is live when a chart shows a step that the worker made after the kill; the blank one
+when its page shows a value that came over the websocket. Ends with 1 if the open tab is above the floor.
 """
 
 import os
@@ -24,7 +25,7 @@ import httpx
 Times = tuple[float, float]  # until live, until it answers
 FLOOR = 1.3
 AIM = 1.05
-ROUNDS = 5
+ROUNDS = 9
 STEP_S = 0.05
 _ANSWERS_WITHIN_S = 60.0
 
@@ -39,18 +40,20 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         rounds = _measure(Path(folder), blank, port)
     print(f"P12 on {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print("round   killed s   answering s   all anew s   answering s   blank s   answering s   ratio")
+    print("seconds until live, and until the server answers")
+    print("round   open tab   answers   new tab   answers   all anew   answers   blank   answers   ratio")
     for i, row in enumerate(rounds, start=1):
-        (killed, up), (anew, anew_up), (cold, cold_up) = row
-        ours = f"{i:5d} {killed:10.2f} {up:13.2f} {anew:12.2f} {anew_up:13.2f}"
-        print(f"{ours} {cold:9.2f} {cold_up:13.2f} {killed / cold:7.2f}")
-    killed, anew, cold = (statistics.median(row[side][0] for row in rounds) for side in range(3))
+        (tab, tab_up), (new, new_up), (anew, anew_up), (cold, cold_up) = row
+        ours = f"{i:5d} {tab:10.2f} {tab_up:9.2f} {new:9.2f} {new_up:9.2f} {anew:10.2f} {anew_up:9.2f}"
+        print(f"{ours} {cold:7.2f} {cold_up:9.2f} {tab / cold:7.2f}")
+    tab, new, anew, cold = (statistics.median(row[side][0] for row in rounds) for side in range(4))
     print(f"all killed and started anew ÷ cold start of a blank app: {anew / cold:.2f}")
-    print(f"killed to live ÷ cold start of a blank app: {killed / cold:.2f}; floor {FLOOR}, aim {AIM}")
-    return 0 if killed / cold <= FLOOR else 1
+    print(f"killed to live in a new tab ÷ cold start of a blank app: {new / cold:.2f}")
+    print(f"killed to live in the open tab ÷ the same: {tab / cold:.2f}; floor {FLOOR}, aim {AIM}")
+    return 0 if tab / cold <= FLOOR else 1
 
 
-def _measure(folder: Path, blank: Path, blank_port: int) -> list[tuple[Times, Times, Times]]:
+def _measure(folder: Path, blank: Path, blank_port: int) -> list[tuple[Times, Times, Times, Times]]:
     os.environ |= {"QLORA_STUDIO_WORKER": "toy", "QLORA_STUDIO_TOY_STEP_S": str(STEP_S)}
     os.environ["QLORA_STUDIO_DATA"] = str(folder)
     from scripts.running import chromium, sign_in, sign_up, start_server
@@ -65,12 +68,16 @@ def _measure(folder: Path, blank: Path, blank_port: int) -> list[tuple[Times, Ti
             page = context.new_page()
             page.goto(f"{server.base}/training/{job_id}")
             _wait_for_step(page, 5)
-            page.close()
             rounds = []
             for _ in range(ROUNDS):
+                tab = _stay(page, server, job_id)
+                page.close()
                 killed = _come_back(context, server, job_id, server.serving.kill)
                 anew = _come_back(context, server, job_id, lambda: _start_anew(server, folder))
-                rounds.append((killed, anew, _cold_start(browser, blank, blank_port)))
+                rounds.append((tab, killed, anew, _cold_start(browser, blank, blank_port)))
+                page = context.new_page()
+                page.goto(f"{server.base}/training/{job_id}")
+                _wait_for_step(page, _newest_step(job_id))
     finally:
         _end_job(folder, job_id)
         server.stop()
@@ -93,6 +100,16 @@ def _launch() -> str:
     with write() as session:
         spec = make_spec(dataset, model, optimization={"max_steps": 100_000})
         return jobs.submit(session, actor=user, spec=spec).id
+
+
+def _stay(page: Any, server: Any, job_id: str) -> Times:
+    """Seconds from the kill to a live chart in an open tab, and to the first answer."""
+    killed_at = time.monotonic()
+    server.serving.kill()
+    step = _newest_step(job_id)
+    up_s = _wait_for_answer(server.base) - killed_at
+    _wait_for_step(page, step)
+    return time.monotonic() - killed_at, up_s
 
 
 def _come_back(context: Any, server: Any, job_id: str, kill: Callable[[], None]) -> Times:

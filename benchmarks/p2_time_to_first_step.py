@@ -4,10 +4,10 @@
 
 Both train the same Whisper (of random weights unless one is given) on the same clips, in turns. Ours begins
 with the POST to the REST API, in a process that supervises as the server does, and goes through queue,
-supervisor, shim and worker, all real; nothing was started beforehand. The plain script begins with its own
-process, at the same priority: jobs leave the pages the first turn. For what counts the job does no more than
-the script: no held-out clips, no probe. `--whole` shows what measuring the base and the probe cost before the
-first step. Ends with 1 above the floor.
+supervisor, shim and worker, all real: with nothing started beforehand, and with the worker that waits since
+the wizard was opened. The plain script begins with its own process, at the same priority: jobs leave the
+pages the first turn. For what counts the job does no more than the script: no held-out clips, no probe.
+`--whole` shows what measuring the base and the probe cost before the first step. Ends with 1 above the floor.
 """
 
 import argparse
@@ -32,6 +32,7 @@ FLOOR, AIM = 1.2, 0.4
 SIZE = {"d_model": 192, "n_layers": 2, "ffn": 768}
 LIMIT_S = 300.0
 N_CLIPS = 20
+LOOKED_AT_S = 15.0  # the fields of the wizard
 
 
 class Studio:
@@ -54,6 +55,13 @@ class Studio:
         api.dependency_overrides[current_user] = lambda: self._user
         self._client = TestClient(api, base_url="http://127.0.0.1/api/v1")
         supervisor.start()
+
+    def open_wizard(self) -> None:
+        """Have a worker ready, as the wizard's page does, and look at that page for a while."""
+        from qlora_studio.jobs import supervisor
+
+        supervisor.expect()
+        time.sleep(LOOKED_AT_S)
 
     def launch(self, *, batch: int, is_plain: bool) -> dict[str, float]:
         """Launch a job of one step; returns the seconds from the POST to each thing it then did."""
@@ -173,22 +181,29 @@ def main() -> int:
 
 def _compare(arguments: argparse.Namespace, root: Path, model: Path, clips: Path) -> int:
     studio = Studio(root, model, clips)
-    ours, theirs = [], []
+    ready, cold, theirs = [], [], []
     names = ("started", "imports", "model", "data", "training", "step")
-    print("seconds since the launch " + " ".join(f"{name:>9}" for name in names) + f" {'script':>9}")
+    print("seconds since the launch         " + " ".join(f"{name:>9}" for name in names) + f" {'script':>9}")
     for number in range(arguments.repeats):
-        found = studio.launch(batch=arguments.batch, is_plain=True)
-        ours.append(found["step"])
         theirs.append(_run_script(root / f"plain{number}", model, clips, arguments.batch))
-        shown = " ".join(f"{found[name]:>9.2f}" for name in names)
-        print(f"{number + 1:>24} {shown} {theirs[-1]:>9.2f}", flush=True)
+        for label, steps in (("nothing started", cold), ("a worker waits", ready)):
+            if steps is ready:
+                studio.open_wizard()
+            found = studio.launch(batch=arguments.batch, is_plain=True)
+            steps.append(found["step"])
+            shown = " ".join(f"{found[name]:>9.2f}" for name in names)
+            print(f"{number + 1:>16} {label:>16} {shown} {theirs[-1]:>9.2f}", flush=True)
     if arguments.whole:
         whole = studio.launch(batch=arguments.batch, is_plain=False)
         looked = ", ".join(f"{name} {whole[name]:.2f}" for name in ("baseline", "probe", "step"))
         print(f"with the base measured on {N_CLIPS // 5} clips and the probe: {looked}")
-    ratio = statistics.median(ours) / statistics.median(theirs)
-    print(f"median ratio {ratio:.2f} (floor {FLOOR}, aim {AIM})")
-    return 0 if ratio <= FLOOR else 1
+    script = statistics.median(theirs)
+    print(
+        f"median ratio with nothing started beforehand {statistics.median(cold) / script:.2f} (floor {FLOOR})"
+    )
+    ratio = statistics.median(ready) / script
+    print(f"median ratio with the worker that waits {ratio:.2f} (floor {FLOOR}, aim {AIM})")
+    return 0 if statistics.median(cold) <= FLOOR * script else 1
 
 
 if __name__ == "__main__":

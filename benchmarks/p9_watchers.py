@@ -88,8 +88,8 @@ def _bare(folder: Path) -> int:
 
 def _studio(folder: Path) -> int:
     from benchmarks.p8_line_to_pixel import launch
-    from qlora_studio.db import engine
     from scripts.running import sign_up, start_server
+    from tests.databases import forget_engine
 
     os.environ |= {"QLORA_STUDIO_WORKER": "toy", "QLORA_STUDIO_TOY_STEP_S": "1"}
     os.environ["QLORA_STUDIO_DATA"] = str(folder)
@@ -97,7 +97,7 @@ def _studio(folder: Path) -> int:
     try:
         token = sign_up(server, "bench")
         cookie = {f"studio_session_{server.port}": token}
-        engine.get_engine.cache_clear()  # each round has a folder of its own
+        forget_engine()  # each round has a folder of its own
         job_id = launch(MOST_STEPS)
         page = {"path": f"/training/{job_id}", "route": "/training/[job_id]", "ids": {"job_id": job_id}}
         held = asyncio.run(_ramp("watcher", server.base, cookie, page, _PLOTTED))

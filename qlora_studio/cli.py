@@ -14,13 +14,14 @@ from typer.core import TyperGroup
 
 # By name, in the order of the help: the modules that make it, and where in the first one it is.
 _COMMANDS = {
-    "dataset": ("datasets dataset_content", "app"),
+    "dataset": ("datasets dataset_records dataset_content", "app"),
     "credential": ("credentials", "app"),
     "model": ("models", "app"),
     "jobs": ("jobs job_records", "app"),
     "queue": ("queue", "app"),
     "sweeps": ("sweeps", "app"),
     "adapters": ("adapters", "app"),
+    "pushes": ("pushes", "app"),
     "notifications": ("notifications", "app"),
     "transcribe": ("inference", "transcribe"),
     "classify": ("inference", "classify"),
@@ -37,6 +38,7 @@ _COMMANDS = {
     "export": ("jobs", "export"),
     "share": ("accounts", "share"),
     "user": ("accounts", "users"),
+    "me": ("accounts", "me"),
     "token": ("accounts", "scripts"),
     "audit": ("accounts", "print_audit"),
     "doctor": ("doctor", "doctor"),
@@ -74,7 +76,6 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="Fine-tune audio models in 4 bits: bring recordings, train an adapter, watch it learn.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -106,9 +106,13 @@ def serve(settings: Settings | None = None) -> int:
     app = _load()
 
     def be_the_server() -> None:
+        from qlora_studio.core.errors import StudioError
         from qlora_studio.db.migrations import upgrade
 
-        upgrade()
+        try:
+            upgrade()
+        except StudioError as error:
+            raise SystemExit(error.message) from None
         asyncio.run(_serve(app, settings))
 
     if keeper.can_keep():

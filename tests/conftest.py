@@ -105,6 +105,13 @@ def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, databases: Data
 
 
 @pytest.fixture
+def database_to_fill(databases: Databases) -> Iterator[str]:
+    """The empty database that a backup is restored into, by its URL; "" where it brings its own file."""
+    with databases.empty() as url:
+        yield url
+
+
+@pytest.fixture
 def session(data_folder: Path) -> Iterator[Session]:
     """An open writing session; the test commits what other sessions should see."""
     with Session(db_engine.get_engine(), expire_on_commit=False) as opened:

@@ -26,6 +26,11 @@ class SqliteDatabases:
         shutil.copyfile(self._migrated, folder / "studio.db")
         yield ""
 
+    @contextmanager
+    def empty(self) -> Iterator[str]:
+        """A database without tables, by its URL; "" because a folder's own needs none to be there."""
+        yield ""
+
 
 class PostgresDatabases:
     """Databases of a server, made like one that was migrated once."""
@@ -38,7 +43,17 @@ class PostgresDatabases:
     @contextmanager
     def fresh(self, folder: Path) -> Iterator[str]:
         """A database of one test's own, by its URL."""
-        name = self._server.create(like=self._migrated)
+        with self._dropped(self._server.create(like=self._migrated)) as url:
+            yield url
+
+    @contextmanager
+    def empty(self) -> Iterator[str]:
+        """A database without tables, by its URL."""
+        with self._dropped(self._server.create()) as url:
+            yield url
+
+    @contextmanager
+    def _dropped(self, name: str) -> Iterator[str]:
         try:
             yield self._server.url(name)
         finally:

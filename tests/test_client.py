@@ -131,7 +131,7 @@ def test_from_upload_to_adapter(
     assert {"memory", "time", "disk"} <= set(check.forecast)
     job = studio.start_job(spec, idempotency_key="once")
     assert studio.start_job(spec, idempotency_key="once").id == job.id
-    watcher = threading.Thread(target=supervisor.run_until_done, args=(job.id,))
+    watcher = threading.Thread(target=supervisor.run_until_done, args=([job.id],))
     watcher.start()
     done = studio.wait_for_job(job.id, timeout_s=60)
     watcher.join()

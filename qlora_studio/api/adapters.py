@@ -10,7 +10,7 @@ from pydantic import Field
 from starlette.requests import ClientDisconnect
 
 from qlora_studio.api.bodies import STREAMED
-from qlora_studio.api.files import sends, takes, zip_response
+from qlora_studio.api.files import streams, takes, zip_response
 from qlora_studio.api.lists import Page, ShelfFilter, with_owners
 from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
@@ -152,10 +152,10 @@ def get_adapter_lineage(adapter_id: str, user: CurrentUser) -> Lineage:
 
 
 @router.get(
-    "/adapters/{adapter_id}/download", response_class=StreamingResponse, responses=sends("application/zip")
+    "/adapters/{adapter_id}/download", response_class=StreamingResponse, responses=streams("application/zip")
 )
 def download_adapter(adapter_id: str, user: CurrentUser) -> StreamingResponse:
     """Return a zip of the adapter in PEFT's format."""
     with db.read() as session:
         name, pieces = results.stream_adapter(session, actor=user, adapter_id=adapter_id)
-    return zip_response(name, pieces)
+    return zip_response(name, pieces, user=user)

@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from qlora_studio.api.datasets import DatasetPublic
-from qlora_studio.api.files import attachment, sends
+from qlora_studio.api.files import attachment, streams
 from qlora_studio.api.lists import Page, Paging
 from qlora_studio.api.numbers import FromOne
 from qlora_studio.api.problems import answers
@@ -22,7 +22,7 @@ from qlora_studio.services.versions import Kind
 
 router = APIRouter(tags=["Datasets"])
 
-_EXPORTED = sends("application/zip", "application/x-ndjson", "text/csv") | answers(409)
+_EXPORTED = streams("application/zip", "application/x-ndjson", "text/csv") | answers(409)
 PageNumber = Annotated[int, Query(ge=1, le=1_000_000)]
 PageSize = Annotated[int, Query(ge=1, le=100)]
 
@@ -144,7 +144,7 @@ def export(dataset_id: str, body: ExportRequest, user: CurrentUser) -> Streaming
         made = exports.stream(
             session, actor=user, dataset_id=dataset_id, format=body.format, version=body.version
         )
-    return attachment(made.name, made.pieces, media_type=made.media_type)
+    return attachment(made.name, made.pieces, user=user, media_type=made.media_type)
 
 
 @router.get("/datasets/{dataset_id}/export", response_class=StreamingResponse, responses=_EXPORTED)

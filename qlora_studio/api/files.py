@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import FileResponse
 
 from qlora_studio.api.problems import answers
+from qlora_studio.api.streams import OneOfAFew
+from qlora_studio.db.models import User
 
 GUARDED = {
     "X-Content-Type-Options": "nosniff",
@@ -23,6 +25,11 @@ def sends(*media_types: str, ranges: bool = False) -> dict[int | str, dict[str, 
     if not ranges:
         return {200: whole}
     return {200: whole, 206: whole | {"description": "The part that was asked for."}, **answers(416)}
+
+
+def streams(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """Return a route's `responses` when it sends a stream, of which one person has only a few."""
+    return sends(*media_types) | answers(429)
 
 
 def takes(media_type: str) -> dict[str, Any]:
@@ -44,16 +51,16 @@ class SoundFile(FileResponse):
         )
 
 
-def zip_response(name: str, pieces: Iterable[bytes]) -> StreamingResponse:
+def zip_response(name: str, pieces: Iterable[bytes], *, user: User) -> OneOfAFew:
     """Send a zip as a download."""
-    return attachment(name, pieces, media_type="application/zip")
+    return attachment(name, pieces, user=user, media_type="application/zip")
 
 
-def attachment(name: str, pieces: Iterable[bytes], *, media_type: str) -> StreamingResponse:
+def attachment(name: str, pieces: Iterable[bytes], *, user: User, media_type: str) -> OneOfAFew:
     """Send bytes as a file to keep, never to be shown by the browser."""
     headers = {
         "Content-Disposition": f'attachment; filename="{name}"',
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-store",
     }
-    return StreamingResponse(pieces, media_type=media_type, headers=headers)
+    return OneOfAFew(pieces, user_id=user.id, media_type=media_type, headers=headers)

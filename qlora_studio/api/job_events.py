@@ -79,15 +79,18 @@ class _Watch:
                 return messages
         job = self._job
         assert job is not None
-        has_ended = job.status in TERMINAL_STATUSES
+        is_old = self._attempt < job.attempt
+        has_ended = is_old or job.status in TERMINAL_STATUSES  # so nothing is written to it any more
+        place = self._reader.offset, self._log_offset
         messages += self._events()
-        messages += self._log_lines()
-        if not messages and self._attempt < job.attempt:
+        messages += self._log_lines(is_growing=not has_ended)
+        is_read = has_ended and place == (self._reader.offset, self._log_offset)
+        if is_read and is_old:
             self._attempt, self._log_offset = self._attempt + 1, 0
             self._reader = self._open(self._attempt)
             return self.poll()
         messages += self._status(job)
-        self.is_over = has_ended and not self._reader.has_more() and self._attempt == job.attempt
+        self.is_over = is_read
         return messages
 
     def _read_job(self) -> Job | None:
@@ -119,8 +122,9 @@ class _Watch:
                 kind, data = _public(event)
                 yield self._message(kind, data, seq=event.seq)
 
-    def _log_lines(self) -> Iterator[str]:
-        part = logs.read_after(layout.attempt_path(self._job_id, self._attempt), self._log_offset)
+    def _log_lines(self, *, is_growing: bool) -> Iterator[str]:
+        path = layout.attempt_path(self._job_id, self._attempt)
+        part = logs.read_after(path, self._log_offset, is_growing=is_growing)
         self._log_offset = part.next_offset
         if part.lines:
             yield self._message("log", {"lines": [line.text for line in part.lines]})

@@ -8,13 +8,14 @@ from pydantic import BaseModel, Field
 from sqlmodel import Session
 
 from qlora_studio.api.comparisons import split
-from qlora_studio.api.files import SoundFile, attachment, sends, zip_response
+from qlora_studio.api.files import SoundFile, attachment, sends, streams, zip_response
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once
 from qlora_studio.api.job_events import stream_events
 from qlora_studio.api.lists import Page, ShelfFilter, with_owners
 from qlora_studio.api.numbers import FromOne, FromZero
 from qlora_studio.api.problems import FieldError, answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser, StillSignedIn
+from qlora_studio.api.streams import OneOfAFew
 from qlora_studio.contracts.enums import JobStatus
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.errors import InvalidInput
@@ -211,12 +212,12 @@ def get_logs(
     return LogAnswer.of(found)
 
 
-@router.get("/jobs/{job_id}/logs/download", response_class=StreamingResponse, responses=sends("text/plain"))
+@router.get("/jobs/{job_id}/logs/download", response_class=StreamingResponse, responses=streams("text/plain"))
 def download_log(job_id: str, user: CurrentUser, attempt: FromOne | None = None) -> StreamingResponse:
     """Return the whole log of an attempt (the last one unless told) as text, without escapes and secrets."""
     with db.read() as session:
         name, lines = job_logs.stream(session, actor=user, job_id=job_id, attempt=attempt)
-    return attachment(name, lines, media_type="text/plain; charset=utf-8")
+    return attachment(name, lines, user=user, media_type="text/plain; charset=utf-8")
 
 
 @router.get("/jobs/{job_id}/samples")
@@ -245,7 +246,7 @@ def get_sample_sound(
     return SoundFile(path, name=f"{job_id}-{step}-{of}.flac", media_type="audio/flac")
 
 
-@router.get("/jobs/{job_id}/events", response_class=StreamingResponse, responses=sends("text/event-stream"))
+@router.get("/jobs/{job_id}/events", response_class=StreamingResponse, responses=streams("text/event-stream"))
 def get_events(
     job_id: str,
     user: CurrentUser,
@@ -261,8 +262,9 @@ def get_events(
     with db.read() as session:
         jobs.get_job(session, actor=user, job_id=job_id, action=Action.SEE)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(
+    return OneOfAFew(
         stream_events(user.id, job_id, last_event_id, is_signed_in),
+        user_id=user.id,
         media_type="text/event-stream",
         headers=headers,
     )
@@ -316,7 +318,7 @@ def clone_job(
 @router.get(
     "/jobs/{job_id}/results",
     response_class=StreamingResponse,
-    responses=sends("application/zip") | answers(409),
+    responses=streams("application/zip") | answers(409),
 )
 def get_results(job_id: str, user: CurrentUser, merged: bool = False) -> StreamingResponse:
     """Return a zip of adapter, model card, metrics.csv, TensorBoard's files, logs, config and spec.
@@ -325,17 +327,17 @@ def get_results(job_id: str, user: CurrentUser, merged: bool = False) -> Streami
     """
     with db.read() as session:
         name, pieces = results.stream_results(session, actor=user, job_id=job_id, merged=merged)
-    return zip_response(name, pieces)
+    return zip_response(name, pieces, user=user)
 
 
 @router.get(
-    "/jobs/{job_id}/tensorboard", response_class=StreamingResponse, responses=sends("application/zip")
+    "/jobs/{job_id}/tensorboard", response_class=StreamingResponse, responses=streams("application/zip")
 )
 def get_tensorboard(job_id: str, user: CurrentUser) -> StreamingResponse:
     """Return a zip of the folder for `tensorboard --logdir`; it may be taken while the job runs."""
     with db.read() as session:
         name, pieces = results.stream_tensorboard(session, actor=user, job_id=job_id)
-    return zip_response(name, pieces)
+    return zip_response(name, pieces, user=user)
 
 
 @router.get("/jobs/{job_id}/tracking")

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
 from sqlmodel import Session
 
-from qlora_studio.api.files import sends, zip_response
+from qlora_studio.api.files import streams, zip_response
 from qlora_studio.api.idempotency import IdempotencyHeader, create_once, find_answer
 from qlora_studio.api.problems import answers
 from qlora_studio.api.security import CurrentTrainer, CurrentUser
@@ -56,13 +56,13 @@ def remove_merge(adapter_id: str, user: CurrentTrainer) -> Response:
 @router.get(
     "/adapters/{adapter_id}/merge/download",
     response_class=StreamingResponse,
-    responses=sends("application/zip") | answers(409),
+    responses=streams("application/zip") | answers(409),
 )
 def download_merged(adapter_id: str, user: CurrentUser) -> StreamingResponse:
     """Return a zip of the merged model, for `from_pretrained` once it is unpacked."""
     with db.read() as session:
         name, pieces = merging.stream_merged(session, actor=user, adapter_id=adapter_id)
-    return zip_response(name, pieces)
+    return zip_response(name, pieces, user=user)
 
 
 @router.post("/adapters/{adapter_id}/merge/model", status_code=201, response_model=ModelPublic)

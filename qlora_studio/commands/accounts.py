@@ -9,26 +9,31 @@ import typer
 from qlora_studio.commands.console import (
     JsonFlag,
     UserName,
+    YesFlag,
     acting,
     command,
+    confirm,
     find_actor,
+    print_fields,
     print_json,
     print_line,
     print_table,
     say,
     tell,
 )
+from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
 from qlora_studio.contracts.enums import Role, Sharing, TokenScope
 from qlora_studio.core.errors import NotFound
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db.models import User
-from qlora_studio.services import accounts, audit, people, sharing, tokens
+from qlora_studio.services import accounts, audit, people, profile, sharing, tokens
 from qlora_studio.services.audit import AuditFilter
 from qlora_studio.services.people import UserUpdate
+from qlora_studio.services.profile import ProfileUpdate
 from qlora_studio.services.tokens import TokenCreate
 
 users = typer.Typer(
-    help="Accounts: list, change, reset a password, delete (as an admin).", no_args_is_help=True
+    help="Accounts: list, show, change, reset a password, delete (as an admin).", no_args_is_help=True
 )
 scripts = typer.Typer(help="Tokens for scripts: make, list, revoke.", no_args_is_help=True)
 _KINDS = {"ds": "dataset", "mod": "model", "job": "job", "ada": "adapter"}
@@ -58,15 +63,16 @@ def share(
 def list_users(
     query: Annotated[str, typer.Option(help="Part of the username, name or e-mail address.")] = "",
     role: Annotated[Role | None, typer.Option(help="Only this role.")] = None,
+    *,
+    page: PageNumber = 1,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List accounts with what each keeps."""
     with acting(user) as (session, actor):
-        found, _ = people.list_people(session, actor=actor, query=query, role=role, page_size=1000)
-    if as_json:
-        print_json([_public(person) for person in found])
-        return
+        found, total = people.list_people(
+            session, actor=actor, query=query, role=role, page=page, page_size=PAGE_SIZE
+        )
     rows = [
         (
             p.user.username,
@@ -77,7 +83,42 @@ def list_users(
         )
         for p in found
     ]
-    print_table(("Username", "E-mail", "Role", "Kept", "Jobs in the queue"), rows, empty="No accounts.")
+    print_page(
+        [_public(person) for person in found],
+        ("Username", "E-mail", "Role", "Kept", "Jobs in the queue"),
+        rows,
+        total=total,
+        page=page,
+        empty="No accounts.",
+        as_json=as_json,
+    )
+
+
+@users.command("show")
+@command
+def show_user(
+    name: Annotated[str, typer.Argument(help="The username.")], user: UserName = "", as_json: JsonFlag = False
+) -> None:
+    """Show an account with what it keeps."""
+    with acting(user) as (session, actor):
+        found = _public(people.get_person(session, actor=actor, user_id=_find(session, name).id))
+    print_json(found) if as_json else print_fields(found | {"name": found["username"]})
+
+
+@command
+def me(
+    name: Annotated[str | None, typer.Option(help="Another name to be shown by.")] = None,
+    theme: Annotated[str | None, typer.Option(help="Pages in light, dark or system colours.")] = None,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show as whom commands act; with an option, change that first."""
+    actor = find_actor(user)
+    given = {key: value for key, value in {"name": name, "theme": theme}.items() if value is not None}
+    if given:
+        actor = profile.update(actor=actor, form=ProfileUpdate.model_validate(given))
+    found = actor.model_dump(mode="json", include={"id", "username", "name", "email", "role"})
+    tell(f"{actor.username} ({actor.role.value})", found, as_json=as_json)
 
 
 @users.command("set")
@@ -129,10 +170,12 @@ def reset_password(
 def delete_user(
     name: Annotated[str, typer.Argument(help="The username.")],
     heir: Annotated[str, typer.Option("--to", help="Who gets what it owns.")] = "",
+    yes: YesFlag = False,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Delete an account; what it owns goes to somebody else."""
+    confirm(f"Delete the account “{name}”?", yes=yes)
     with acting(user, writes=True) as (session, actor):
         heir_id = _find(session, heir).id if heir else ""
         people.delete_user(session, actor=actor, user_id=_find(session, name).id, heir_id=heir_id)
@@ -201,12 +244,18 @@ def print_audit(
         print_line(str(csv))
         return
     with acting(user) as (session, actor):
-        found, _ = audit.list_events(session, actor=actor, wanted=wanted, page_size=last)
-    if as_json:
-        print_json([event.model_dump(mode="json") for event in found])
-        return
+        found, total = audit.list_events(session, actor=actor, wanted=wanted, page_size=last)
     rows = [(f"{e.at:%Y-%m-%d %H:%M}", e.actor_name, e.action, e.object_name or e.object_id) for e in found]
-    print_table(("Time (UTC)", "Who", "What", "To"), rows, empty="Nothing matches.")
+    print_page(
+        [event.model_dump(mode="json") for event in found],
+        ("Time (UTC)", "Who", "What", "To"),
+        rows,
+        total=total,
+        page_size=last,
+        more="--last shows more, --csv all",
+        empty="Nothing matches.",
+        as_json=as_json,
+    )
 
 
 def _find(session: object, name: str) -> User:

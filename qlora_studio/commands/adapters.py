@@ -16,20 +16,22 @@ from qlora_studio.commands.console import (
     find_actor,
     print_json,
     print_line,
-    print_table,
     say,
 )
 from qlora_studio.commands.jobs import ZipPath, save_new
+from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
 from qlora_studio.commands.pushes import push
 from qlora_studio.commands.registry import (
     activate,
     archive,
     deactivate,
+    delete,
     edit,
     lineage,
     result_text,
     show,
     unarchive,
+    unmerge,
 )
 from qlora_studio.contracts.enums import AdapterStage, Verdict
 from qlora_studio.core.errors import InvalidInput
@@ -40,7 +42,7 @@ from qlora_studio.services.adapter_imports import AdapterImport
 from qlora_studio.services.adapter_schemas import AdapterPublic
 
 app = typer.Typer(
-    help="Adapters: list, show, edit, activate, download, import, merge, push.", no_args_is_help=True
+    help="Adapters: list, show, edit, activate, download, import, merge, push, delete.", no_args_is_help=True
 )
 
 
@@ -56,12 +58,13 @@ def list_(
     archived: Annotated[bool, typer.Option("--archived", help="Those that are put away.")] = False,
     sort: Annotated[str, typer.Option(help="A column, - in front for descending.")] = "-created_at",
     shared: Annotated[bool, typer.Option("--shared", help="Those that others share.")] = False,
+    page: PageNumber = 1,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List adapters, newest first; the active ones are marked with a star."""
     with acting(user) as (session, actor):
-        found, _ = adapters.list_adapters(
+        found, total = adapters.list_adapters(
             session,
             actor=actor,
             query=query,
@@ -71,12 +74,10 @@ def list_(
             verdict=verdict,
             archived=archived,
             sort=sort,
-            page_size=100,
+            page=page,
+            page_size=PAGE_SIZE,
             shelf=Shelf.SHARED if shared else Shelf.MINE,
         )
-    if as_json:
-        print_json([AdapterPublic.of(view) for view in found])
-        return
     rows = [
         (
             v.adapter.id,
@@ -89,8 +90,14 @@ def list_(
         )
         for v in found
     ]
-    print_table(
-        ("ID", "Name", "Base model", "Stage", "Result", "Effect", "Size"), rows, empty="No adapters yet."
+    print_page(
+        [AdapterPublic.of(view) for view in found],
+        ("ID", "Name", "Base model", "Stage", "Result", "Effect", "Size"),
+        rows,
+        total=total,
+        page=page,
+        empty="No adapters yet.",
+        as_json=as_json,
     )
 
 
@@ -181,6 +188,8 @@ for _name, _run in {
     "unarchive": unarchive,
     "activate": activate,
     "deactivate": deactivate,
+    "delete": delete,
+    "unmerge": unmerge,
     "lineage": lineage,
 }.items():
     app.command(_name)(_run)

@@ -1,11 +1,12 @@
 """What every command shares: the database made ready, who is acting, and how answers and errors are printed.
 
-Exit codes: 0 done, 1 failed, 2 wrong input, 3 stopped, 4 lost.
+Exit codes: 0 done, 1 failed, 2 wrong input, 3 stopped, 4 lost, 130 interrupted.
+Errors go to standard error, with `--json` as its last line.
 """
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -30,6 +31,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of te
 UserName = Annotated[
     str, typer.Option("--user", help="Act as this account (default: the first admin, else “local”).")
 ]
+YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask whether it is meant.")]
 out = Console()
 err = Console(stderr=True)
 P = ParamSpec("P")
@@ -46,7 +48,8 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except StudioError as error:
             as_json = bool(kwargs.get("as_json"))
-            _print_error(error.message, getattr(error, "fields", {}), as_json=as_json)
+            users_of = [*getattr(error, "users_of", ())]
+            _print_error(error.message, getattr(error, "fields", {}), users_of, as_json=as_json)
             raise typer.Exit(WRONG_INPUT if error.status in (404, 422) else FAILED) from error
         except ValidationError as error:
             fields = {".".join(map(str, e["loc"])): e["msg"] for e in error.errors(include_url=False)}
@@ -56,14 +59,21 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def _print_error(message: str, fields: dict[str, str], *, as_json: bool) -> None:
+def _print_error(
+    message: str, fields: dict[str, str], users_of: Sequence[str] = (), *, as_json: bool
+) -> None:
+    """Say what went wrong, with the fields that are wrong, or what uses the thing that is to go."""
     if as_json:
-        print(json.dumps({"error": message, "fields": fields}, ensure_ascii=False))
+        also = {"users_of": users_of} if users_of else {}
+        told = {"error": message, "fields": fields, **also}
+        print(json.dumps(told, ensure_ascii=False), file=sys.stderr)
         return
-    err.print(f"[bold red]error:[/] {_plain(message)}", highlight=False, soft_wrap=True)
+    err.print(f"[bold red]error:[/] {plain(message)}", highlight=False, soft_wrap=True)
     for field, sentence in fields.items():
         if sentence not in message:
-            err.print(f"  {_plain(field)}: {_plain(sentence)}", highlight=False, soft_wrap=True)
+            err.print(f"  {plain(field)}: {plain(sentence)}", highlight=False, soft_wrap=True)
+    for user in users_of:
+        err.print(f"  {plain(user)}", highlight=False, soft_wrap=True)
 
 
 def prepare_database() -> None:
@@ -164,23 +174,45 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, emp
     for name in columns:
         table.add_column(name)
     for row in rows:
-        table.add_row(*(_plain(str(cell)) for cell in row))
+        table.add_row(*(plain(str(cell)) for cell in row))
     out.print(table)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text of people, inert: no markup of ours, no control characters of the terminal."""
     return "".join(c if c.isprintable() else " " for c in text).replace("[", r"\[")
 
 
 def print_line(text: str) -> None:
     """Print a line of text that may hold people's words."""
-    out.print(_plain(text), highlight=False, soft_wrap=True)
+    out.print(plain(text), highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
     """Tell how it goes, on standard error, so that standard output stays the answer."""
-    err.print(_plain(text), highlight=False, soft_wrap=True)
+    err.print(plain(text), highlight=False, soft_wrap=True)
+
+
+def print_fields(values: Mapping[str, Any]) -> None:
+    """Print what is known of one thing, which has an id and a name; what is made of parts is left to JSON."""
+    print_line(f"{values['id']}  {values['name']}")
+    for name, value in values.items():
+        if name not in ("id", "name") and value not in (None, "") and not isinstance(value, dict | list):
+            print_line(f"  {name.replace('_', ' ')}: {value}")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal whether it is meant; a script means it.
+
+    Raises:
+        typer.Abort: it isn't.
+    """
+    if not yes and _is_terminal():
+        typer.confirm(question, abort=True, err=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def allow_root(kind: str, folder: str) -> None:

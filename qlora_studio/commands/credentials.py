@@ -10,8 +10,10 @@ from pydantic import TypeAdapter
 from qlora_studio.commands.console import (
     JsonFlag,
     UserName,
+    YesFlag,
     acting,
     command,
+    confirm,
     print_json,
     print_line,
     print_table,
@@ -74,10 +76,12 @@ def list_(user: UserName = "", as_json: JsonFlag = False) -> None:
 @command
 def delete(
     credential_id: Annotated[str, typer.Argument(help="Its id.")],
+    yes: YesFlag = False,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Delete a credential; datasets that were fetched with it stay."""
+    confirm(f"Delete the credential {credential_id}?", yes=yes)
     with acting(user, writes=True) as (session, actor):
         credentials.delete(session, actor=actor, credential_id=credential_id)
     if as_json:

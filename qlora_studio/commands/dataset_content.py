@@ -1,7 +1,8 @@
-"""`qlora-studio dataset report|exclude|include|split|versions|restore|export`: what is in a dataset."""
+"""`qlora-studio dataset …`: what may be wrong in a dataset, what is left out, splits, versions, export."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,12 +20,16 @@ from qlora_studio.commands.console import (
 )
 from qlora_studio.commands.datasets import app, public
 from qlora_studio.commands.jobs import save_new
+from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
 from qlora_studio.contracts.enums import Split
+from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
+from qlora_studio.db.models import User
 from qlora_studio.services import exclusions, exports, reports, splits, versions
 from qlora_studio.services.exclusions import ExclusionCreate
 from qlora_studio.services.exports import ExportFormat
 from qlora_studio.services.splits import SplitRequest
+from qlora_studio.services.versions import Kind
 from qlora_studio.storage import atomic
 
 Version = Annotated[int | None, typer.Option(min=1, help="Which version; the present one if none is named.")]
@@ -34,10 +39,7 @@ Version = Annotated[int | None, typer.Option(min=1, help="Which version; the pre
 @command
 def report(dataset_id: DatasetId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Say what may be wrong with a dataset's clips."""
-    actor = find_actor(user)
-    reports.bring_up_to_date(actor=actor, dataset_id=dataset_id)
-    with db.read() as session:
-        found = reports.get_report(session, actor=actor, dataset_id=dataset_id)
+    found = _report(find_actor(user), dataset_id)
     if as_json:
         print_json(found)
         return
@@ -50,6 +52,63 @@ def report(dataset_id: DatasetId, user: UserName = "", as_json: JsonFlag = False
     print_table(("Check", "", "Clips", "Would go", "Limit"), rows, empty="Nothing was found.")
 
 
+@app.command("limits")
+@command
+def limits(
+    dataset_id: DatasetId,
+    *,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option("--limit", help="A limit of `dataset report`, e.g. silent_below_db=-45."),
+    ] = None,
+    default: Annotated[
+        list[str] | None, typer.Option("--default", help="One to set back; may be given several times.")
+    ] = None,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the limits of a dataset's report, or set some."""
+    wanted: dict[str, float | None] = dict.fromkeys(default or [])
+    for given in limit or []:
+        key, _, value = given.partition("=")
+        try:
+            wanted[key.strip()] = float(value)
+        except ValueError:
+            raise InvalidInput(f"“{given}” isn't limit=number, e.g. silent_below_db=-45.") from None
+    actor = find_actor(user)
+    if wanted:
+        with db.write() as session:
+            reports.set_limits(session, actor=actor, dataset_id=dataset_id, limits=wanted)
+    found = _report(actor, dataset_id)
+    known = [limit for check in found.checks for limit in check.limits]
+    if as_json:
+        print_json({limit.key: limit.value for limit in known})
+        return
+    rows = [(limit.key, f"{limit.value:g}", limit.unit) for limit in known]
+    print_table(("Limit", "", ""), rows, empty="Nothing has a limit.")
+
+
+@app.command("exclusions")
+@command
+def list_exclusions(dataset_id: DatasetId, user: UserName = "", as_json: JsonFlag = False) -> None:
+    """List what was left out together and can be taken back, newest first."""
+    with acting(user) as (session, actor):
+        found = exclusions.list_exclusions(session, actor=actor, dataset_id=dataset_id)
+    if as_json:
+        print_json([_exclusion(view) for view in found])
+        return
+    rows = [
+        (
+            v.exclusion.id,
+            v.exclusion.check or "by hand",
+            v.n_left_out,
+            f"{v.exclusion.created_at:%Y-%m-%d %H:%M}",
+        )
+        for v in found
+    ]
+    print_table(("ID", "Check", "Clips", "When (UTC)"), rows, empty="Nothing is left out together.")
+
+
 @app.command("exclude")
 @command
 def exclude(dataset_id: DatasetId, check: str, user: UserName = "", as_json: JsonFlag = False) -> None:
@@ -60,7 +119,7 @@ def exclude(dataset_id: DatasetId, check: str, user: UserName = "", as_json: Jso
         form = ExclusionCreate(check=check)
         made = exclusions.create(session, actor=actor, dataset_id=dataset_id, form=form)
     if as_json:
-        print_json({**made.exclusion.model_dump(mode="json"), "n_left_out": made.n_left_out})
+        print_json(_exclusion(made))
     else:
         print_line(f"{made.exclusion.id}  {made.n_left_out:,} clips left out")
 
@@ -116,22 +175,66 @@ def split(
 def list_versions(
     dataset_id: DatasetId,
     *,
-    page: Annotated[int, typer.Option(min=1, help="Which page of 100.")] = 1,
+    page: PageNumber = 1,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List a dataset's versions, newest first."""
     with acting(user) as (session, actor):
-        found, _ = versions.list_versions(
-            session, actor=actor, dataset_id=dataset_id, page=page, page_size=100
+        found, total = versions.list_versions(
+            session, actor=actor, dataset_id=dataset_id, page=page, page_size=PAGE_SIZE
         )
-    if as_json:
-        print_json([version.model_dump(mode="json", exclude={"dataset_id"}) for version in found])
-        return
     rows = [
         (v.number, f"{v.created_at:%Y-%m-%d %H:%M}", v.n_clips, v.summary, v.content_hash[:12]) for v in found
     ]
-    print_table(("Version", "Made", "Clips", "What was done", "Hash"), rows, empty="No versions yet.")
+    print_page(
+        [version.model_dump(mode="json", exclude={"dataset_id"}) for version in found],
+        ("Version", "Made", "Clips", "What was done", "Hash"),
+        rows,
+        total=total,
+        page=page,
+        empty="No versions yet.",
+        as_json=as_json,
+    )
+
+
+@app.command("compare")
+@command
+def compare(
+    dataset_id: DatasetId,
+    earlier: Annotated[int, typer.Argument(min=1, help="A version.")],
+    later: Annotated[int, typer.Argument(min=1, help="Another one.")],
+    *,
+    kind: Annotated[Kind | None, typer.Option(help="Only these.")] = None,
+    page: PageNumber = 1,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what differs between two versions, clip by clip."""
+    with acting(user) as (session, actor):
+        found = versions.compare(
+            session,
+            actor=actor,
+            dataset_id=dataset_id,
+            earlier=earlier,
+            later=later,
+            kind=kind,
+            page=page,
+            page_size=PAGE_SIZE,
+        )
+    rows = [
+        (d.clip_id, d.filename, d.kind, ", ".join(f"{k}: {d.before[k]} -> {d.after[k]}" for k in d.before))
+        for d in found.items
+    ]
+    print_page(
+        [asdict(difference) for difference in found.items],
+        ("Clip", "File", "", "Before -> after"),
+        rows,
+        total=found.total,
+        page=page,
+        empty="They are the same.",
+        as_json=as_json,
+    )
 
 
 @app.command("restore")
@@ -166,6 +269,16 @@ def export(
     if format is ExportFormat.AUDIOFOLDER and to is None:
         atomic.write_text(path.with_name(recipe.name), recipe.yaml)
         say(f"To train on it: {recipe.command}")
+
+
+def _report(actor: User, dataset_id: str) -> reports.Report:
+    reports.bring_up_to_date(actor=actor, dataset_id=dataset_id)
+    with db.read() as session:
+        return reports.get_report(session, actor=actor, dataset_id=dataset_id)
+
+
+def _exclusion(view: exclusions.ExclusionView) -> dict[str, Any]:
+    return {**view.exclusion.model_dump(mode="json"), "n_left_out": view.n_left_out}
 
 
 def _limits(check: reports.CheckPublic) -> str:

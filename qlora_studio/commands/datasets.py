@@ -17,10 +17,11 @@ from qlora_studio.commands.console import (
     find_actor,
     print_json,
     print_line,
-    print_table,
     say,
 )
+from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
 from qlora_studio.commands.models import is_folder
+from qlora_studio.commands.progress import Bar
 from qlora_studio.contracts.enums import DatasetStatus, Task
 from qlora_studio.core.errors import InvalidInput, NotFound
 from qlora_studio.db import engine as db
@@ -32,8 +33,7 @@ from qlora_studio.services.access import Shelf
 EXAMPLE = "example"
 HUB_ADDRESS = "https://huggingface.co/datasets/"
 _POLL_S = 0.5
-_TELL_S = 3.0
-app = typer.Typer(help="Datasets: add, list.", no_args_is_help=True)
+app = typer.Typer(help="Datasets: add, list, show, edit, delete, and what is in them.", no_args_is_help=True)
 
 
 @app.command("add")
@@ -69,7 +69,14 @@ def add(
         options["credential_id"] = find_credential(actor, credential)
     mapping = read_mapping(column or [], label_from)
     dataset = add_dataset(
-        actor, source, name=name, description=description, task=task, mapping=mapping, **options
+        actor,
+        source,
+        name=name,
+        description=description,
+        task=task,
+        mapping=mapping,
+        quiet=as_json,
+        **options,
     )
     if as_json:
         print_json(public(dataset))
@@ -87,24 +94,32 @@ def add(
 def list_(
     query: Annotated[str, typer.Option(help="Part of the name.")] = "",
     shared: Annotated[bool, typer.Option("--shared", help="Those that others share.")] = False,
+    *,
+    page: PageNumber = 1,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List datasets, newest first."""
     with acting(user) as (session, actor):
-        found, _ = datasets.list_datasets(
-            session, actor=actor, query=query, page_size=100, shelf=Shelf.SHARED if shared else Shelf.MINE
+        found, total = datasets.list_datasets(
+            session,
+            actor=actor,
+            query=query,
+            page=page,
+            page_size=PAGE_SIZE,
+            shelf=Shelf.SHARED if shared else Shelf.MINE,
         )
-    if as_json:
-        print_json([public(dataset) for dataset in found])
-        return
     rows = [
         (d.id, d.name, d.task.value, d.n_clips, f"{d.duration_s / 60:.1f} min", d.status.value) for d in found
     ]
-    print_table(
+    print_page(
+        [public(dataset) for dataset in found],
         ("ID", "Name", "Task", "Clips", "Length", "Status"),
         rows,
+        total=total,
+        page=page,
         empty="No datasets yet. Add one: qlora-studio dataset add example",
+        as_json=as_json,
     )
 
 
@@ -116,17 +131,19 @@ def add_dataset(
     description: str = "",
     task: Task = Task.SPEECH_TO_TEXT,
     mapping: dict[str, str] | None = None,
+    quiet: bool = False,
     **options: str,
 ) -> Dataset:
     """Add a dataset from wherever `source` names, and wait until it is ready or in error.
 
     Args:
+        quiet: Don't tell how far it is.
         options: more of `DatasetSource`, such as `revision`; empty ones are left out.
     """
     if source == EXAMPLE and not name and not description:  # the one that is there does
         with db.write() as session:
             dataset = datasets.add_example(session, actor=actor)
-        return wait_for(actor, dataset.id)
+        return wait_for(actor, dataset.id, quiet=quiet)
     given, default_name = read_source(source)
     form = datasets.DatasetCreate(
         name=name or default_name[:120] or "Dataset",
@@ -137,7 +154,7 @@ def add_dataset(
     )
     with db.write() as session:
         dataset = datasets.create(session, actor=actor, form=form)
-    return wait_for(actor, dataset.id)
+    return wait_for(actor, dataset.id, quiet=quiet)
 
 
 def read_source(source: str) -> tuple[dict[str, str], str]:
@@ -194,20 +211,17 @@ def find_credential(actor: User, wanted: str) -> str:
     return found[0]
 
 
-def wait_for(actor: User, dataset_id: str) -> Dataset:
+def wait_for(actor: User, dataset_id: str, *, quiet: bool = False) -> Dataset:
     """Wait until a dataset is taken in; tells how far it is."""
-    told_at = time.monotonic()
-    while True:
-        if launching.wait(dataset_id, _POLL_S):
-            time.sleep(_POLL_S / 5)  # ended, or another process takes it in
-        with db.read() as session:
-            dataset = datasets.get_dataset(session, actor=actor, dataset_id=dataset_id)
-        if dataset.status != DatasetStatus.PROCESSING:
-            return dataset
-        activity = datasets.describe_progress(dataset)
-        if activity and time.monotonic() >= told_at + _TELL_S:
-            told_at = time.monotonic()
-            say(activity)
+    with Bar(quiet=quiet) as bar:
+        while True:
+            if launching.wait(dataset_id, _POLL_S):
+                time.sleep(_POLL_S / 5)  # ended, or another process takes it in
+            with db.read() as session:
+                dataset = datasets.get_dataset(session, actor=actor, dataset_id=dataset_id)
+            if dataset.status != DatasetStatus.PROCESSING:
+                return dataset
+            bar.show(datasets.describe_progress(dataset), dataset.progress_done, dataset.progress_total)
 
 
 def public(dataset: Dataset) -> dict[str, object]:

@@ -9,8 +9,10 @@ from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
     UserName,
+    YesFlag,
     acting,
     command,
+    confirm,
     end,
     find_actor,
     print_json,
@@ -21,6 +23,7 @@ from qlora_studio.commands.console import (
 )
 from qlora_studio.commands.following import follow
 from qlora_studio.commands.inference import Strength
+from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
 from qlora_studio.contracts.enums import DictationStatus
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import User
@@ -28,11 +31,12 @@ from qlora_studio.services import dictating, dictations
 from qlora_studio.services.dictation_schemas import DictationCreate, DictationPublic, TranscriptPublic
 
 app = typer.Typer(
-    help="Clips written down by a model: make, list, show, correct, apply, dataset, delete.",
+    help="Clips written down by a model: make, stop, list, show, correct, apply, dataset, delete.",
     no_args_is_help=True,
 )
 _LOOK_EVERY_S = 0.2
-_MOST_SHOWN = 100
+_COLUMNS = ("ID", "Model", "Status", "Heard", "Looked at")
+_EMPTY = "No dictations yet."
 
 
 @app.command("make")
@@ -58,7 +62,7 @@ def make(
     with db.write() as session:
         asked = dictations.start(session, actor=actor, dataset_id=dataset_id, form=form, in_background=False)
     found = _follow(actor, asked.id)
-    _print([found], as_json=as_json)
+    _print(found, as_json=as_json)
     if found.status is DictationStatus.FAILED:
         say(f"error: {found.error}")
         end(FAILED)
@@ -66,17 +70,16 @@ def make(
 
 @app.command("list")
 @command
-def list_(dataset_id: DatasetId, user: UserName = "", as_json: JsonFlag = False) -> None:
+def list_(
+    dataset_id: DatasetId, page: PageNumber = 1, user: UserName = "", as_json: JsonFlag = False
+) -> None:
     """List a dataset's dictations, newest first."""
     with acting(user) as (session, actor):
-        rows, _ = dictations.list_dictations(
-            session, actor=actor, dataset_id=dataset_id, page_size=_MOST_SHOWN
+        rows, total = dictations.list_dictations(
+            session, actor=actor, dataset_id=dataset_id, page=page, page_size=PAGE_SIZE
         )
     found = [DictationPublic.of(row) for row in rows]
-    if as_json:
-        print_json(found)
-    else:
-        _print(found, as_json=False)
+    print_page(found, _COLUMNS, _cells(found), total=total, page=page, empty=_EMPTY, as_json=as_json)
 
 
 @app.command("show")
@@ -100,7 +103,7 @@ def show(
                 dictation_id=dictation_id,
                 show=only or None,  # type: ignore[arg-type]
                 page=page,
-                page_size=_MOST_SHOWN,
+                page_size=PAGE_SIZE,
             )
             found += [TranscriptPublic.of(row, clip) for row, clip in rows]
             if not rows or len(found) >= total:
@@ -153,10 +156,20 @@ def dataset(
     tell(line, {"id": made.id, "name": made.name, "n_clips": made.n_clips}, as_json=as_json)
 
 
+@app.command("stop")
+@command
+def stop(dictation_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+    """Write down no more; what was heard stays."""
+    with acting(user, writes=True) as (session, actor):
+        found = DictationPublic.of(dictations.stop(session, actor=actor, dictation_id=dictation_id))
+    _print(found, as_json=as_json)
+
+
 @app.command("delete")
 @command
-def delete(dictation_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def delete(dictation_id: str, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Delete a dictation with what was heard and corrected."""
+    confirm(f"Delete {dictation_id} with what was heard and corrected?", yes=yes)
     with acting(user, writes=True) as (session, actor):
         dictations.remove(session, actor=actor, dictation_id=dictation_id)
     tell(f"{dictation_id} is gone.", {"id": dictation_id, "is_deleted": True}, as_json=as_json)
@@ -177,12 +190,15 @@ def _follow(actor: User, dictation_id: str) -> DictationPublic:
     )
 
 
-def _print(found: list[DictationPublic], *, as_json: bool) -> None:
+def _print(found: DictationPublic, *, as_json: bool) -> None:
     if as_json:
-        print_json(found[0])
-        return
-    cells = [
+        print_json(found)
+    else:
+        print_table(_COLUMNS, _cells([found]), empty=_EMPTY)
+
+
+def _cells(found: list[DictationPublic]) -> list[tuple[object, ...]]:
+    return [
         (d.id, d.adapter_name or d.model_name, d.status.value, f"{d.n_done} of {d.n_clips}", d.n_checked)
         for d in found
     ]
-    print_table(("ID", "Model", "Status", "Heard", "Looked at"), cells, empty="No dictations yet.")

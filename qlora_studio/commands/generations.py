@@ -1,7 +1,7 @@
 """`qlora-studio generations …`: takes of a text, made by this process, kept beside those of the pages."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,8 +10,10 @@ from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
     UserName,
+    YesFlag,
     acting,
     command,
+    confirm,
     end,
     find_actor,
     print_json,
@@ -22,6 +24,7 @@ from qlora_studio.commands.console import (
 )
 from qlora_studio.commands.following import follow
 from qlora_studio.commands.inference import Strength
+from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
 from qlora_studio.contracts.enums import GenerationStatus, Sharing
 from qlora_studio.core.errors import Conflict, InvalidInput
 from qlora_studio.db import engine as db
@@ -87,33 +90,44 @@ def list_(
     from_tests: Annotated[
         bool, typer.Option("--from-tests", help="Those made for listening tests, which are left out else.")
     ] = False,
+    shared: Annotated[bool, typer.Option("--shared", help="Those that others share.")] = False,
+    page: PageNumber = 1,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List generations, newest first."""
+    chosen = {
+        "query": query,
+        "status": status,
+        "model_id": model or None,
+        "adapter_id": adapter or None,
+        "rated": rated,
+        "tag": tag or None,
+        "from_tests": from_tests,
+    }
+    if shared and any(value not in ("", None, False) for value in chosen.values()):
+        raise InvalidInput("--shared goes with --favorite and --page only.")
+    of_page: dict[str, Any] = {"favorite": favorite, "page": page, "page_size": PAGE_SIZE}
     with acting(user) as (session, actor):
-        rows, _ = generation_lists.list_generations(
-            session,
-            actor=actor,
-            query=query,
-            status=status,
-            model_id=model or None,
-            adapter_id=adapter or None,
-            rated=rated,
-            favorite=favorite,
-            tag=tag or None,
-            from_tests=from_tests,
-            page_size=100,
+        rows, total = (
+            generation_lists.list_shared(session, actor=actor, **of_page)
+            if shared
+            else generation_lists.list_generations(session, actor=actor, **chosen, **of_page)
         )
         takes = generations.takes_of(session, rows)
         ids = [take.id for some in takes.values() for take in some]
         liked = marks.favorites_among(session, actor=actor, take_ids=ids)
     found = [GenerationPublic.of(row, takes[row.id], liked) for row in rows]
-    if as_json:
-        print_json(found)
-        return
     cells = [(g.id, g.prompt[:60], g.model_name, g.adapter_name, g.status.value, _count(g)) for g in found]
-    print_table(("ID", "Text", "Model", "Adapter", "Status", "Takes"), cells, empty="No generations yet.")
+    print_page(
+        found,
+        ("ID", "Text", "Model", "Adapter", "Status", "Takes"),
+        cells,
+        total=total,
+        page=page,
+        empty="No generations yet.",
+        as_json=as_json,
+    )
 
 
 @app.command("show")
@@ -182,8 +196,9 @@ def like(
 
 @app.command("delete")
 @command
-def delete(generation_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def delete(generation_id: str, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Call a generation off, or delete it with its takes and their ratings."""
+    confirm(f"Delete {generation_id} with its takes and their ratings?", yes=yes)
     with acting(user, writes=True) as (session, actor):
         generations.remove(session, actor=actor, generation_id=generation_id)
     tell(f"{generation_id} is gone.", {"id": generation_id, "is_deleted": True}, as_json=as_json)

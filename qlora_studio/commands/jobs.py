@@ -12,13 +12,16 @@ from qlora_studio.commands.completing import JobId
 from qlora_studio.commands.console import (
     JsonFlag,
     UserName,
+    YesFlag,
     acting,
     command,
+    confirm,
+    print_fields,
     print_json,
     print_line,
-    print_table,
     tell,
 )
+from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
 from qlora_studio.commands.queue import print_queue
 from qlora_studio.contracts.enums import JobStatus, StopMode
 from qlora_studio.core.errors import Conflict, InvalidInput
@@ -40,27 +43,28 @@ def list_(
     query: Annotated[str, typer.Option(help="Part of the name, or of the model's or dataset's.")] = "",
     *,
     shared: Annotated[bool, typer.Option("--shared", help="Those that others share.")] = False,
+    page: PageNumber = 1,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List jobs, newest first."""
     with acting(user) as (session, actor):
-        found, _ = jobs.list_jobs(
+        found, total = jobs.list_jobs(
             session,
             actor=actor,
             status=status,
             query=query,
-            page_size=100,
+            page=page,
+            page_size=PAGE_SIZE,
             shelf=Shelf.SHARED if shared else Shelf.MINE,
         )
-    if as_json:
-        print_json([JobPublic.of(view) for view in found])
-        return
     rows = [
         (v.job.id, v.job.name, v.model_name, v.dataset_name, _status_of(v.job), f"{percent_of(v.job):.0f} %")
         for v in found
     ]
-    print_table(("ID", "Name", "Model", "Dataset", "Status", "Done"), rows, empty="No jobs yet.")
+    columns = ("ID", "Name", "Model", "Dataset", "Status", "Done")
+    items = [JobPublic.of(view) for view in found]
+    print_page(items, columns, rows, total=total, page=page, empty="No jobs yet.", as_json=as_json)
 
 
 def _status_of(job: Job) -> str:
@@ -70,9 +74,10 @@ def _status_of(job: Job) -> str:
 @app.command("show")
 @command
 def show(job_id: JobId, user: UserName = "", as_json: JsonFlag = False) -> None:
-    """Show everything known of a job, as JSON."""
+    """Show what is known of a job; everything with --json."""
     with acting(user) as (session, actor):
-        print_json(JobDetail.of(jobs.get_view(session, actor=actor, job_id=job_id)))
+        found = JobDetail.of(jobs.get_view(session, actor=actor, job_id=job_id))
+    print_json(found) if as_json else print_fields(found.model_dump(mode="json"))
 
 
 @app.command("stop")
@@ -150,8 +155,9 @@ def move(
 
 @app.command("delete")
 @command
-def delete(job_id: JobId, user: UserName = "", as_json: JsonFlag = False) -> None:
+def delete(job_id: JobId, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Delete a job with its log, curves and checkpoints. Its adapter has to be deleted first."""
+    confirm(f"Delete {job_id} with its log, curves and checkpoints?", yes=yes)
     with acting(user, writes=True) as (session, actor):
         jobs.delete(session, actor=actor, job_id=job_id)
     tell(f"{job_id} deleted", {"id": job_id, "is_deleted": True}, as_json=as_json)

@@ -9,8 +9,10 @@ from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
     UserName,
+    YesFlag,
     acting,
     command,
+    confirm,
     end,
     find_actor,
     print_json,
@@ -20,6 +22,7 @@ from qlora_studio.commands.console import (
     tell,
 )
 from qlora_studio.commands.following import follow
+from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
 from qlora_studio.contracts.enums import Audience, ListeningStatus, Preference
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
@@ -92,17 +95,16 @@ def retry(test_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
 
 @app.command("list")
 @command
-def list_(user: UserName = "", as_json: JsonFlag = False) -> None:
+def list_(page: PageNumber = 1, user: UserName = "", as_json: JsonFlag = False) -> None:
     """List the tests that you own or may take, the newest first."""
     with acting(user) as (session, actor):
-        rows, _ = listening_tests.list_tests(session, actor=actor, page_size=100)
+        rows, total = listening_tests.list_tests(session, actor=actor, page=page, page_size=PAGE_SIZE)
         found = listening_tests.to_public(session, actor=actor, tests=rows)
-    if as_json:
-        print_json(found)
-        return
     cells = [(t.id, t.name, t.owner_name, t.status.value, t.n_votes, t.n_answered) for t in found]
     headings = ("ID", "Name", "Owner", "Status", "Votes", "Your answers")
-    print_table(headings, cells, empty="No listening tests yet.")
+    print_page(
+        found, headings, cells, total=total, page=page, empty="No listening tests yet.", as_json=as_json
+    )
 
 
 @app.command("next")
@@ -182,8 +184,9 @@ def close(test_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
 
 @app.command("delete")
 @command
-def delete(test_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def delete(test_id: str, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Delete a test with its takes, answers and votes."""
+    confirm(f"Delete {test_id} with its takes, answers and votes?", yes=yes)
     with acting(user, writes=True) as (session, actor):
         listening_tests.remove(session, actor=actor, test_id=test_id)
     tell(f"{test_id} is gone.", {"id": test_id, "is_deleted": True}, as_json=as_json)

@@ -1,4 +1,4 @@
-"""`qlora-studio model …`: add, list and show base models."""
+"""`qlora-studio model …`: base models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,26 +10,30 @@ from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
     UserName,
+    YesFlag,
     acting,
     allow_root,
     command,
+    confirm,
     end,
     find_actor,
+    print_fields,
     print_json,
     print_line,
-    print_table,
     say,
+    tell,
 )
+from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
 from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, User
 from qlora_studio.services import model_intake, models
 from qlora_studio.services.access import Action, Shelf
-from qlora_studio.services.model_schemas import ModelCreate, ModelPublic
+from qlora_studio.services.model_schemas import ModelCreate, ModelPublic, ModelUpdate
 
 STARTERS = {"starter": "speech", "starter-sound": "sound"}  # by the word for it
-app = typer.Typer(help="Base models: add, list, show.", no_args_is_help=True)
+app = typer.Typer(help="Base models: add, list, show, edit, check, delete.", no_args_is_help=True)
 
 
 @app.command("add")
@@ -68,32 +72,86 @@ def list_(
     query: Annotated[str, typer.Option(help="Part of the name or architecture.")] = "",
     *,
     shared: Annotated[bool, typer.Option("--shared", help="Those that others share.")] = False,
+    page: PageNumber = 1,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List models, newest first."""
     with acting(user) as (session, actor):
-        found, _ = models.list_models(
-            session, actor=actor, query=query, page_size=100, shelf=Shelf.SHARED if shared else Shelf.MINE
+        found, total = models.list_models(
+            session,
+            actor=actor,
+            query=query,
+            page=page,
+            page_size=PAGE_SIZE,
+            shelf=Shelf.SHARED if shared else Shelf.MINE,
         )
-    if as_json:
-        print_json([ModelPublic.of(model) for model in found])
-        return
     rows = [(m.id, m.name, m.architecture, f"{m.n_parameters / 1e6:.1f} M", m.status.value) for m in found]
-    print_table(
+    print_page(
+        [ModelPublic.of(model) for model in found],
         ("ID", "Name", "Architecture", "Parameters", "Status"),
         rows,
+        total=total,
+        page=page,
         empty="No models yet. Add one: qlora-studio model add starter",
+        as_json=as_json,
     )
 
 
 @app.command("show")
 @command
 def show(model_id: ModelId, user: UserName = "", as_json: JsonFlag = False) -> None:
-    """Show everything known of a model, as JSON."""
+    """Show what is known of a model; everything with --json."""
     with acting(user) as (session, actor):
         model = models.get_model(session, actor=actor, model_id=model_id, action=Action.SEE)
-        print_json(ModelPublic.of(model))
+        found = ModelPublic.of(model)
+    _print(found, as_json=as_json)
+
+
+@app.command("edit")
+@command
+def edit(
+    model_id: ModelId,
+    *,
+    name: Annotated[str | None, typer.Option(help="Another name.")] = None,
+    description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Change a model's name or description."""
+    if name is None and description is None:
+        raise InvalidInput("Say what to change: --name, --description.")
+    form = ModelUpdate(name=name, description=description)
+    with acting(user, writes=True) as (session, actor):
+        found = ModelPublic.of(models.update_model(session, actor=actor, model_id=model_id, data=form))
+    _print(found, as_json=as_json)
+
+
+@app.command("check")
+@command
+def check(model_id: ModelId, user: UserName = "", as_json: JsonFlag = False) -> None:
+    """Check a model's files again; one that ended in error is tried once more."""
+    actor = find_actor(user)
+    with db.write() as session:
+        model = models.recheck(session, actor=actor, model_id=model_id)
+    found = ModelPublic.of(_settled(actor, model))
+    _print(found, as_json=as_json)
+    if found.status != ModelStatus.READY:
+        end(FAILED)
+
+
+@app.command("delete")
+@command
+def delete(model_id: ModelId, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False) -> None:
+    """Delete a model; refused while jobs or adapters use it."""
+    confirm(f"Delete {model_id}?", yes=yes)
+    with acting(user, writes=True) as (session, actor):
+        models.delete_model(session, actor=actor, model_id=model_id)
+    tell(f"{model_id} is gone.", {"id": model_id, "is_deleted": True}, as_json=as_json)
+
+
+def _print(found: ModelPublic, *, as_json: bool) -> None:
+    print_json(found) if as_json else print_fields(found.model_dump(mode="json"))
 
 
 def add_model(
@@ -122,11 +180,16 @@ def add_model(
     )
     with db.write() as session:
         model = models.register(session, actor=actor, data=form)
-    if model.status != ModelStatus.READY:
-        model_intake.wait(model.id)
-        with db.read() as session:
-            model = models.get_model(session, actor=actor, model_id=model.id)
-    return model
+    return _settled(actor, model)
+
+
+def _settled(actor: User, model: BaseAudioModel) -> BaseAudioModel:
+    """The model when what is being done with it has ended."""
+    if model.status == ModelStatus.READY:
+        return model
+    model_intake.wait(model.id)
+    with db.read() as session:
+        return models.get_model(session, actor=actor, model_id=model.id)
 
 
 def is_folder(text: str) -> bool:

@@ -16,11 +16,14 @@ from qlora_studio.commands.console import (
     print_line,
     print_table,
     say,
+    tell,
 )
+from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
 from qlora_studio.contracts.notices import NoticeKind
+from qlora_studio.core.errors import InvalidInput
 from qlora_studio.services import deliveries, notifications
 from qlora_studio.services import notification_channels as channels
-from qlora_studio.services.notification_channels import EmailCreate, WebhookCreate
+from qlora_studio.services.notification_channels import ChannelUpdate, EmailCreate, WebhookCreate
 from qlora_studio.services.notifications import NotificationPublic
 
 app = typer.Typer(help="Notifications: list, mark as read, be told elsewhere too.", no_args_is_help=True)
@@ -31,21 +34,33 @@ app = typer.Typer(help="Notifications: list, mark as read, be told elsewhere too
 def list_(
     unread: Annotated[bool, typer.Option("--unread", help="Only what you haven't read.")] = False,
     query: Annotated[str, typer.Option(help="Part of the text.")] = "",
+    *,
+    page: PageNumber = 1,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List what you were told, newest first."""
     with acting(user) as (session, actor):
-        found, _ = notifications.list_notifications(
-            session, actor=actor, query=query, status="unread" if unread else None, page_size=100
+        found, total = notifications.list_notifications(
+            session,
+            actor=actor,
+            query=query,
+            status="unread" if unread else None,
+            page=page,
+            page_size=PAGE_SIZE,
         )
-    if as_json:
-        print_json([NotificationPublic.model_validate(item) for item in found])
-        return
     rows = [
         (n.id, f"{n.created_at:%Y-%m-%d %H:%M}", "" if n.read_at else "new", n.title, n.body) for n in found
     ]
-    print_table(("ID", "When (UTC)", "", "What", "Details"), rows, empty="Nothing to tell.")
+    print_page(
+        [NotificationPublic.model_validate(item) for item in found],
+        ("ID", "When (UTC)", "", "What", "Details"),
+        rows,
+        total=total,
+        page=page,
+        empty="Nothing to tell.",
+        as_json=as_json,
+    )
 
 
 @app.command("read")
@@ -116,6 +131,31 @@ def add_webhook(
 def add_email(only: Only = None, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Have mail sent to the account's own address."""
     _add(EmailCreate(kind="email", kinds=only or []), user, as_json=as_json)
+
+
+@app.command("change")
+@command
+def change(
+    channel_id: ChannelId,
+    *,
+    is_on: Annotated[bool | None, typer.Option("--on/--off", help="Send over it, or not for now.")] = None,
+    only: Only = None,
+    everything: Annotated[bool, typer.Option("--everything", help="Of all kinds again.")] = False,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Turn a channel on or off, or choose what it tells of."""
+    given: dict[str, object] = {} if is_on is None else {"is_on": is_on}
+    if only or everything:
+        given["kinds"] = [] if everything else only
+    if not given:
+        raise InvalidInput("Say what to change: --on, --off, --only, --everything.")
+    with acting(user, writes=True) as (session, actor):
+        form = ChannelUpdate.model_validate(given)
+        changed = channels.change(session, actor=actor, channel_id=channel_id, form=form)
+        shown = channels.public(changed, actor=actor)
+    told = ", ".join(shown.kinds) or "everything"
+    tell(f"{shown.id}  {'on' if shown.is_on else 'off'}, told of {told}", shown, as_json=as_json)
 
 
 @app.command("test")

@@ -12,8 +12,8 @@ from qlora_studio.commands.console import (
     command,
     print_json,
     print_line,
-    print_table,
 )
+from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
 from qlora_studio.contracts.enums import Preference
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.services import generations, votes
@@ -74,16 +74,21 @@ def undo(user: UserName = "", as_json: JsonFlag = False) -> None:
 
 @app.command("list")
 @command
-def list_(user: UserName = "", as_json: JsonFlag = False) -> None:
+def list_(page: PageNumber = 1, user: UserName = "", as_json: JsonFlag = False) -> None:
     """List your votes, the latest first."""
     with acting(user) as (session, actor):
-        rows, _ = votes.list_own(session, actor=actor, page_size=100)
+        rows, total = votes.list_own(session, actor=actor, page=page, page_size=PAGE_SIZE)
     found = [VotePublic.of(row) for row in rows]
-    if as_json:
-        print_json(found)
-        return
     cells = [(v.id, v.first_take_id, v.second_take_id, v.verdict.value) for v in found]
-    print_table(("Vote", "Left", "Right", "Verdict"), cells, empty="No votes yet.")
+    print_page(
+        found,
+        ("Vote", "Left", "Right", "Verdict"),
+        cells,
+        total=total,
+        page=page,
+        empty="No votes yet.",
+        as_json=as_json,
+    )
 
 
 def _write(path: Path, folder: Path, name: str) -> None:

@@ -7,8 +7,10 @@ import typer
 from qlora_studio.commands.console import (
     JsonFlag,
     UserName,
+    YesFlag,
     acting,
     command,
+    confirm,
     print_json,
     print_line,
     print_table,
@@ -93,8 +95,9 @@ def change(
 
 @app.command("delete")
 @command
-def delete(template_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def delete(template_id: str, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Keep a text no longer."""
+    confirm(f"Delete {template_id}?", yes=yes)
     with acting(user, writes=True) as (session, actor):
         prompt_templates.remove(session, actor=actor, template_id=template_id)
     tell(f"{template_id} is gone.", {"id": template_id, "is_deleted": True}, as_json=as_json)

@@ -1,4 +1,4 @@
-"""`qlora-studio adapters push`: an adapter to the Hugging Face Hub, sent by this process."""
+"""`qlora-studio adapters push` and `pushes …`: an adapter to the Hugging Face Hub, sent by this process."""
 
 import time
 from typing import Annotated, Literal
@@ -10,19 +10,23 @@ from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
     UserName,
+    acting,
     command,
     end,
     find_actor,
     print_json,
     print_line,
     say,
+    tell,
 )
 from qlora_studio.commands.datasets import find_credential
+from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import HubPush, User
 from qlora_studio.services import pushes
 from qlora_studio.services.pushes import PushCreate, PushPublic
 
+app = typer.Typer(help="Pushes to the Hub: list, cancel.", no_args_is_help=True)
 _LOOK_EVERY_S = 0.2
 _SAY_EVERY_S = 5.0
 
@@ -57,6 +61,41 @@ def push(
     if done.status != "succeeded":
         say(f"error: {done.error or 'It was cancelled.'}")
         end(FAILED)
+
+
+@app.command("list")
+@command
+def list_(
+    *,
+    adapter: Annotated[str, typer.Option(help="Only those of this adapter (its id).")] = "",
+    page: PageNumber = 1,
+    user: UserName = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """List your pushes, newest first."""
+    with acting(user) as (session, actor):
+        found, total = pushes.list_pushes(
+            session, actor=actor, adapter_id=adapter or None, page=page, page_size=PAGE_SIZE
+        )
+    rows = [(p.id, p.adapter_id, p.repo_id, p.status, p.url or p.error) for p in found]
+    print_page(
+        [PushPublic.of(one) for one in found],
+        ("ID", "Adapter", "Repository", "Status", ""),
+        rows,
+        total=total,
+        page=page,
+        empty="No pushes yet.",
+        as_json=as_json,
+    )
+
+
+@app.command("cancel")
+@command
+def cancel(push_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+    """Cancel a push, or forget one that has ended; what the Hub has by then stays there."""
+    with acting(user, writes=True) as (session, actor):
+        pushes.cancel(session, actor=actor, push_id=push_id)
+    tell(f"{push_id} is over.", {"id": push_id, "is_cancelled": True}, as_json=as_json)
 
 
 def _follow(actor: User, push_id: str) -> HubPush:

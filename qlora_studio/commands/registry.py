@@ -1,15 +1,26 @@
-"""`qlora-studio adapters show`, `edit`, `archive`, `unarchive`, `activate`, `deactivate`, `lineage`."""
+"""`qlora-studio adapters show|edit|archive|unarchive|activate|deactivate|delete|unmerge|lineage`."""
 
 from typing import Annotated, Any
 
 import typer
 
 from qlora_studio.commands.completing import AdapterId
-from qlora_studio.commands.console import JsonFlag, UserName, acting, command, print_json, print_line, say
+from qlora_studio.commands.console import (
+    JsonFlag,
+    UserName,
+    YesFlag,
+    acting,
+    command,
+    confirm,
+    print_json,
+    print_line,
+    say,
+    tell,
+)
 from qlora_studio.contracts.enums import AdapterStage
 from qlora_studio.contracts.metrics import METRICS, first_of
 from qlora_studio.db.models import Adapter
-from qlora_studio.services import adapters
+from qlora_studio.services import adapters, merging
 from qlora_studio.services.access import Action
 from qlora_studio.services.adapter_schemas import AdapterChanged, AdapterPublic, AdapterUpdate, AdapterView
 from qlora_studio.services.lineage import get_lineage as find_lineage
@@ -77,6 +88,25 @@ def deactivate(adapter_id: AdapterId, user: UserName = "", as_json: JsonFlag = F
     with acting(user, writes=True) as (session, actor):
         view = adapters.deactivate(session, actor=actor, adapter_id=adapter_id)
     _print(view, as_json=as_json)
+
+
+@command
+def delete(
+    adapter_id: AdapterId, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False
+) -> None:
+    """Delete an adapter and its files; the job that made it stays."""
+    confirm(f"Delete {adapter_id} and its files?", yes=yes)
+    with acting(user, writes=True) as (session, actor):
+        adapters.delete(session, actor=actor, adapter_id=adapter_id)
+    tell(f"{adapter_id} is gone.", {"id": adapter_id, "is_deleted": True}, as_json=as_json)
+
+
+@command
+def unmerge(adapter_id: AdapterId, user: UserName = "", as_json: JsonFlag = False) -> None:
+    """Remove what an adapter was merged into; base models that were made of it stay."""
+    with acting(user, writes=True) as (session, actor):
+        merging.remove(session, actor=actor, adapter_id=adapter_id)
+    tell(f"{adapter_id} is merged no more.", {"id": adapter_id, "is_merged": False}, as_json=as_json)
 
 
 @command

@@ -19,16 +19,17 @@ from qlora_studio.commands.console import (
     print_table,
     say,
 )
+from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
 from qlora_studio.commands.training import (
     read_spec,
     resolve_dataset,
     resolve_model,
     say_if_paused,
-    see_through,
     task_of,
     wanted_task,
 )
-from qlora_studio.contracts.enums import JobStatus
+from qlora_studio.commands.watching import see_all_through
+from qlora_studio.contracts.enums import JobStatus, StopMode
 from qlora_studio.contracts.metrics import METRICS
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
@@ -85,25 +86,22 @@ def _read_axes(given: Any) -> sweeps.Axes:
 
 
 def _see_all_through(actor: User, found: SweepDetail, *, quiet: bool) -> None:
+    def stop(mode: StopMode) -> None:
+        with db.write() as session:
+            sweeps.stop(session, actor=actor, group_id=found.id, mode=mode)
+
     for row in found.rows:
         say(f"{row.job_id}: {row.name}")
-        job = see_through(actor, row.job_id, quiet=quiet)
-        say(f"{row.job_id} {job.status.value}" + (f": {job.message}" if job.message else ""))
-        if job.status is JobStatus.STOPPED:  # by Ctrl-C, or by somebody else: the rest isn't wanted either
-            with db.write() as session:
-                sweeps.stop(session, actor=actor, group_id=found.id)
-            return
+    names = {row.job_id: sweeps.describe(row.values) for row in found.rows}
+    see_all_through(names, stop=stop, quiet=quiet)
 
 
 @app.command("list")
 @command
-def list_(user: UserName = "", as_json: JsonFlag = False) -> None:
+def list_(page: PageNumber = 1, user: UserName = "", as_json: JsonFlag = False) -> None:
     """List sweeps, newest first."""
     with acting(user) as (session, actor):
-        found, _ = sweeps.list_sweeps(session, actor=actor, page_size=100)
-    if as_json:
-        print_json(list(found))
-        return
+        found, total = sweeps.list_sweeps(session, actor=actor, page=page, page_size=PAGE_SIZE)
     rows = [
         (
             s.id,
@@ -113,7 +111,8 @@ def list_(user: UserName = "", as_json: JsonFlag = False) -> None:
         )
         for s in found
     ]
-    print_table(("ID", "Name", "Tries", "Jobs"), rows, empty="No sweeps yet.")
+    columns = ("ID", "Name", "Tries", "Jobs")
+    print_page(found, columns, rows, total=total, page=page, empty="No sweeps yet.", as_json=as_json)
 
 
 @app.command("show")

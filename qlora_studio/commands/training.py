@@ -3,17 +3,13 @@
 If a server supervises the same data folder, it runs the job and this only watches.
 """
 
-import signal
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from sqlmodel import col, select
 
 from qlora_studio.commands.console import (
@@ -24,7 +20,6 @@ from qlora_studio.commands.console import (
     UserName,
     command,
     end,
-    err,
     find_actor,
     print_json,
     print_line,
@@ -33,34 +28,21 @@ from qlora_studio.commands.console import (
 from qlora_studio.commands.datasets import EXAMPLE, add_dataset
 from qlora_studio.commands.models import STARTERS, add_model, is_folder
 from qlora_studio.commands.queue import headline
-from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, StopMode, Task, TrainingType
-from qlora_studio.contracts.events import (
-    EvalEvent,
-    Event,
-    MetricEvent,
-    PhaseEvent,
-    ProgressEvent,
-    WarningEvent,
-)
+from qlora_studio.commands.watching import SHOWN_METRICS, see_through
+from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, Task, TrainingType
 from qlora_studio.contracts.metrics import METRICS
 from qlora_studio.contracts.spec import TrainSpec
 from qlora_studio.core.errors import Conflict, InvalidInput, NotFound
 from qlora_studio.core.ids import is_id
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
-from qlora_studio.jobs import notices, supervisor
-from qlora_studio.services import datasets, deliveries, jobs, mlflow, models, queue, rehearsals
+from qlora_studio.services import datasets, jobs, models, queue, rehearsals
 from qlora_studio.services.access import Action
 from qlora_studio.services.job_schemas import JobPublic
 from qlora_studio.services.rehearsals import RehearsalPublic
 
 _LOOK_EVERY_S = 0.2
 MAX_SPEC_BYTES = 256 * 1024
-TELL_WITHIN_S = 20.0
-_SHOWN = tuple(
-    "wer cer accuracy macro_f1 der missed_speech false_alarm confusion "
-    "reward_accuracy reward_margin eval_loss mel_distance clap".split()
-)
 _EXIT_CODES = {JobStatus.SUCCEEDED: 0, JobStatus.STOPPED: STOPPED, JobStatus.LOST: LOST}
 
 
@@ -253,102 +235,6 @@ def say_if_paused(actor: User) -> None:
         say(f"{headline(found)} “qlora-studio queue resume” lets it go on.")
 
 
-def see_through(actor: User, job_id: str, *, quiet: bool) -> Job:
-    """Wait until a job has ended, showing how it goes. Ctrl-C stops it and keeps the adapter.
-
-    What its end tells is sent before this returns, as far as that is quick; a server sends the rest.
-    """
-    with db.read() as session:
-        sender = deliveries.Sender(pages=notices.pages_of(session, job_id))
-    sender.start()
-    mlflow.start()
-    try:
-        with _interruptions(actor, job_id), _Display(quiet=quiet) as display:
-            return supervisor.run_until_done(job_id, on_event=display.show)
-    finally:
-        sender.finish(TELL_WITHIN_S)
-        mlflow.stop(TELL_WITHIN_S)
-
-
-@contextmanager
-def _interruptions(actor: User, job_id: str) -> Iterator[None]:
-    """Turn the first Ctrl-C (or SIGTERM) into stop-and-keep, the next into an immediate end."""
-    modes = iter([StopMode.SAVE])
-
-    def ask() -> None:
-        mode = next(modes, StopMode.KILL)
-        say("Stopping, and keeping the adapter …" if mode is StopMode.SAVE else "Ending it at once …")
-        try:
-            with db.write() as session:
-                jobs.stop(session, actor=actor, job_id=job_id, mode=mode)
-        except Conflict:
-            pass  # it ended by itself meanwhile
-
-    def on_signal(_number: int, _frame: object) -> None:
-        # In a thread: the signal may have come in the middle of a transaction of this one.
-        threading.Thread(target=ask).start()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class _Display:
-    """Phase, bar, loss and held-out metric, redrawn in place on a terminal and as plain lines elsewhere."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}"))
-        self._progress = Progress(
-            *columns, TimeElapsedColumn(), console=err, disable=quiet or not err.is_terminal
-        )
-        self._task: TaskID | None = None
-        self._is_plain = not quiet and not err.is_terminal
-        self._numbers: dict[str, str] = {}
-
-    def __enter__(self) -> "_Display":
-        self._progress.start()
-        self._task = self._progress.add_task("Waiting in the queue", total=None, numbers="")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, event: Event) -> None:
-        """Take one event of the worker in."""
-        assert self._task is not None
-        if isinstance(event, PhaseEvent):
-            self._progress.update(self._task, description=event.label)
-            self._say(event.label)
-        elif isinstance(event, ProgressEvent):
-            self._progress.update(self._task, completed=event.step, total=event.total_steps)
-        elif isinstance(event, MetricEvent):
-            self._note(event.values, ("loss", "samples_per_s"))
-        elif isinstance(event, EvalEvent):
-            prefix = "base " if event.base else ""
-            values = event.values | {"eval_loss": event.values.get("loss")}
-            self._note(values, _SHOWN, prefix=prefix)
-            self._say(f"step {event.step}: " + ", ".join(f"{k} {v}" for k, v in self._numbers.items()))
-        elif isinstance(event, WarningEvent):
-            say(f"warning: {event.message}")
-
-    def _note(self, values: dict[str, float | None], names: tuple[str, ...], prefix: str = "") -> None:
-        for name in names:
-            value = values.get(name)
-            if value is not None:
-                metric = METRICS.get(name)
-                self._numbers[prefix + name] = metric.text(value) if metric else f"{value:.3g}"
-        if self._task is not None:
-            text = "  ".join(f"{name} {value}" for name, value in self._numbers.items())
-            self._progress.update(self._task, numbers=text)
-
-    def _say(self, text: str) -> None:
-        if self._is_plain:
-            say(text)
-
-
 def report(actor: User, job: Job, *, as_json: bool) -> None:
     """Print how a job ended."""
     with db.read() as session:
@@ -358,7 +244,7 @@ def report(actor: User, job: Job, *, as_json: bool) -> None:
         return
     print_line(f"{job.id} {job.status.value}" + (f": {job.message}" if job.message else ""))
     before, after = view.job.base_metrics, view.job.best_metrics or view.job.last_metrics
-    for name in _SHOWN:
+    for name in SHOWN_METRICS:
         if before.get(name) is not None and after.get(name) is not None:
             metric = METRICS[name]
             print_line(f"  {metric.short} {metric.text(before[name])} -> {metric.text(after[name])}")

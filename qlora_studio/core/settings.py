@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     max_upload_bytes: int = 20 * 2**30
     max_sockets: int = Field(default=100, ge=1)
     events_per_s: float = Field(default=30.0, gt=0)
+    max_streams: int = Field(default=20, ge=1)
     max_body_s: float = Field(default=30.0, gt=0)
     max_file_bytes: int = 4 * 2**30
     max_archive_entries: int = 200_000
@@ -55,6 +56,7 @@ class Settings(BaseSettings):
     smtp_from: str = ""
     smtp_tls: Literal["starttls", "ssl", "none"] = "starttls"
     stop_grace_s: float = 25.0
+    spare_worker: bool = True
     engine_idle_s: float = Field(default=300.0, gt=0)
     max_trial_bytes: int = 25 * 2**20
     max_trial_s: float = 600.0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DatabaseError
 
+from qlora_studio.core.errors import Conflict
 from qlora_studio.db.engine import get_engine, translated
 
 if TYPE_CHECKING:
@@ -36,24 +37,35 @@ def is_known(revision: str) -> bool:
 
 def is_current(engine: Engine) -> bool:
     """Whether a database has every migration; one that can't be asked hasn't."""
+    return _revisions_of(engine) == [newest()]
+
+
+def _revisions_of(engine: Engine) -> list[str]:
     try:
         with engine.connect() as connection:
-            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+            return list(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
     except DatabaseError:
-        return False
-    return found == [newest()]
+        return []
 
 
 def upgrade(engine: Engine | None = None) -> None:
     """Run every migration that the database lacks.
 
     Raises:
+        Conflict: a newer version has had it; nothing was changed.
         StorageFull: the database's volume is full.
         DatabaseBusy: another process holds it, or its server can't be reached.
     """
     engine = engine or get_engine()
-    if is_current(engine):
+    found = _revisions_of(engine)
+    if found == [newest()]:
         return  # as nearly always; a server that starts again need not load alembic for that
+    if unknown := [revision for revision in found if not is_known(revision)]:
+        raise Conflict(
+            f"The database is of a newer version (schema {unknown[0]}; this one knows {newest()}). Start "
+            "that version, or restore the backup made before the upgrade: "
+            "qlora-studio restore FILE --replace."
+        )
     from alembic import command
 
     with translated():

@@ -39,7 +39,7 @@ from qlora_studio.jobs.silence import STALLED_AFTER_S, Silence
 from qlora_studio.jobs.tensorboard import EventFile
 from qlora_studio.storage import layout
 
-FLUSH_S = 0.5
+FLUSH_S = 1.0
 NEWER = "Run by a newer version of QLoRA Studio: it goes on, but its progress can't be shown here"
 _AT_ONCE = (StartedEvent, PhaseEvent, EvalEvent, ProbeEvent, FinishedEvent, ErrorEvent)
 _log = logging.getLogger(__name__)
@@ -70,6 +70,8 @@ class Ingest:
         self._is_stalled = job.is_stalled
         self._has_told_newer = False
         self._next_flush = 0.0
+        self._is_told = False
+        self._untaken: list[Event] = []
 
     def poll(self) -> None:
         """Take in what is there; costs one `stat` when there is nothing."""
@@ -82,9 +84,10 @@ class Ingest:
             is_urgent = any(isinstance(e, _AT_ONCE) for e in events) or self._note_newer()
             self._is_dirty = True
             self._store_points()
-            self._tensorboard.take(events, offset=self._reader.offset)
+            self._untaken += events
         is_urgent |= self._note_silence(has_spoken=has_spoken)
         if self._is_dirty and (is_urgent or time.monotonic() >= self._next_flush):
+            self._fill_tensorboard()
             self.flush(is_urgent=is_urgent)
 
     def drain(self) -> bool:
@@ -97,9 +100,14 @@ class Ingest:
             for event in events:
                 self._apply(event)
             self._store_points()
-            self._tensorboard.take(events, offset=self._reader.offset)
+            self._untaken += events
+            self._fill_tensorboard()
         self._tensorboard.finish(offset=offset)
         return self.flush()
+
+    def _fill_tensorboard(self) -> None:
+        self._tensorboard.take(self._untaken, offset=self._reader.offset)
+        self._untaken = []
 
     def flush(self, *, is_urgent: bool = True) -> bool:
         """Bring the job's row up to date; False when that can't be done now (it is tried again later).
@@ -119,8 +127,11 @@ class Ingest:
         self._row = {}
         self._samples = []
         self._is_dirty = False
-        tell = stamps.touch if is_urgent else stamps.touch_progress
-        tell(self.job_id)
+        if is_urgent:
+            stamps.touch(self.job_id)
+        elif not self._is_told:  # by its points
+            stamps.touch_progress(self.job_id)
+        self._is_told = False
         return True
 
     def _note_newer(self) -> bool:
@@ -223,6 +234,7 @@ class Ingest:
             return False
         self._points = {}
         stamps.touch_progress(self.job_id)
+        self._is_told = True
         return True
 
     def _write_row(self, session: Session) -> None:

@@ -5,7 +5,7 @@ ask here, so that what is promised is what happens.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,6 +113,12 @@ def has_any(session: Session) -> bool:
     return session.exec(select(Job.id).where(Job.status == JobStatus.QUEUED).limit(1)).first() is not None
 
 
+def is_idle(session: Session) -> bool:
+    """Whether no job waits, runs, or is about to."""
+    busy = select(Job.id).where(col(Job.status).in_([JobStatus.QUEUED, *ACTIVE_STATUSES]))
+    return session.exec(busy.limit(1)).first() is None
+
+
 def read_line(session: Session) -> Line:
     """Read who waits and who runs."""
     before = aliased(Job)
@@ -141,6 +147,17 @@ def read_line(session: Session) -> Line:
             queued.append(entry)
     found.ready.extend(order(queued, found.active, last_end=_last_ends(session, queued)))
     found.waiting.sort(key=lambda e: (e.rank, e.id))
+    return found
+
+
+def with_those_before(session: Session, job_ids: Iterable[str]) -> set[str]:
+    """The jobs and all that they wait for, one behind the other."""
+    found: set[str] = set()
+    fresh = set(job_ids)
+    while fresh:
+        found |= fresh
+        before = select(Job.after_job_id).where(col(Job.id).in_(fresh), col(Job.after_job_id).is_not(None))
+        fresh = {job_id for job_id in session.exec(before) if job_id is not None} - found
     return found
 
 
@@ -176,11 +193,11 @@ def read_state(session: Session) -> QueueState:
     return session.get(QueueState, 1) or QueueState()
 
 
-def hold_after_restart(*, but: str | None = None) -> None:
+def hold_after_restart(*, but: Collection[str] = ()) -> None:
     """Pause the queue if jobs wait in it from before the machine was restarted, or a backup restored.
 
     Args:
-        but: a job that somebody has asked for just now, and which is no reason to pause.
+        but: jobs that somebody has asked for just now, and which are no reason to pause.
     """
     boot_id = liveness.boot_id()
     with read() as session:
@@ -191,7 +208,7 @@ def hold_after_restart(*, but: str | None = None) -> None:
     why = RESTORED if is_restored else RESTARTED
     with write() as session:
         state = read_state(session)
-        waiting = select(Job.owner_id).where(Job.status == JobStatus.QUEUED, Job.id != (but or ""))
+        waiting = select(Job.owner_id).where(Job.status == JobStatus.QUEUED, col(Job.id).not_in(but))
         owners = set(session.exec(waiting))
         if state.boot_id not in ("", boot_id) and not state.is_paused and owners:
             state.is_paused, state.note = True, why

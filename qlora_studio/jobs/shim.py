@@ -9,6 +9,10 @@
 4. keeps `worker.log` within bounds, watches `stop.json`, and writes `exit.json` by rename when the worker has
    ended and nothing of its process tree is left.
 
+`shim.py --spare` starts its worker first (`qlora_studio/training/spare.py`), without an attempt: a first line
+of standard input says how (`command`, `env`, `nice`, `idle_s`), another names the attempt folder and is
+answered with the exit code below. It leaves with its worker when nobody is there any more to name one.
+
 An attempt folder is used once: a second shim on the same folder leaves without doing anything. Standard
 library only, so that it starts in milliseconds and never breaks for a package's sake. Exit codes of the first
 process: 0 the shim is running, 3 the attempt is taken, 2 `launch.json` can't be read.
@@ -25,7 +29,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 TAKEN = 3
 UNREADABLE = 2
@@ -39,7 +43,27 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 def main(argv: list[str]) -> int:
     """Run one attempt; see the module's docstring."""
-    attempt = Path(argv[1]).resolve()
+    if argv[1] == "--spare":
+        return _stand_by()
+    claim = _claim(Path(argv[1]).resolve())
+    if isinstance(claim, int):
+        return claim
+    if os.fork():
+        return 0
+    os.setsid()
+    _close_standard_streams()
+    _Shim(claim).run()
+    return 0
+
+
+class _Claim(NamedTuple):
+    attempt: Path
+    launch: dict[str, Any]
+    lock: int
+
+
+def _claim(attempt: Path) -> _Claim | int:
+    """Read an attempt's `launch.json` and take its lock, or return the exit code that says why not."""
     try:
         launch = json.loads((attempt / "launch.json").read_bytes())
     except (OSError, ValueError) as error:
@@ -48,12 +72,96 @@ def main(argv: list[str]) -> int:
     lock = _take_lock(attempt / "shim.lock")
     if lock is None or (attempt / "shim.json").exists():
         return TAKEN
+    return _Claim(attempt, launch, lock)
+
+
+def _stand_by() -> int:
+    """Start a worker that waits, and give it the attempt that is named in time."""
+    how = json.loads(_read_line(None))
     if os.fork():
         return 0
     os.setsid()
-    _close_standard_streams()
-    _Shim(attempt, launch, lock).run()
-    return 0
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    spare = _Spare(how)
+    try:
+        while (name := _read_line(float(how["idle_s"]))) == "stay":
+            pass
+        claim = _claim(Path(name)) if name else None
+        if claim is None:
+            return 0
+        code = claim if isinstance(claim, int) else 0
+        with contextlib.suppress(OSError):  # whoever asked is gone: the attempt is claimed all the same
+            os.write(1, f"{code}\n".encode())
+        if not isinstance(claim, int):
+            _close_standard_streams()
+            _Shim(claim, spare).run()
+        return 0
+    finally:
+        if spare.worker.poll() is None:  # it was not wanted
+            _kill_tree(spare.worker.pid)
+
+
+def _read_line(within_s: float | None) -> str:
+    """The newest line of standard input; empty when it has closed, or none came in time."""
+    line = b""
+    while not line.endswith(b"\n"):
+        if not select.select([0], [], [], within_s)[0] or not (piece := os.read(0, 65536)):
+            return ""
+        line += piece
+    return line.decode().splitlines()[-1]
+
+
+class _Spare:
+    """A worker that has imported what it will need, and waits on a socket to be told what to run."""
+
+    def __init__(self, how: dict[str, Any]) -> None:
+        import socket
+
+        self._how = how
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self.worker = _start_process(how, stdin=theirs.fileno())
+
+    def take(self, launch: dict[str, Any], lock: int) -> bool:
+        """Hand it an attempt and its lock; False if it was made for another kind, or has ended."""
+        import socket
+
+        if self.worker.poll() is not None or any(launch.get(n) != self._how.get(n) for n in ("env", "nice")):
+            return False
+        message = json.dumps({"command": launch["command"], "cwd": launch["cwd"]}).encode()
+        try:
+            socket.send_fds(self._socket, [message], [lock])
+        except OSError:
+            return False
+        self._socket.close()
+        return True
+
+
+def _start_process(
+    how: dict[str, Any], *, stdin: int = subprocess.DEVNULL, pass_fds: tuple[int, ...] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a worker that the kernel kills if this process dies."""
+    parent, libc = os.getpid(), ctypes.CDLL(None)
+
+    def before_exec() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # the shim died between fork and prctl
+            os._exit(1)
+        with contextlib.suppress(OSError):
+            os.nice(int(how.get("nice", 0)))
+
+    return subprocess.Popen(
+        how["command"],
+        cwd=how.get("cwd"),
+        env=how.get("env"),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        bufsize=0,
+        pass_fds=pass_fds,
+        start_new_session=True,
+        preexec_fn=before_exec,  # noqa: PLW1509  this process has one thread
+    )
 
 
 def _take_lock(path: Path) -> int | None:
@@ -98,9 +206,18 @@ class _Log:
             self._size += len(data)
 
     def _rotate(self) -> None:
+        # The new file comes first: where it can't be had, the old one is kept and the next line tries again.
+        fresh = self._path.with_name(f".{self._path.name}.fresh")
+        file = fresh.open("ab", buffering=0)
+        try:
+            if self._path.exists():  # else only the last step failed before
+                os.replace(self._path, self._path.with_name(self._path.name + ".1"))
+            os.replace(fresh, self._path)
+        except OSError:
+            file.close()
+            raise
         self._file.close()
-        os.replace(self._path, self._path.with_name(self._path.name + ".1"))
-        self._file = self._path.open("ab", buffering=0)
+        self._file = file
         self._start += self._size
         self._size = 0
         record = {"inode": os.fstat(self._file.fileno()).st_ino, "start": self._start}
@@ -111,10 +228,9 @@ class _Log:
 
 
 class _Shim:
-    def __init__(self, attempt: Path, launch: dict[str, Any], lock: int) -> None:
-        self._attempt = attempt
-        self._launch = launch
-        self._lock = lock
+    def __init__(self, claim: _Claim, spare: _Spare | None = None) -> None:
+        self._attempt, self._launch, self._lock = claim
+        self._spare = spare
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._stop_since: float | None = None
         self._term_sent = False
@@ -134,7 +250,7 @@ class _Shim:
         worker = self._start()
         self._write_shim_file(worker.pid)
         returncode = self._watch(worker)
-        self._kill_tree(worker.pid)
+        _kill_tree(worker.pid)
         self._write_exit(exit_file, returncode)
 
     def _on_term(self, _number: int, _frame: Any) -> None:
@@ -143,27 +259,9 @@ class _Shim:
     # -- the worker ----------------------------------------------------------------------------------------
 
     def _start(self) -> subprocess.Popen[bytes]:
-        parent = os.getpid()
-
-        def before_exec() -> None:
-            self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != parent:  # the shim died between fork and prctl
-                os._exit(1)
-            with contextlib.suppress(OSError):
-                os.nice(int(self._launch.get("nice", 0)))
-
-        return subprocess.Popen(
-            self._launch["command"],
-            cwd=self._launch.get("cwd"),
-            env=self._launch.get("env"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-            pass_fds=(self._lock,),
-            start_new_session=True,
-            preexec_fn=before_exec,  # noqa: PLW1509  this process has one thread
-        )
+        if self._spare is not None and self._spare.take(self._launch, self._lock):
+            return self._spare.worker
+        return _start_process(self._launch, pass_fds=(self._lock,))
 
     def _watch(self, worker: subprocess.Popen[bytes]) -> int:
         """Copy output and obey `stop.json` until the worker has ended; return its return code."""
@@ -229,22 +327,6 @@ class _Shim:
         usual = float(self._launch.get("stop_grace_s", 25.0))
         return max(usual, min(float(wished), MAX_GRACE_S)) if isinstance(wished, int | float) else usual
 
-    @staticmethod
-    def _kill_tree(pid: int) -> None:
-        """Kill what the worker left behind and wait until it is gone; orphans have become our children."""
-        deadline = time.monotonic() + GONE_WITHIN_S
-        while time.monotonic() < deadline:
-            _signal_group(pid, signal.SIGKILL)
-            for child in _children():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGKILL)
-            try:
-                ended, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not ended:
-                time.sleep(0.02)
-
     # -- records -------------------------------------------------------------------------------------------
 
     def _reserve_exit_file(self) -> Path:
@@ -283,6 +365,22 @@ class _Shim:
         with contextlib.suppress(OSError):
             partial.write_text(json.dumps(record))
             os.replace(partial, self._attempt / "shim.json")
+
+
+def _kill_tree(pid: int) -> None:
+    """Kill what the worker left behind and wait until it is gone; orphans have become our children."""
+    deadline = time.monotonic() + GONE_WITHIN_S
+    while time.monotonic() < deadline:
+        _signal_group(pid, signal.SIGKILL)
+        for child in _children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        try:
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not ended:
+            time.sleep(0.02)
 
 
 def _signal_group(pid: int, number: int) -> None:

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -65,12 +65,12 @@ _wake = threading.Event()
 class Supervisor:
     """Looks after every job of one data folder. Hold the `Lock` while calling `tick`."""
 
-    def __init__(self, launcher: Launcher | None = None, *, only: str | None = None) -> None:
+    def __init__(self, launcher: Launcher | None = None, *, only: Collection[str] | None = None) -> None:
         """Prepare; nothing is started before the first `tick`.
 
         Args:
             launcher: the backend; by default this machine.
-            only: a job's id: no other job is started (all that run are looked after).
+            only: jobs' ids: no other job is started (all that run are looked after).
         """
         self._launcher = launcher or LocalLauncher()
         self._only = only
@@ -92,15 +92,17 @@ class Supervisor:
     def _review(self) -> None:
         with read() as session:
             active = _jobs_in(session, ACTIVE_STATUSES)
+            is_waiting = queue.has_any(session)
         running = {(job.id, job.attempt) for job in active}
         self._ingests = {key: i for key, i in self._ingests.items() if key in running}
         for job in active:
             with _contained(job.id):
                 self._look_after(job)
         if self._is_first:  # by now this process has the lock
-            queue.hold_after_restart(but=self._only)
+            queue.hold_after_restart(but=self._only or ())
             self._is_first = False
-        self._start_queued()
+        if is_waiting:
+            self._start_queued()
 
     # -- running jobs --------------------------------------------------------------------------------------
 
@@ -165,8 +167,6 @@ class Supervisor:
     def _claim_next(self) -> Job | None:
         """Take one job out of the queue, or None when nothing may start. Never more than there are slots."""
         with read() as session:
-            if not queue.has_any(session):
-                return None
             line = queue.read_line(session)
             if not line.refused and self._find_next(session, line) is None:
                 return None  # the usual answer, and it takes no write lock
@@ -197,7 +197,7 @@ class Supervisor:
         state = queue.read_state(session)
         if state.is_paused and (self._only is None or state.changed_by is not None):
             return None  # what a person starts by name, on this machine, only a person's pause holds back
-        ready = [entry for entry in line.ready if self._only in (None, entry.id)]
+        ready = [entry for entry in line.ready if self._only is None or entry.id in self._only]
         n_slots, n_busy = devices.count_slots(), line.n_busy + rehearsal_slot.n_held()
         if not ready or n_busy >= n_slots:
             return None
@@ -279,6 +279,12 @@ def wake() -> None:
     _wake.set()
 
 
+def expect() -> None:
+    """If this process supervises: have what takes long ready, for somebody is about to launch a job."""
+    if _background.thread is not None and _background.thread.is_alive():
+        LocalLauncher().expect()
+
+
 def run(stop: threading.Event, launcher: Launcher | None = None) -> None:
     """Supervise until `stop` is set; waits for the lock first, and outlives every error."""
     lock = Lock()
@@ -333,38 +339,49 @@ def stop(timeout_s: float = 5.0) -> None:
 
 
 def run_until_done(
-    job_id: str,
+    job_ids: Sequence[str],
     *,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Callable[[str, Event], None] | None = None,
+    on_end: Callable[[Job], None] | None = None,
     launcher: Launcher | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Job:
-    """See a job through in this process, without a server; where one supervises already, only watch.
+) -> list[Job]:
+    """See jobs through in this process, without a server; where one supervises already, only watch.
+
+    What they wait for is started as well, or they would never begin.
 
     Args:
-        job_id: the job, queued or running.
-        on_event: called with each event of the worker, in order.
+        job_ids: the jobs, queued or running. As many run at once as there are slots.
+        on_event: called with a job's id and each event of its worker, in order.
+        on_end: called with each job once it has ended.
         launcher: the backend; by default this machine.
-        should_stop: asked a few times a second; True leaves early and the job goes on.
+        should_stop: asked a few times a second; True leaves early and the jobs go on.
 
     Returns:
-        The job's row as it was last.
+        The jobs' rows as they were last, without those that somebody has deleted meanwhile.
     """
     lock = Lock()
-    supervisor = Supervisor(launcher, only=job_id)
-    readers: dict[int, EventReader] = {}
+    with read() as session:
+        supervisor = Supervisor(launcher, only=queue.with_those_before(session, job_ids))
+    readers: dict[tuple[str, int], EventReader] = {}
+    waiting = set(job_ids)
     try:
         while True:
             delay = supervisor.tick(review=True) if lock.acquire() else IDLE_TICK_S
             with read() as session:
-                job = session.get_one(Job, job_id)
-            path = layout.attempt_path(job_id, job.attempt) / "events.jsonl"
-            reader = readers.setdefault(job.attempt, EventReader(path))
-            while on_event is not None and reader.has_more() and (events := reader.read()):
-                for event in events:
-                    on_event(event)
-            if job.status in TERMINAL_STATUSES or should_stop():
-                return job
+                found = list(session.exec(select(Job).where(col(Job.id).in_(job_ids))))
+            for job in (job for job in found if job.id in waiting):
+                path = layout.attempt_path(job.id, job.attempt) / "events.jsonl"
+                reader = readers.setdefault((job.id, job.attempt), EventReader(path))
+                while on_event is not None and reader.has_more() and (events := reader.read()):
+                    for event in events:
+                        on_event(job.id, event)
+                if job.status in TERMINAL_STATUSES:
+                    waiting.remove(job.id)
+                    if on_end is not None:
+                        on_end(job)
+            if not waiting & {job.id for job in found} or should_stop():
+                return sorted(found, key=lambda job: job_ids.index(job.id))
             time.sleep(max(delay, 0.1))
     finally:
         lock.release()

@@ -1,5 +1,6 @@
 """Training on this machine: one shim process per attempt, detached from the server."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,8 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 import qlora_studio
+from qlora_studio.core import devices
 from qlora_studio.core.settings import get_settings
+from qlora_studio.launchers import spare
 from qlora_studio.launchers.base import LaunchFailed
 from qlora_studio.storage import atomic
 
@@ -19,6 +24,8 @@ WORKERS = {
 NICE = 5  # the pages stay quick while a job uses every core
 LOG_MAX_BYTES = 8 * 2**20
 LAUNCH_TIMEOUT_S = 20
+_STARTED = (0, 3)  # 3: that attempt is running or has run already
+_SPARE_LEAVES_BYTES = 4 * 2**30  # free memory below which nothing is started on suspicion
 _PACKAGE = Path(qlora_studio.__file__).resolve().parent
 _SHIM = _PACKAGE / "jobs" / "shim.py"
 _SECRET_NAME = re.compile(
@@ -42,6 +49,35 @@ class LocalLauncher:
     def launch(self, attempt_path: Path) -> None:
         """Start the attempt's shim and wait until it holds its lock (some tens of milliseconds)."""
         self._write_launch_file(attempt_path)
+        if not self._give_to_spare(attempt_path):
+            self._start_shim(attempt_path)
+
+    def expect(self) -> None:
+        """Have a worker import what it needs now, for somebody is about to launch.
+
+        Not where there are CUDA devices: bitsandbytes asks CUDA while it is imported, and what asks first
+        decides which cards a process sees. Nor where it would take memory that is needed.
+        """
+        if not get_settings().spare_worker or devices.list_cards():
+            return
+        if psutil.virtual_memory().available < _SPARE_LEAVES_BYTES:
+            return
+        module = WORKERS[self._worker][1]
+        command = [sys.executable, "-P", "-m", "qlora_studio.training.spare", module]
+        with contextlib.suppress(OSError):  # then the job starts its own
+            spare.keep_one(_SHIM, {"command": command, "cwd": "/", "env": worker_environment(), "nice": NICE})
+
+    @staticmethod
+    def _give_to_spare(attempt_path: Path) -> bool:
+        """Launch by the worker that waits; False without one. The lock bars a second start by a late one."""
+        waiting = spare.take()
+        if waiting is None:
+            return False
+        with contextlib.closing(waiting):
+            return waiting.give(attempt_path) in _STARTED
+
+    @staticmethod
+    def _start_shim(attempt_path: Path) -> None:
         command = [sys.executable, "-I", "-S", str(_SHIM), str(attempt_path)]
         try:
             done = subprocess.run(
@@ -56,7 +92,7 @@ class LocalLauncher:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise LaunchFailed(f"The training process could not be started: {error}.") from error
-        if done.returncode not in (0, 3):  # 3: that attempt is running or has run already
+        if done.returncode not in _STARTED:
             detail = done.stderr.decode(errors="replace").strip()[-300:]
             raise LaunchFailed(f"The training process could not be started: {detail or done.returncode}.")
 

@@ -254,7 +254,7 @@ def _moments() -> rx.Component:
                 on_change=lambda value: _A.filter_by(name, value),
                 **props,
             ),
-            class_name="flex flex-col gap-1 min-w-0 flex-1 sm:flex-none sm:w-44",
+            class_name="flex flex-col gap-1 min-w-0 grow basis-36 sm:grow-0 sm:basis-44",
         )
 
     return rx.el.div(
@@ -272,7 +272,7 @@ def _moments() -> rx.Component:
                 ),
                 debounce_timeout=350,
             ),
-            class_name="flex flex-col gap-1 min-w-0 flex-1 sm:flex-none sm:w-52",
+            class_name="flex flex-col gap-1 min-w-0 grow basis-36 sm:grow-0 sm:basis-52",
         ),
         class_name="flex flex-wrap gap-3 mb-4",
     )

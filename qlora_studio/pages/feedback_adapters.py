@@ -88,7 +88,7 @@ def _adapter(row: Any, model_id: Any) -> rx.Component:
                 row.created,
                 class_name="text-xs text-muted-foreground tabular",
             ),
-            class_name="min-w-0 flex-1",
+            class_name="min-w-0 grow basis-52",
         ),
         link_button(
             "Use in the studio",

@@ -6,7 +6,7 @@ from sqlmodel import Session
 
 from qlora_studio.db.commits import after_commit
 from qlora_studio.db.models import Job, User
-from qlora_studio.jobs import stamps, supervisor
+from qlora_studio.jobs import queue, stamps, supervisor
 from qlora_studio.services import access, audit
 from qlora_studio.services.access import Action
 
@@ -35,6 +35,13 @@ def announce(session: Session, *job_ids: str) -> None:
         supervisor.wake()
 
     after_commit(session, tell)
+
+
+def expect_launch(session: Session, *, actor: User) -> None:
+    """Prepare for the actor's launching a job soon, which would start at once."""
+    require_trainer(actor)
+    if queue.is_idle(session):
+        supervisor.expect()
 
 
 def audit_job(session: Session, actor: User, action: str, job: Job, **details: Any) -> None:

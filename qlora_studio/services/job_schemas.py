@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from qlora_studio.contracts.enums import ExitReason, JobStatus, Sharing, StopMode, TrainingType
 from qlora_studio.contracts.spec import Strict
 from qlora_studio.db.models import Job
-from qlora_studio.services.remedies import NextAction, find_next_action
+from qlora_studio.services.remedies import NextAction, find_kind, find_next_action
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class JobPublic(BaseModel):
             adapter_id=view.adapter_id,
             queue_position=view.queue_position,
             is_stalled=is_stalled(job),
-            next_action=find_next_action(job),
+            next_action=find_kind(job),  # a list reads no checkpoints
             progress=ProgressPublic(
                 step=job.step,
                 total_steps=job.total_steps,
@@ -126,9 +126,19 @@ class JobPublic(BaseModel):
 
 
 class JobDetail(JobPublic):
-    """One job alone: `report` is what its result tells beyond figures, such as a confusion matrix."""
+    """One job alone: `report` is what its result tells beyond figures, such as a confusion matrix.
+
+    Its `next_action` knows whether there is a checkpoint to resume from, and of which step.
+    """
 
     report: dict[str, Any]
+
+    @classmethod
+    def of(cls, view: JobView) -> Self:
+        """Return the public form of a job; may read a checkpoint of gigabytes in full."""
+        found = super().of(view)
+        found.next_action = find_next_action(view.job)
+        return found
 
 
 def is_stalled(job: Job) -> bool:

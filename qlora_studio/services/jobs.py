@@ -30,7 +30,7 @@ from qlora_studio.services.datasets import order_by
 from qlora_studio.services.job_access import announce, audit_job, get_job, require_trainer
 from qlora_studio.services.job_checks import parse_spec, validate
 from qlora_studio.services.job_schemas import JobView
-from qlora_studio.services.launches import submit
+from qlora_studio.services.launches import require_room, submit
 from qlora_studio.storage import layout
 
 __all__ = [
@@ -158,6 +158,8 @@ def _views(session: Session, jobs: list[Job]) -> list[JobView]:
 
 
 def _names(session: Session, table: Any, ids: set[str]) -> dict[str, str]:
+    if not ids:
+        return {}
     return dict(session.exec(select(table.id, table.name).where(table.id.in_(ids))).all())
 
 
@@ -201,12 +203,15 @@ def resume(session: Session, *, actor: User, job_id: str) -> Job:
     Raises:
         NotFound: it isn't the actor's.
         Conflict: it has not ended, or has succeeded.
+        TooLarge: the actor has as many jobs in the queue as one may have.
     """
     require_trainer(actor)
     job = get_job(session, actor=actor, job_id=job_id)
     resumable = [JobStatus.STOPPED, JobStatus.FAILED, JobStatus.LOST]
     if job.status is JobStatus.SUCCEEDED:
         raise Conflict("This job has finished. Clone it to train again.")
+    if job.status in resumable:
+        require_room(session, actor=actor)
     fresh: dict[str, Any] = {
         "reason": None,
         "message": None,
@@ -232,10 +237,12 @@ def clone(
     job_id: str,
     changes: dict[str, Any] | None = None,
     launch_key: str | None = None,
+    group_id: str | None = None,
 ) -> Job:
     """Queue a new job with the same spec; `changes` replace top-level keys, or keys of one of its parts.
 
-    It runs after the same job as the first one, where that one has not ended yet.
+    It runs after the same job as the first one, where that one has not ended yet. It is part of no sweep but
+    of that which `group_id` names.
 
     Raises:
         NotFound: it isn't the actor's.
@@ -247,7 +254,7 @@ def clone(
     for key, value in (changes or {}).items():
         is_part = isinstance(value, dict) and isinstance(data.get(key), dict)
         data[key] = {**data[key], **value} if is_part else value
-    return submit(session, actor=actor, spec=parse_spec(data), launch_key=launch_key)
+    return submit(session, actor=actor, spec=parse_spec(data), launch_key=launch_key, group_id=group_id)
 
 
 def delete(session: Session, *, actor: User, job_id: str) -> None:

@@ -40,4 +40,5 @@ def apply(session: Session, *, actor: User, job_id: str) -> Job:
         job_id=job_id,
         changes=action.changes,
         launch_key=f"{job.id}/next-{job.attempt}",
+        group_id=job.group_id,
     )

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus, TrainingType
+from qlora_studio.contracts.enums import TERMINAL_STATUSES, JobStatus, StopMode, TrainingType
 from qlora_studio.contracts.metrics import METRICS, Metric, first_of
 from qlora_studio.contracts.spec import (
     EvaluationSpec,
@@ -354,8 +354,8 @@ def _row(view: JobView, group: JobGroup, metric: Metric, best_id: str | None) ->
 # -- changing ------------------------------------------------------------------------------------------
 
 
-def stop(session: Session, *, actor: User, group_id: str) -> int:
-    """Stop all jobs of a sweep that have not ended, keeping adapters; returns how many those are.
+def stop(session: Session, *, actor: User, group_id: str, mode: StopMode = StopMode.SAVE) -> int:
+    """Stop all jobs of a sweep that have not ended; returns how many those are.
 
     Raises:
         NotFound: it isn't the actor's.
@@ -365,8 +365,8 @@ def stop(session: Session, *, actor: User, group_id: str) -> int:
     mine = select(Job.id).where(Job.group_id == group.id, col(Job.status).not_in(TERMINAL_STATUSES))
     ids = session.exec(mine.order_by(col(Job.rank).desc())).all()
     for job_id in ids:
-        jobs.stop(session, actor=actor, job_id=job_id)
-    _audit(session, actor, "sweep.stop", group, n_jobs=len(ids))
+        jobs.stop(session, actor=actor, job_id=job_id, mode=mode)
+    _audit(session, actor, "sweep.stop", group, n_jobs=len(ids), mode=mode.value)
     return len(ids)
 
 

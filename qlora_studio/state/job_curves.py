@@ -1,6 +1,7 @@
 """Curves on their way into a page: whole once, then only what is new."""
 
 import math
+import random
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from qlora_studio.storage import layout
 
 Curves = dict[str, dict[str, list[float | None]]]
 POINTS_A_CURVE = 600
-MAX_TAIL = 150  # points; then the curve is sent whole again, thinned
+# Points, at most; then the curve is sent whole again, thinned. A tail goes along with each new point, so that
+# half of it, and the whole curve now and then, are the least at about forty.
+MAX_TAIL = 64
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class CurveFeed:
         self._wanted = wanted
         self._max_points = max_points
         self.has_grown = False
+        self._most = random.randint(MAX_TAIL // 2, MAX_TAIL)  # tabs opened together don't take turns together
         self._folder: Path = layout.run_path(job_id) / "metrics"
         self._sent: dict[str, int] = {}
         self._tail: Curves = {}
@@ -85,7 +89,7 @@ class CurveFeed:
                 _extend(tail.setdefault(key, {"x": [], "t": [], "y": []}), curve.since(n_sent))
                 self._sent[key] = n_points
                 self.has_grown = True
-        if any(len(part["x"]) > MAX_TAIL for part in tail.values()):
+        if any(len(part["x"]) > self._most for part in tail.values()):
             return None
         self._tail = tail
         return tail
@@ -93,7 +97,7 @@ class CurveFeed:
     def _fits(self, key: str, n_points: int) -> bool:
         n_sent = self._sent.get(key)
         n_tail = len(self._tail[key]["x"]) if key in self._tail else 0
-        return n_sent is not None and 0 <= n_points - n_sent <= MAX_TAIL - n_tail
+        return n_sent is not None and 0 <= n_points - n_sent <= self._most - n_tail
 
     def _read(self) -> dict[str, _Curve]:
         return {key: _Curve.of(self._folder, key) for key in self._keys()}

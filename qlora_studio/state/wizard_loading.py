@@ -26,6 +26,7 @@ from qlora_studio.services import (
     datasets,
     draft_sweeps,
     drafts,
+    job_access,
     job_checks,
     jobs,
     models,
@@ -155,6 +156,8 @@ def load(actor: User, search: str = "", step: int | None = None) -> Loaded:
         lacks_pairs, pairs = _pairs(session, dataset if draft.step >= LAST_CHOICE else None)
         _apply_preset(draft, model, task, preset)
         has_looked = draft.step >= LAST_CHOICE  # pairs are looked for from there on
+        if has_looked:
+            job_access.expect_launch(session, actor=actor)
         if has_looked and lacks_pairs and draft.values.get(_TYPE) == TrainingType.PREFERENCE:
             draft.values |= {_TYPE: TrainingType.QLORA.value, "qlora.bits": "4"}
         befores, starts = _befores(session, actor), _starts(session, actor, model)

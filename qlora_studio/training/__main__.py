@@ -10,7 +10,7 @@ from typing import Any
 from qlora_studio.contracts.enums import TrainingType
 from qlora_studio.contracts.spec import WorkerSpec
 from qlora_studio.training import launching
-from qlora_studio.training.attempt import PARTED, Attempt, read_spec, run_attempt
+from qlora_studio.training.attempt import PARTED, Attempt, let_me_die_first, read_spec, run_attempt
 from qlora_studio.training.failures import TrainingFailure
 
 _COMMANDS = {
@@ -18,7 +18,6 @@ _COMMANDS = {
     "rehearse": "try one step; prints JSON",
     "validate": "check without training; prints JSON",
 }
-_OOM_SCORE = "600"  # of 1000: the inference process has 800 and goes before, the server 0
 
 
 def main() -> int:
@@ -40,14 +39,8 @@ def main() -> int:
     return _run(spec) if arguments.command == "run" else _validate(spec)
 
 
-def _let_me_die_first() -> None:
-    """Let the kernel choose the job before the server when memory ends: a job can be resumed."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
-
-
 def _run(spec: WorkerSpec) -> int:
-    _let_me_die_first()
+    let_me_die_first()
     if spec.train.optimization.devices > 1:
         return launching.launch(spec)
     launching.take_card(spec)
@@ -122,7 +115,7 @@ def _versions() -> dict[str, str]:
 def _rehearse(spec: WorkerSpec, memory_bytes: int | None) -> int:
     from qlora_studio.training import rehearsal
 
-    _let_me_die_first()
+    let_me_die_first()
     launching.take_card(spec)
     rehearsal.bound_memory(memory_bytes)
     with contextlib.redirect_stdout(sys.stderr):

@@ -1,5 +1,6 @@
 """One attempt at a job, from `started` to `result.json`: what the toy and the real worker share."""
 
+import contextlib
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ from qlora_studio.training.heartbeat import Heartbeat, peak_gpu_bytes
 from qlora_studio.training.stopping import StopRequest, StopRequested
 
 PARTED = 77  # exit status of one of several processes that another one left
+_OOM_SCORE = "600"  # of 1000: the inference process has 800 and goes before, the server 0
 _RESERVE = ".reserve"
 _RESERVE_BYTES = 256 * 1024
 _LEAVE_LAST_S = 1.0  # so that the launcher sees first who ended first
@@ -57,6 +59,12 @@ class Attempt:
         """Tell the user something that does not end the run."""
         print(f"warning: {message}", file=sys.stderr, flush=True)
         self.events.emit("warning", code=code, message=message)
+
+
+def let_me_die_first() -> None:
+    """Let the kernel choose the job before the server when memory ends: a job can be resumed."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
 
 
 def read_spec(path: Path) -> WorkerSpec:

@@ -4,7 +4,7 @@ from fastapi.testclient import TestClient
 
 from qlora_studio.api.security import current_user
 from tests.services.test_dictations import dataset, host, model
-from tests.services.test_engine_host import wait_for
+from tests.waiting import wait_for
 
 __all__ = ["dataset", "host", "model"]
 

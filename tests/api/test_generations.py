@@ -5,8 +5,8 @@ from fastapi.testclient import TestClient
 
 from qlora_studio.api.security import current_user
 from qlora_studio.contracts.enums import Role
-from tests.services.test_engine_host import wait_for
 from tests.services.test_generations import host, model, sound_model
+from tests.waiting import wait_for
 
 __all__ = ["host", "model"]
 

@@ -322,3 +322,43 @@ def test_a_watch_of_a_job_that_has_ended_ends_at_once(client, job):
     events = list(parse_stream(client.get(f"/jobs/{job['id']}/events").text))
     assert [d["status"] for _, kind, d in events if kind == "status"] == ["stopped"]
     assert time.monotonic() - started < 5
+
+
+def write_run(job_id: str, *, log: str, events: str = "") -> None:
+    """What the worker of a job that never began would have written."""
+    attempt = layout.attempt_path(job_id, 1)
+    attempt.mkdir(parents=True, exist_ok=True)
+    (attempt / "worker.log").write_text(log)
+    (attempt / "events.jsonl").write_text(events)
+
+
+def test_a_watch_of_a_job_that_has_ended_brings_all_of_a_long_log(client, job):
+    lines = [f"line {i} {'x' * 90}" for i in range(12_000)]  # more than is read at a time
+    write_run(job["id"], log="\n".join(lines))  # and the last one without an end
+    client.post(f"/jobs/{job['id']}/stop")
+    events = parse_stream(client.get(f"/jobs/{job['id']}/events").text)
+    assert [line for _, kind, d in events if kind == "log" for line in d["lines"]] == lines
+
+
+def test_half_an_event_does_not_keep_the_watch_of_an_ended_job_open(client, job):
+    write_run(job["id"], log="killed\n", events='{"v": 1, "seq": 1, "ty')
+    client.post(f"/jobs/{job['id']}/stop")
+    started = time.monotonic()
+    kinds = [kind for _, kind, _ in parse_stream(client.get(f"/jobs/{job['id']}/events").text)]
+    assert kinds.count("log") == 1
+    assert time.monotonic() - started < 5
+
+
+def test_a_list_of_failed_jobs_reads_no_checkpoint(client, job, monkeypatch):
+    with write() as session:
+        row = session.get_one(Job, job["id"])
+        row.status, row.reason = JobStatus.FAILED, ExitReason.KILLED
+
+    def read(_folder):
+        raise AssertionError("a checkpoint of gigabytes was read for a list")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("qlora_studio.services.remedies.checkpoints.find_newest_whole", read)
+        [listed] = client.get("/jobs").json()["items"]
+    assert (listed["next_action"]["kind"], listed["next_action"]["label"]) == ("resume", "Resume")
+    assert client.get(f"/jobs/{job['id']}").json()["next_action"]["kind"] == "restart"

@@ -43,13 +43,16 @@ class Desk:
 
 
 @contextmanager
-def opened(own_server: Callable[..., Server], context: BrowserContext, *, step_s: float) -> Iterator[Desk]:
+def opened(
+    own_server: Callable[..., Server], context: BrowserContext, *, step_s: float, **settings: str
+) -> Iterator[Desk]:
     """A desk whose person is signed in in this window.
 
     Args:
         step_s: how long a step of the toy worker takes.
+        settings: the server's environment beside that.
     """
-    server = own_server(QLORA_STUDIO_WORKER="toy", QLORA_STUDIO_TOY_STEP_S=str(step_s))
+    server = own_server(QLORA_STUDIO_WORKER="toy", QLORA_STUDIO_TOY_STEP_S=str(step_s), **settings)
     token = sign_up(server, "ada")
     sign_in(context, server, token)
     desk = Desk(server, token)

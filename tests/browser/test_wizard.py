@@ -12,6 +12,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from scripts.running import Server, axe_violations, sign_in, sign_up, start_server, watch_console
 from tests.modelfiles.build import whisper_folder
+from tests.training.tiny import make_whisper
 
 pytestmark = pytest.mark.browser
 
@@ -118,6 +119,34 @@ def test_four_steps_to_a_finished_job(studio: Page, workshop: Server) -> None:
     expect(studio.get_by_text("Succeeded").first).to_be_visible(timeout=60_000)
     studio.goto(f"{workshop.base}/training")
     expect(studio.get_by_role("row")).to_have_count(2)  # the heading and one job: two clicks, one launch
+    assert complaints == []
+
+
+def test_one_step_is_tried_called_off_and_tried_again(studio: Page, workshop: Server) -> None:
+    complaints = watch_console(studio)
+    make_whisper(root_of(workshop) / "real")
+    add_model(studio, workshop, "real")
+    studio.get_by_role("link", name="Train this model").click()
+    studio.get_by_role("button", name="Words").click()
+    next_step = studio.get_by_role("button", name="Next", exact=True)
+    expect(studio.get_by_text("Validation, held out to measure")).to_be_visible()
+    next_step.click()
+    expect(studio.get_by_role("button", name="real")).to_have_attribute("aria-pressed", "true")
+    next_step.click()
+    studio.get_by_label("Rank", exact=True).fill("4")
+    next_step.click()
+    tried = studio.locator("#rehearsal")
+    start = tried.get_by_role("button", name="Try one step")
+    start.dblclick()  # two clicks, one try
+    expect(tried.get_by_role("status")).to_be_visible()
+    tried.get_by_role("button", name="Cancel").click()
+    expect(tried.get_by_text("Cancelled.")).to_be_visible()
+    start.click()
+    expect(tried.get_by_text("One step works. All 10 clips can be read.")).to_be_visible(timeout=90_000)
+    for name, has_forecast in (("Memory", True), ("One step", False), ("All steps at this pace", True)):
+        cells = tried.get_by_role("row", name=name).get_by_role("cell").all_inner_texts()
+        assert (cells[0] != "–", cells[1][0].isdigit()) == (has_forecast, True), (name, cells)
+    assert axe_violations(studio) == []
     assert complaints == []
 
 

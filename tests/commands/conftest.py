@@ -30,6 +30,12 @@ def answer(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
+def problem(result: Result) -> Any:
+    """The JSON of a command's error: the last line of standard error, with nothing answered."""
+    assert not result.stdout
+    return json.loads(result.stderr.splitlines()[-1])
+
+
 def verbs(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     """Each command that does something, under its words."""
     if not hasattr(command, "list_commands"):

@@ -44,7 +44,7 @@ def test_what_is_shared_for_use_is_shown_and_trained_with(run: Run, session, use
     assert "no such model" in run("model", "show", model.id, "--user", "bob", code=2).stderr.lower()
     for thing in (data, model):
         run("share", thing.id, "use", "--user", "ada")
-    assert answer(run("model", "show", model.id, "--user", "bob"))["id"] == model.id
+    assert answer(run("model", "show", model.id, "--user", "bob", "--json"))["id"] == model.id
     assert training.task_of(bob, data.id) == Task.SPEECH_TO_TEXT
 
 

@@ -6,7 +6,7 @@ import pytest
 from qlora_studio.commands import doctor
 from qlora_studio.commands.training import read_spec
 from qlora_studio.core.errors import InvalidInput
-from tests.commands.conftest import Run, answer
+from tests.commands.conftest import Run, answer, problem
 from tests.modelfiles.build import whisper_folder
 
 
@@ -23,14 +23,18 @@ def test_a_model_is_added_listed_and_shown(run: Run, tmp_path: Path) -> None:
     assert (made["status"], made["name"]) == ("ready", "Mine [bold]")
     assert [model["id"] for model in answer(run("model", "list", "--json"))] == [made["id"]]
     assert "Mine [bold]" in run("model", "list").output, "names are shown, never read as markup"
-    assert answer(run("model", "show", made["id"]))["architecture"] == "WhisperForConditionalGeneration"
+    shown = answer(run("model", "show", made["id"], "--json"))
+    assert shown["architecture"] == "WhisperForConditionalGeneration"
+    text = run("model", "show", made["id"]).stdout
+    assert text.startswith(f"{made['id']}  Mine [bold]\n")
+    assert "  architecture: WhisperForConditionalGeneration" in text
 
 
 def test_a_model_that_cannot_be_trained_says_why(run: Run, tmp_path: Path) -> None:
     folder = whisper_folder(tmp_path / "tiny", model_type="musicgen")
     refused = run("model", "add", str(folder), code=2)
     assert "MusicGen" in refused.stderr
-    assert answer(run("model", "add", str(folder), "--json", code=2))["error"]
+    assert problem(run("model", "add", str(folder), "--json", code=2))["error"]
 
 
 @pytest.mark.parametrize("source", ["nonsense", "a/b/c", "; touch x", "$(x)"])
@@ -96,9 +100,9 @@ def test_wrong_parameters_are_named(run: Run, tmp_path: Path) -> None:
         "qlora": {"rank": 0},
     }
     path.write_text(json.dumps(spec))
-    assert "qlora.rank" in answer(run("train", str(path), "--json", code=2))["fields"]
+    assert "qlora.rank" in problem(run("train", str(path), "--json", code=2))["fields"]
     path.write_text(json.dumps(spec | {"dataset_id": "nowhere"}))
-    assert "dataset_id" in answer(run("train", str(path), "--json", code=2))["fields"]
+    assert "dataset_id" in problem(run("train", str(path), "--json", code=2))["fields"]
 
 
 def test_the_doctor_reports_each_check(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,14 @@ def test_from_report_to_export(
     assert checks["duplicate_audio"]["n_to_leave_out"] == 1
     made = answer(run("dataset", "exclude", dataset_id, "duplicate_audio", "--json"))
     assert made["n_left_out"] == 1
+    assert made["id"] in run("dataset", "exclusions", dataset_id).output
+    assert answer(run("dataset", "exclusions", dataset_id, "--json"))[0]["n_left_out"] == 1
+    differing = answer(run("dataset", "compare", dataset_id, "1", "2", "--json"))
+    assert [d["kind"] for d in differing] == ["removed"]
+    assert differing[0]["filename"] in run("dataset", "compare", dataset_id, "1", "2").output
+    assert "They are the same." in run("dataset", "compare", dataset_id, "1", "1").output
+    clip = answer(run("dataset", "clip", differing[0]["clip_id"], "--json"))
+    assert clip["exclusion_id"] == made["id"]
     assert "1 clips taken back" in run("dataset", "include", dataset_id, made["id"]).output
     shown = answer(run("dataset", "split", dataset_id, "--validation", "0.5", "--preview", "--json"))
     assert shown["splits"]["validation"]["n_clips"] == 6
@@ -46,6 +54,16 @@ def test_from_report_to_export(
     assert soundfile.info(sounds[0]).samplerate == 16_000
     spec = TrainSpec.model_validate(yaml.safe_load((tmp_path / "recordings-v5.yaml").read_text()))
     assert spec.dataset_id == "recordings-v5"
+
+
+def test_limits_of_the_report_are_set_and_set_back(run: Run, dataset_id: str) -> None:
+    before = answer(run("dataset", "limits", dataset_id, "--json"))
+    set_to = answer(run("dataset", "limits", dataset_id, "--limit", "silent_below_db=-45", "--json"))
+    assert set_to == before | {"silent_below_db": -45}
+    assert "-45" in run("dataset", "limits", dataset_id).output
+    assert answer(run("dataset", "limits", dataset_id, "--default", "silent_below_db", "--json")) == before
+    for wrong in ("silent_below_db", "silent_below_db=low", "loudness=3"):
+        run("dataset", "limits", dataset_id, "--limit", wrong, code=2)
 
 
 def test_what_is_not_there_is_said(run: Run) -> None:

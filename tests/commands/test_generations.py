@@ -54,3 +54,8 @@ def test_texts_under_a_name(run: Run, user) -> None:
     assert "Tin" in run("prompts", "list", *AS_ADA).stdout
     run("prompts", "delete", kept["id"], *AS_ADA)
     assert answer(run("prompts", "list", "--json", *AS_ADA)) == []
+
+
+def test_what_others_share_is_listed_by_itself(run: Run, user) -> None:
+    assert "No generations yet." in run("generations", "list", "--shared", "--user", "ada").output
+    assert "--favorite and --page only" in run("generations", "list", "--shared", "--rated", code=2).stderr

@@ -4,7 +4,7 @@ import typer.main
 
 from qlora_studio.cli import app
 from qlora_studio.contracts.enums import Role
-from tests.commands.conftest import Run, answer, verbs
+from tests.commands.conftest import Run, answer, problem, verbs
 from tests.conftest import make_user
 from tests.jobs.workbench import make_dataset
 
@@ -36,4 +36,4 @@ def test_what_only_does_something_says_so_in_json_too(run: Run, session, user) -
 
 def test_what_goes_wrong_is_one_document_too(run: Run, session, user) -> None:
     for words in (("jobs", "delete", "job_000000000000"), ("listening", "close", "tst_000000000000")):
-        assert set(answer(run(*words, "--json", code=2))) == {"error", "fields"}
+        assert set(problem(run(*words, "--json", code=2))) == {"error", "fields"}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from sqlmodel import Session
 
-from qlora_studio.commands import training
+from qlora_studio.commands import watching
 from qlora_studio.contracts.enums import ExitReason, JobStatus
 from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.db import notices
@@ -46,6 +46,13 @@ def test_a_webhook_is_added_tested_and_removed(run: Run, user: User, monkeypatch
     listed = run("notifications", "channels", *who)
     assert "job_failed" in listed.output
     assert made["secret"] not in listed.output + run("notifications", "channels", *who, "--json").output
+    changed = answer(run("notifications", "change", made["id"], "--off", "--everything", *who, "--json"))
+    assert (changed["is_on"], changed["kinds"]) == (False, [])
+    assert (
+        "on, told of job_failed"
+        in run("notifications", "change", made["id"], "--on", "--only", "job_failed", *who).output
+    )
+    run("notifications", "change", made["id"], *who, code=2)
     monkeypatch.setattr(webhooks, "send", lambda *_, **__: None)
     assert "It arrived." in run("notifications", "test", made["id"], *who).output
 
@@ -72,11 +79,11 @@ def test_a_training_without_a_server_sends_its_end_before_it_returns(
     sent: list[str] = []
     monkeypatch.setattr(webhooks, "send", lambda url, *, payload, **_: sent.append(payload["text"]))
 
-    def run_until_done(job_id: str, **_: object) -> Job:
-        endings.record_failure(job_id, 1, ExitReason.DISK_FULL, "Make space and resume.")
-        return load(job_id)
+    def run_until_done(job_ids: list[str], **_: object) -> list[Job]:
+        endings.record_failure(*job_ids, 1, ExitReason.DISK_FULL, "Make space and resume.")
+        return [load(*job_ids)]
 
     monkeypatch.setattr(supervisor, "run_until_done", run_until_done)
-    ended = training.see_through(owner, job.id, quiet=True)
+    ended = watching.see_through(owner, job.id, quiet=True)
     assert ended.status is JobStatus.FAILED
     assert sent == [f"“first” has failed\nMake space and resume.\nhttp://localhost:3000/training/{job.id}"]

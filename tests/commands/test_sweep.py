@@ -1,11 +1,16 @@
 """`sweep` from a file to the table, with the toy worker."""
 
+import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.commands.conftest import Run, answer
 from tests.modelfiles.build import whisper_folder
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 SPEC = "name: which\ndataset_id: recordings\nmodel_id: tiny\noptimization: {max_steps: 6}\n"
@@ -33,3 +38,41 @@ def test_a_sweep_is_run_and_compared_without_a_server(
     run("sweep", str(path), code=2)
     path.write_text(SPEC + "sweep: {qlora.rank: [4, 0]}\n")
     run("sweep", str(path), code=2)
+
+
+@pytest.fixture
+def long_sweep(tmp_path: Path, recordings: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three jobs, two slots, and steps enough to be met in the middle."""
+    monkeypatch.setenv("QLORA_STUDIO_WORKER", "toy")
+    monkeypatch.setenv("QLORA_STUDIO_SLOTS", "2")
+    monkeypatch.setenv("QLORA_STUDIO_TOY_STEP_S", "0.1")
+    whisper_folder(tmp_path / "tiny")
+    path = tmp_path / "sweep.yaml"
+    path.write_text(SPEC.replace("max_steps: 6", "max_steps: 600") + "sweep:\n  qlora.rank: [4, 8, 16]\n")
+    return path
+
+
+def test_a_sweep_takes_all_slots_and_ctrl_c_leaves_none_of_its_jobs(
+    data_folder: Path, long_sweep: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qlora_studio.cli", "sweep", str(long_sweep), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def count_begun() -> int:
+        events = data_folder.glob("runs/*/attempt-1/events.jsonl")
+        return sum('"progress"' in path.read_text() for path in events)
+
+    try:
+        wait_for(lambda: count_begun() == 2, within_s=60)
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    stopped = json.loads(out)
+    assert process.returncode == 3, said
+    assert stopped["statuses"] == {"stopped": 3}, said
+    assert sum(row["adapter_id"] is not None for row in stopped["rows"]) == 2, "the third had not begun"

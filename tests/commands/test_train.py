@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from qlora_studio.services import rehearsals
 from tests.commands.conftest import Run, answer
 from tests.modelfiles.build import whisper_folder
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,7 @@ def test_ctrl_c_stops_and_keeps_the_adapter(data_folder: Path, job_file: Path) -
         env=environment,
         text=True,
     )
-    _wait_for_steps(data_folder, 3)
+    wait_for(lambda: _has_steps(data_folder, 3), within_s=60)
     process.send_signal(signal.SIGINT)
     stopped: dict[str, Any] = json.loads(process.communicate(timeout=60)[0])
     assert process.returncode == 3
@@ -88,11 +88,15 @@ def test_ctrl_c_stops_and_keeps_the_adapter(data_folder: Path, job_file: Path) -
     assert stopped["adapter_id"]
 
 
-def _wait_for_steps(data_folder: Path, n_steps: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for events in data_folder.glob("runs/*/attempt-1/events.jsonl"):
-            if events.read_text().count('"progress"') >= n_steps:
-                return
-        time.sleep(0.05)
-    raise AssertionError("the job did not begin")
+def test_what_a_job_waits_for_is_started_first_without_a_server(run: Run, job_file: Path) -> None:
+    done = answer(run("train", str(job_file), "--json"))
+    first = answer(run("jobs", "clone", done["id"], "--json"))
+    second = answer(run("train", str(job_file), "--after", first["id"], "--if-succeeded", "--json"))
+    first = answer(run("jobs", "show", first["id"], "--json"))
+    assert (first["status"], second["status"]) == ("succeeded", "succeeded")
+    assert second["started_at"] >= first["finished_at"]
+
+
+def _has_steps(data_folder: Path, n_steps: int) -> bool:
+    events = data_folder.glob("runs/*/attempt-1/events.jsonl")
+    return any(path.read_text().count('"progress"') >= n_steps for path in events)

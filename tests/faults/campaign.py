@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,31 +28,21 @@ import httpx
 from tests.faults import checker
 from tests.faults.harness import Zygote, wait_for
 from tests.faults.nemesis import FAULTS, Nemesis
-from tests.faults.studio import StudioProcess, own_processes, spec
+from tests.faults.people import Home, Person
+from tests.faults.studio import StudioProcess, own_processes
+from tests.faults.volume import small_volume
 
 ON_THE_WAY = ("queued", "starting", "running", "stopping")  # in the order in which a job goes
 SLOTS = 2
-STEPS = (6, 12, 25)
 WORK_S = 2.5
 SETTLE_S = 60.0
+VOLUME_BYTES = 64_000_000
+Things = tuple[str, str, list[str]]  # ids of a dataset, a model and takes
 TOY_FAULTS = (
     "", "", "crash@4", "kill_in_save@5", "kill_in_eval@10", "kill_in_adapter", "nan@6", "hang@7",
     "slow_save@5",
 )  # fmt: skip
 PEOPLE = ("ada", "grace", "lise", "rosalind")
-# What a person may be told while things break: done, gone, not now (with the reason), no room. Never a 500.
-# 413: somebody has queued as many jobs as one may.
-ANSWERS = frozenset({200, 201, 202, 204, 404, 409, 413, 503, 507})
-
-
-@dataclass
-class Home:
-    """A data folder to copy: people with tokens, each with a dataset and a model."""
-
-    path: Path
-    tokens: dict[str, str]
-    datasets: dict[str, str]
-    models: dict[str, str]
 
 
 @dataclass
@@ -72,114 +62,6 @@ class Schedule:
     def __str__(self) -> str:
         faults = ", ".join(f"{at:.2f} s {what}" for at, what in self.faults)
         return f"seed {self.seed}: toy {self.toy_fault or 'well'}; {faults}"
-
-
-@dataclass
-class Person:
-    """Somebody who launches, stops, resumes, deletes and reads, and remembers what was acknowledged."""
-
-    name: str
-    studio: StudioProcess
-    home: Home
-    dice: random.Random
-    launched: dict[str, str] = field(default_factory=dict)  # id: name
-    deleted: set[str] = field(default_factory=set)
-    maybe_deleted: set[str] = field(default_factory=set)
-    stopped: set[tuple[str, int]] = field(default_factory=set)  # id and attempt
-    uploads: dict[str, bytes] = field(default_factory=dict)  # dataset id: what was taken
-    foreign: list[str] = field(default_factory=list)
-
-    def work(self, is_over: Callable[[], bool]) -> None:
-        """Do one thing after the other; a server that is away is tried again."""
-        with self.studio.client(self.home.tokens[self.name], timeout_s=5) as client:
-            while not is_over():
-                act = self.dice.choice(
-                    (
-                        self._launch,
-                        self._launch,
-                        self._stop,
-                        self._resume,
-                        self._delete,
-                        self._read,
-                        self._upload,
-                    )
-                )
-                with contextlib.suppress(httpx.TransportError):
-                    act(client)
-                time.sleep(self.dice.uniform(0, 0.12))
-
-    def _launch(self, client: httpx.Client) -> None:
-        name = f"{self.name} {len(self.launched)}-{self.dice.randrange(10**6)}"
-        body = spec(self.home.datasets[self.name], self.home.models[self.name], name, self.dice.choice(STEPS))
-        for _ in range(40):  # as a client does: the same key until there is an answer
-            try:
-                answer = expected(client.post("/jobs", json=body, headers={"Idempotency-Key": name}))
-            except httpx.TransportError:
-                time.sleep(0.1)
-                continue
-            if answer.status_code == 201:
-                self.launched[answer.json()["id"]] = name
-            return
-
-    def _some_job(self) -> str | None:
-        return self.dice.choice(sorted(self.launched)) if self.launched else None
-
-    def _stop(self, client: httpx.Client) -> None:
-        if job_id := self._some_job():
-            mode = self.dice.choice(("save", "save", "kill"))
-            answer = expected(client.post(f"/jobs/{job_id}/stop", json={"mode": mode}))
-            if answer.status_code == 202:
-                self.stopped.add((job_id, answer.json()["attempt"]))
-
-    def _resume(self, client: httpx.Client) -> None:
-        if job_id := self._some_job():
-            expected(client.post(f"/jobs/{job_id}/resume"))
-
-    def _delete(self, client: httpx.Client) -> None:
-        if (job_id := self._some_job()) and self.dice.random() < 0.4:
-            was_in_doubt = job_id in self.maybe_deleted
-            self.maybe_deleted.add(job_id)  # stays so where no answer comes
-            answer = expected(client.delete(f"/jobs/{job_id}"))
-            if answer.status_code == 204:
-                self.deleted.add(job_id)
-            elif not was_in_doubt:  # refused, so it has to be there
-                self.maybe_deleted.discard(job_id)
-
-    def _upload(self, client: httpx.Client) -> None:
-        if len(self.uploads) >= 2:
-            return
-        body = {"name": f"{self.name} data", "task": "speech-to-text", "source": {"kind": "upload"}}
-        made = expected(client.post("/datasets", json=body))
-        if made.status_code != 201:
-            return
-        content = os.urandom(20_000)
-        dataset_id = made.json()["id"]
-        if expected(client.put(f"/datasets/{dataset_id}/files/a.wav", content=content)).is_success:
-            self.uploads[dataset_id] = content
-
-    def _read(self, client: httpx.Client) -> None:
-        answer = expected(client.get("/jobs", params={"page_size": 100}))
-        if answer.status_code != 200:
-            return
-        self.foreign += [j["id"] for j in answer.json()["items"] if not j["name"].startswith(f"{self.name} ")]
-        if job_id := self._some_job():
-            for path in ("", "/metrics", "/logs"):
-                expected(client.get(f"/jobs/{job_id}{path}"))
-
-    def pry(self, client: httpx.Client, others: set[str]) -> None:
-        """Ask for another person's jobs by their ids."""
-        for job_id in sorted(others)[:5]:
-            for path in ("", "/metrics", "/logs", "/samples"):
-                if client.get(f"/jobs/{job_id}{path}").status_code != 404:
-                    self.foreign.append(job_id)
-
-
-def expected(answer: httpx.Response) -> httpx.Response:
-    """Return an answer that people may get; any other one, such as a 500, ends their work as a violation."""
-    asked = answer.request
-    told = f"{asked.method} {asked.url.path} was answered {answer.status_code}: {answer.text[:500]}"
-    assert answer.status_code in ANSWERS, told
-    return answer
 
 
 @dataclass
@@ -203,7 +85,11 @@ def run(
     """
     folder = Path(tempfile.mkdtemp(prefix="campaign-"))
     data = folder / "data"
-    shutil.copytree(home.path, data)
+    data.mkdir()
+    volume = contextlib.ExitStack()
+    if any(what == "fill disk" for _, what in schedule.faults):
+        volume.enter_context(small_volume(data, VOLUME_BYTES))
+    shutil.copytree(home.path, data, dirs_exist_ok=True)
     env = {
         "QLORA_STUDIO_WORKER": "toy",
         "QLORA_STUDIO_TOY_STEP_S": "0.03",
@@ -225,6 +111,7 @@ def run(
         nemesis.let_go()
         _settle(studio, people)
         violations += _foreign(studio, people)
+        violations += nemesis.violations
         watch.stop()
         studio.kill()
         violations += checker.check(data, people, slots=SLOTS)
@@ -237,6 +124,9 @@ def run(
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     n_jobs, n_attempts = checker.count(data)
+    if violations:
+        shutil.copytree(data, folder / "kept", symlinks=True)  # its volume goes
+    volume.close()
     if not violations:
         shutil.rmtree(folder, ignore_errors=True)
     return Outcome(schedule, violations, n_jobs, n_attempts, folder)
@@ -292,11 +182,11 @@ def _foreign(studio: StudioProcess, people: list[Person]) -> list[str]:
     return [f"{person.name} was shown {job_id}" for person in people for job_id in person.foreign]
 
 
-def make_home(zygote: Zygote, folder: Path, make_things: Callable[[Path, str], tuple[str, str]]) -> Home:
+def make_home(zygote: Zygote, folder: Path, make_things: Callable[[Path, str], Things]) -> Home:
     """Make the folder that every schedule begins with.
 
     Args:
-        make_things: stores a dataset and a model for the person of that name in a data folder; returns ids.
+        make_things: stores what the person of that name has in a data folder.
     """
     studio = StudioProcess(zygote, folder, {"OMP_NUM_THREADS": "1", "QLORA_STUDIO_SLOTS": "0"})
     studio.start()
@@ -311,21 +201,25 @@ def make_home(zygote: Zygote, folder: Path, make_things: Callable[[Path, str], t
         tokens,
         {name: ids[0] for name, ids in things.items()},
         {name: ids[1] for name, ids in things.items()},
+        {name: ids[2] for name, ids in things.items()},
     )
 
 
-def make_things(folder: Path, name: str) -> tuple[str, str]:
-    """A dataset and a model of a person, stored beside a server that is not running."""
+def make_things(folder: Path, name: str) -> Things:
+    """A dataset, a model and takes of a person, stored beside a server that is not running."""
     from sqlmodel import Session, select
 
     from qlora_studio.db.engine import make_engine
     from qlora_studio.db.models import User
     from tests.jobs.workbench import make_dataset, make_model
+    from tests.services.takes import make_takes
 
     engine = make_engine(f"sqlite:///{folder / 'studio.db'}")
     with Session(engine) as session:
         person = session.exec(select(User).where(User.username == name)).one()
-        ids = make_dataset(session, person).id, make_model(session, person, data_path=folder).id
+        dataset, model = make_dataset(session, person), make_model(session, person, data_path=folder)
+        ids = dataset.id, model.id, [take.id for take in make_takes(session, person, 3)]
+        session.commit()
     engine.dispose()
     return ids
 

@@ -29,6 +29,8 @@ class Worked(Protocol):
     maybe_deleted: set[str]
     stopped: set[tuple[str, int]]
     uploads: dict[str, bytes]
+    rated: dict[str, int]
+    maybe_rated: dict[str, set[int]]
 
 
 class Watch:
@@ -94,6 +96,7 @@ def check(data: Path, people: list[Any], *, slots: int) -> list[str]:
         database.row_factory = sqlite3.Row
         jobs = {row["id"]: dict(row) for row in database.execute("SELECT * FROM job")}
         violations = _of_database(database, data, jobs, people) + _of_stops(data, jobs, people)
+        violations += _of_ratings(database, people)
     spans: list[tuple[float, float, str]] = []
     for job_id, job in jobs.items():
         violations += _of_run(data / "runs" / job_id, job, spans)
@@ -146,6 +149,29 @@ def _of_stops(data: Path, jobs: dict[str, dict[str, Any]], people: list[Worked])
                     f"{person.name}'s stop of {job_id} attempt {attempt} is lost: "
                     f"attempt {job['attempt']} is {job['status']}"
                 )
+    return found
+
+
+def _of_ratings(database: sqlite3.Connection, people: list[Worked]) -> list[str]:
+    """Each take has the stars acknowledged last, or some that no answer came to, and is counted right."""
+    stars = dict(database.execute("SELECT take_id, stars FROM rating").fetchall())
+    found: list[str] = []
+    for person in people:
+        for take_id in person.rated.keys() | person.maybe_rated.keys():
+            now, told = stars.get(take_id), person.rated.get(take_id)
+            if now == told or now in person.maybe_rated.get(take_id, set()):
+                continue
+            was = "nobody gave it" if told is None else f"it was acknowledged as {told} stars and is {now}"
+            found.append(f"{person.name}'s rating of {take_id}: {was}")
+    counts = database.execute(
+        "SELECT take.id, take.n_ratings, take.stars_sum, count(rating.stars), coalesce(sum(rating.stars), 0) "
+        "FROM take LEFT JOIN rating ON rating.take_id = take.id GROUP BY take.id"
+    )
+    for take_id, n_counted, summed, n_ratings, stars_sum in counts:
+        if (n_counted, summed) != (n_ratings, stars_sum):
+            found.append(
+                f"{take_id} counts {n_counted} ratings and {summed} stars of {n_ratings} and {stars_sum}"
+            )
     return found
 
 

@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from qlora_studio.db.models import Adapter, Job, User
 from qlora_studio.jobs import metrics
 from qlora_studio.services import jobs
 from qlora_studio.storage import layout
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 DETECTED_WITHIN_S = 5.0
@@ -92,15 +91,6 @@ def kill_and_wait(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: is_gone(pid), within_s=10, what=f"the end of {pid}")
-
-
-def wait_for(condition: Callable[[], Any], *, within_s: float, what: str) -> float:
-    """Wait until the condition holds; return the seconds that took."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < within_s, f"not within {within_s} s: {what}"
-        time.sleep(0.02)
-    return time.monotonic() - started
 
 
 def load(job_id: str) -> Job:

@@ -24,6 +24,11 @@ class StudioProcess:
         self._env["STUDIO_PORT"] = str(self.port)
         self.pid: int | None = None
 
+    def another(self) -> "StudioProcess":
+        """One more on the same folder, at a port of its own."""
+        env = {name: value for name, value in self._env.items() if name != "QLORA_STUDIO_PORT"}
+        return StudioProcess(self._zygote, self.data, env)
+
     def start(self, **env: str) -> None:
         """Start it; it answers some tens of milliseconds later."""
         assert self.pid is None

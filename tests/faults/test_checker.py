@@ -13,12 +13,15 @@ import pytest
 
 from qlora_studio.contracts.enums import JobStatus
 from qlora_studio.db.engine import get_engine, read, write
-from qlora_studio.db.models import Job
+from qlora_studio.db.models import Job, Take
 from qlora_studio.ingest import staging
 from qlora_studio.jobs.metrics import MetricsWriter, sequence
+from qlora_studio.services import ratings
+from qlora_studio.services.rating_schemas import RatingPut
 from qlora_studio.storage import checkpoints, layout
-from tests.faults import campaign, checker
+from tests.faults import campaign, checker, people
 from tests.jobs.workbench import make_dataset, make_model
+from tests.services.takes import make_takes
 
 
 @pytest.fixture
@@ -51,8 +54,8 @@ def write_attempt(job_id: str, attempt: int, steps: list[int], *, start: float) 
     (layout.attempt_path(job_id, attempt) / "events.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def somebody(**told: Any) -> campaign.Person:
-    return campaign.Person("ada", None, None, random.Random(1), **told)  # type: ignore[arg-type]
+def somebody(**told: Any) -> people.Person:
+    return people.Person("ada", None, None, random.Random(1), **told)  # type: ignore[arg-type]
 
 
 def found(data: Path, **told: Any) -> str:
@@ -171,10 +174,39 @@ def test_a_stop_is_remembered_with_its_attempt_once_it_is_answered():
     assert person.stopped == {("job_a", 2)}
 
 
-@pytest.mark.parametrize("act", ["_stop", "_resume", "_read", "_upload", "_launch"])
+@pytest.fixture
+def rated(data_folder, job, user):
+    """A take that was given four stars, through the service as people do."""
+    with write() as session:
+        [take] = make_takes(session, user, 1)
+    with write() as session:
+        ratings.put(session, actor=user, take_id=take.id, form=RatingPut(criterion="overall", stars=4))
+    get_engine().dispose()
+    return take.id
+
+
+def test_a_lost_rating_is_found(data_folder, rated):
+    assert found(data_folder, rated={rated: 4}) == ""
+    assert found(data_folder, rated={rated: 3}, maybe_rated={rated: {4}}) == "", (
+        "it may be, without an answer"
+    )
+    assert found(data_folder, maybe_rated={rated: {4}}) == ""
+    assert "acknowledged as 3 stars and is 4" in found(data_folder, rated={rated: 3})
+    assert "acknowledged as 3 stars and is None" in found(data_folder, rated={"take_gone": 3})
+    assert "nobody gave it" in found(data_folder, maybe_rated={rated: {5}})
+
+
+def test_ratings_that_were_counted_wrongly_are_found(data_folder, rated):
+    with write() as session:
+        session.get_one(Take, rated).stars_sum = 5
+    get_engine().dispose()
+    assert f"{rated} counts 1 ratings and 5 stars of 1 and 4" in found(data_folder, rated={rated: 4})
+
+
+@pytest.mark.parametrize("act", ["_stop", "_resume", "_read", "_upload", "_launch", "_rate"])
 def test_a_server_error_is_no_answer_to_live_with(act):
-    home = campaign.Home(Path(), {}, {"ada": "ds_a"}, {"ada": "model_a"})
-    person = campaign.Person("ada", None, home, random.Random(1))  # type: ignore[arg-type]
+    home = people.Home(Path(), {}, {"ada": "ds_a"}, {"ada": "model_a"}, {"ada": ["take_a"]})
+    person = people.Person("ada", None, home, random.Random(1))  # type: ignore[arg-type]
     person.launched["job_a"] = "ada 1"
     with answering(500) as client, pytest.raises(AssertionError, match="was answered 500"):
         getattr(person, act)(client)
@@ -193,7 +225,7 @@ def test_what_goes_wrong_on_the_way_is_told_with_the_seed(data_folder, job, monk
     monkeypatch.setattr(campaign, "StudioProcess", lambda *_: SimpleNamespace(start=Mock(), kill=Mock()))
     monkeypatch.setattr(campaign, "_play", never_ends)
     schedule = campaign.Schedule(seed=7, toy_fault="", faults=[])
-    home = campaign.Home(data_folder, {}, {}, {})
+    home = people.Home(data_folder, {}, {}, {})
     outcome = campaign.run(schedule, home, None)  # type: ignore[arg-type]
     shutil.rmtree(outcome.folder)
     assert outcome.schedule.seed == 7

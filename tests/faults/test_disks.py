@@ -4,7 +4,6 @@ import contextlib
 import errno
 import os
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from qlora_studio.db.engine import get_engine
 from qlora_studio.services import accounts
 from qlora_studio.storage import checkpoints, layout
 from qlora_studio.training.toy import ToyWeights
+from tests.faults import volume
 from tests.faults.conftest import TOY
 from tests.faults.harness import (
     adapter_bytes,
@@ -41,20 +41,15 @@ def small_disk() -> Iterator[Callable[[Path, int], None]]:
     mounted: list[Path] = []
 
     def mount(folder: Path, size: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        again = "remount," if folder in mounted else ""
-        command = ["mount", "-t", "tmpfs", "-o", f"{again}size={size}", "tmpfs", str(folder)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            pytest.skip("needs the command `mount`")
-        if done.returncode:
-            pytest.skip(f"needs the right to mount a small volume: {done.stderr.strip()}")
+            volume.mount(folder, size, again=folder in mounted)
+        except volume.NoVolume as missing:
+            pytest.skip(str(missing))
         mounted.append(folder)
 
     yield mount
     for folder in dict.fromkeys(mounted):
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+        volume.unmount(folder)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlmodel import Session
@@ -10,12 +11,35 @@ from sqlmodel import Session
 from qlora_studio.contracts.enums import DatasetStatus, ModelStatus, Split, Task, TrainingType
 from qlora_studio.contracts.spec import ClipItem, TrainSpec
 from qlora_studio.core.settings import get_settings
-from qlora_studio.db.engine import read
+from qlora_studio.db.engine import read, write
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
 from qlora_studio.jobs import run_files
 from qlora_studio.jobs.supervisor import Supervisor
 from qlora_studio.launchers.local import LocalLauncher
 from tests.conftest import make_user
+
+
+def give_real_files(job: Job, folder: Path, *, n_train: int, **changes: dict[str, Any]) -> None:
+    """Give a queued job a tiny model and clips that the real worker can train on.
+
+    Args:
+        changes: by part of its spec, what else is to be set there.
+    """
+    from tests.training import tiny  # torch
+
+    model_path = tiny.make_wav2vec2_bert(folder / "model")
+    clips = tiny.read_clips(tiny.write_clips(folder / "clips", n_train=n_train, n_validation=2))
+    with write() as session:
+        row = session.get_one(Job, job.id)
+        row.spec = TrainSpec.model_validate(row.spec).model_dump(mode="json")
+        for part, values in {"evaluation": {"probe": False}, **changes}.items():
+            row.spec[part] |= values
+        spec = TrainSpec.model_validate(row.spec)
+        model = session.get_one(BaseAudioModel, row.model_id)
+        model.path = str(model_path)
+        session.add_all([row, model])
+    run_files.write_run(job.id, spec=spec, clips=clips)
+
 
 CLIPS = [
     ClipItem(

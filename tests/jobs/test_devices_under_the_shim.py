@@ -11,17 +11,14 @@ import psutil
 import pytest
 
 from qlora_studio.contracts.enums import ExitReason, JobStatus, StopMode
-from qlora_studio.contracts.spec import TrainSpec
-from qlora_studio.db.engine import write
-from qlora_studio.db.models import BaseAudioModel, Job
-from qlora_studio.jobs import liveness, outcome, run_files
+from qlora_studio.db.models import Job
+from qlora_studio.jobs import liveness, outcome
 from qlora_studio.jobs.liveness import Liveness
 from qlora_studio.jobs.supervisor import Supervisor
 from qlora_studio.launchers.local import LocalLauncher
 from qlora_studio.storage import layout
 from tests.faults.harness import kill_leftovers
-from tests.jobs.conftest import load, tick_until
-from tests.training import tiny
+from tests.jobs.conftest import give_real_files, load, tick_until
 
 pytestmark = pytest.mark.slow
 
@@ -29,20 +26,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def running(make_job: Any, tmp_path: Path, data_folder: Path) -> Iterator[tuple[Job, Supervisor]]:
     """A job on two processes that has made its first steps, and its supervisor."""
-    model_path = tiny.make_wav2vec2_bert(tmp_path / "model")
-    clips = tiny.read_clips(tiny.write_clips(tmp_path / "clips", n_train=8, n_validation=2))
     job = make_job(steps=5000)
-    with write() as session:
-        row = session.get_one(Job, job.id)
-        row.spec = TrainSpec.model_validate(row.spec).model_dump(mode="json")
-        row.spec["optimization"] |= {"devices": 2, "batch_size": 4}
-        row.spec["evaluation"] |= {"probe": False}
-        spec = TrainSpec.model_validate(row.spec)
-        session.add(row)
-        model = session.get_one(BaseAudioModel, row.model_id)
-        model.path = str(model_path)
-        session.add(model)
-    run_files.write_run(job.id, spec=spec, clips=clips)
+    give_real_files(job, tmp_path, n_train=8, optimization={"devices": 2, "batch_size": 4})
     supervisor = Supervisor(LocalLauncher("training"))
     tick_until(supervisor, lambda: load(job.id).step >= 2, within_s=120, what="the first steps")
     yield job, supervisor

@@ -1,3 +1,8 @@
+import errno
+import itertools
+import os
+from pathlib import Path
+
 import pytest
 
 from qlora_studio.jobs import logs
@@ -54,6 +59,26 @@ def test_a_rotation_loses_no_line_and_shows_none_twice(tmp_path, log):
             seen, offset = seen + texts(part), part.next_offset
     assert seen + texts(logs.read_after(tmp_path, offset)) == written
     assert logs.read_end(tmp_path) == sum(len(line) + 1 for line in written)
+
+
+@pytest.mark.parametrize(("where", "name"), [(Path, "open"), (os, "replace")])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_after_a_rotation_that_failed_the_log_goes_on(tmp_path, log, monkeypatch, where, name, nth):
+    """As when the disk has no room for another file for a moment."""
+    real, calls = getattr(where, name), itertools.count(1)
+
+    def failing(*args, **options):
+        if next(calls) == nth:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*args, **options)
+
+    log.write(b"before\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(where, name, failing)
+        log.write(b"in between\n")
+    for line in (b"one\n", b"two\n", b"the end\n"):
+        log.write(line)
+    assert texts(logs.read_tail(tmp_path, 10))[-2:] == ["two", "the end"]
 
 
 def test_a_line_cut_by_a_rotation_is_one_line(tmp_path, log):

@@ -240,7 +240,7 @@ def test_an_empty_queue_is_not_paused_by_a_restart_nor_one_that_was_never_seen(s
     asked_for = make_job()
     with write() as session:
         session.get_one(QueueState, 1).boot_id = "the boot before"
-    queue.hold_after_restart(but=asked_for.id)
+    queue.hold_after_restart(but=[asked_for.id])
     with read() as session:
         assert not queue.read_state(session).is_paused
 
@@ -249,7 +249,7 @@ def test_a_job_asked_for_by_name_is_held_back_by_a_person_and_not_by_a_restart(m
     job, other = make_job("asked for"), make_job("older")
     with write() as session:
         session.add(QueueState(boot_id="the boot before"))
-    alone = Supervisor(_NoLauncher(), only=job.id)
+    alone = Supervisor(_NoLauncher(), only=[job.id])
     alone.tick(review=True)
     assert (load(job.id).status, load(other.id).status) == (JobStatus.STARTING, JobStatus.QUEUED)
     with write() as session:

@@ -240,7 +240,9 @@ def test_run_until_done_reports_every_event(data_folder, make_job, monkeypatch):
     monkeypatch.setenv("QLORA_STUDIO_TOY_STEP_S", "0.005")
     job = make_job(steps=6)
     seen = []
-    done = run_until_done(job.id, on_event=seen.append, launcher=LocalLauncher("toy"))
+    [done] = run_until_done(
+        [job.id], on_event=lambda _, event: seen.append(event), launcher=LocalLauncher("toy")
+    )
     assert done.status is JobStatus.SUCCEEDED
     assert [e.step for e in seen if e.type == "progress"] == [1, 2, 3, 4, 5, 6]
     assert seen[-1].type == "finished"

@@ -2,25 +2,29 @@
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 from sqlmodel import Session, select
 
 from qlora_studio.contracts.enums import JobStatus, TrainingType
 from qlora_studio.core import secrets
 from qlora_studio.core.settings import get_settings
+from qlora_studio.db.engine import make_engine
 from qlora_studio.db.models import Adapter, Clip, HubPush, Job, QueueState, User
 from qlora_studio.jobs import liveness
 from qlora_studio.modelfiles import prepare
-from qlora_studio.services import backups
+from qlora_studio.services import backups, restoring
 from qlora_studio.storage import checkpoints, layout
 from qlora_studio.storage.backup_archive import FILES
 from tests.jobs.workbench import make_dataset, make_model, spec_data
 
 Make = Callable[..., backups.MadeBackup]
+Restore = Callable[..., restoring.Restored]
 
 
 @pytest.fixture
@@ -86,6 +90,24 @@ def back_up(data_folder: Path, tmp_path: Path) -> Make:
         )
 
     return run
+
+
+@pytest.fixture
+def restore(database_to_fill: str) -> Restore:
+    def run(source: Path, into: Path, **options: Any) -> restoring.Restored:
+        return restoring.restore_backup(source=source, into=into, database_url=database_to_fill, **options)
+
+    return run
+
+
+@contextmanager
+def opened(done: restoring.Restored, database_url: str) -> Iterator[Engine]:
+    """The database that was restored."""
+    engine = make_engine(database_url or f"sqlite:///{done.folder / 'studio.db'}")
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def write(path: Path, data: bytes) -> Path:

@@ -4,9 +4,9 @@ import pytest
 
 from qlora_studio.services import jobs
 from tests.jobs.workbench import make_dataset, make_model, make_spec
-from tests.services.backup_world import back_up, lived_in
+from tests.services.backup_world import back_up, lived_in, restore
 
-__all__ = ["back_up", "lived_in"]  # fixtures, too
+__all__ = ["back_up", "lived_in", "restore"]  # fixtures, too
 
 
 @pytest.fixture

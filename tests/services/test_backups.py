@@ -2,11 +2,9 @@
 
 import json
 import os
-import sqlite3
 import stat
 import zipfile
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +14,34 @@ from sqlmodel import Session, col, select
 from qlora_studio.core.errors import Conflict, InvalidInput, NotFound, StorageFull, StudioError
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import dumps, migrations
-from qlora_studio.db.engine import make_engine
 from qlora_studio.db.models import Adapter, BaseAudioModel, Clip, HubPush, Job, QueueState
 from qlora_studio.jobs import liveness
 from qlora_studio.modelfiles import prepare
 from qlora_studio.services import backup_contents, backups, restoring
 from qlora_studio.storage import backup_archive, checkpoints, layout
-from qlora_studio.storage.backup_archive import MANIFEST
-from tests.services.backup_world import Make, names, void, write
+from qlora_studio.storage.backup_archive import DATABASES, MANIFEST
+from tests.databases import is_sqlite
+from tests.services.backup_world import Make, Restore, names, opened, void, write
 
 
 def test_everything_comes_back_in_another_place(
-    lived_in: Job, back_up: Make, tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+    lived_in: Job, back_up: Make, restore: Restore, database_to_fill: str, tmp_path: Path, data_folder: Path
 ) -> None:
     made = back_up()
     assert made.missing == []
     assert restoring.check_backup(source=made.path).revision == migrations.newest()
     there = tmp_path / "other" / "data"
-    done = restoring.restore_backup(source=made.path, into=there)
+    done = restore(made.path, there)
     assert (done.folder, done.n_jobs_lost, done.aside) == (there, 1, None)
     assert (there / "secret.key").read_bytes() == (data_folder / "secret.key").read_bytes()
     assert stat.S_IMODE((there / "secret.key").stat().st_mode) == 0o600
     assert there.stat().st_mode == data_folder.stat().st_mode
-    engine = make_engine(f"sqlite:///{there / 'studio.db'}")
-    assert dumps.find_damage(engine) is None
-    named = backup_contents.find_named(engine, there)
+    with opened(done, database_to_fill) as engine:
+        assert dumps.find_damage(engine) is None
+        named = backup_contents.find_named(engine, there)
     assert len(named) == 9 + 2 + 2 + 2
     assert [name for name in named if not (there / name).is_file()] == []
-    with Session(engine) as session:
+    with opened(done, database_to_fill) as engine, Session(engine) as session:
         model = session.exec(select(BaseAudioModel)).one()
         prepare.check_unchanged(Path(model.path), model.details["files"], model.content_hash)
         assert Path(model.path).is_relative_to(there)
@@ -51,7 +49,6 @@ def test_everything_comes_back_in_another_place(
         assert session.exec(select(HubPush.status)).one() == "failed"
         assert session.exec(select(Job.boot_id)).one() == liveness.RESTORED
         assert session.exec(select(QueueState.boot_id)).one() == liveness.RESTORED
-    engine.dispose()
     clip = json.loads((there / "runs" / lived_in.id / "clips.jsonl").read_text())
     assert Path(clip["path"]).is_file()
     assert Path(clip["path"]).is_relative_to(there)
@@ -61,9 +58,10 @@ def test_everything_comes_back_in_another_place(
 
 def test_what_is_half_written_or_of_a_process_stays_behind(lived_in: Job, back_up: Make) -> None:
     kept = names(back_up().path)
+    database = DATABASES["sqlite" if is_sqlite() else "postgresql"]
     assert not [name for name in kept if ".partial" in name or name.endswith((".lock", ".slot"))]
     assert not {name.partition("/")[0] for name in kept} & {"staging", "spectrograms", "trials"}
-    assert {"secret.key", "studio.db", MANIFEST, f"runs/{lived_in.id}/attempt-1/shim.json"} <= kept
+    assert {"secret.key", database, MANIFEST, f"runs/{lived_in.id}/attempt-1/shim.json"} <= kept
 
 
 def test_the_file_is_its_owners_alone_and_replaces_none_unasked(
@@ -116,7 +114,13 @@ def on_reading(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], Non
 
 
 def test_what_is_deleted_meanwhile_is_named_by_no_row(
-    lived_in: Job, session: Session, back_up: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lived_in: Job,
+    session: Session,
+    back_up: Make,
+    restore: Restore,
+    database_to_fill: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gone = session.exec(select(Clip).order_by(col(Clip.position))).all()[-1]
     late = write(layout.run_path("job_late") / "clips.jsonl", b"").parent
@@ -134,9 +138,9 @@ def test_what_is_deleted_meanwhile_is_named_by_no_row(
     on_reading(monkeypatch, layout.blob_path("0" * 64).name, delete)
     made = back_up()
     assert made.missing == []
-    done = restoring.restore_backup(source=made.path, into=tmp_path / "there")
-    with closing(sqlite3.connect(done.folder / "studio.db")) as opened:
-        assert opened.execute("SELECT count(*) FROM clip WHERE id = ?", [gone.id]).fetchone() == (0,)
+    done = restore(made.path, tmp_path / "there")
+    with opened(done, database_to_fill) as engine, Session(engine) as restored:
+        assert restored.get(Clip, gone.id) is None
 
 
 def test_what_is_added_meanwhile_is_there_for_every_row(
@@ -166,14 +170,14 @@ def test_a_folder_that_is_swapped_meanwhile_is_never_half_old_and_half_new(
 
     on_reading(monkeypatch, "adapter_model.safetensors", swap)
     made = back_up()
-    with zipfile.ZipFile(made.path) as opened:
-        found = {n: opened.read(n) for n in opened.namelist() if f"{lived_in.id}/adapter/" in n}
+    with zipfile.ZipFile(made.path) as archive:
+        found = {n: archive.read(n) for n in archive.namelist() if f"{lived_in.id}/adapter/" in n}
     assert set(found.values()) == {b"new"}
     assert len(found) == 2
 
 
 def test_one_checkpoint_comes_along_however_fast_they_are_dropped(
-    lived_in: Job, back_up: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lived_in: Job, back_up: Make, restore: Restore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = layout.run_path(lived_in.id) / "checkpoints"
 
@@ -181,7 +185,7 @@ def test_one_checkpoint_comes_along_however_fast_they_are_dropped(
         checkpoints.save(folder, step=30, fill=lambda f: void((f / "x").write_bytes(b"30")), state={}, keep=1)
 
     on_reading(monkeypatch, "step-00000010/x", save)
-    done = restoring.restore_backup(source=back_up().path, into=tmp_path / "there")
+    done = restore(back_up().path, tmp_path / "there")
     newest = checkpoints.find_newest_whole(done.folder / "runs" / lived_in.id / "checkpoints")
     assert newest is not None
     assert newest[0] == 30
@@ -206,6 +210,7 @@ def test_what_was_gone_before_is_told_and_fails_nothing(lived_in: Job, back_up: 
     assert back_up().missing == [f"blobs/00/{'0' * 64}"]
 
 
+@pytest.mark.sqlite("two files of it")
 def test_a_former_database_of_the_folder_stays_behind(lived_in: Job, tmp_path: Path) -> None:
     data = layout.data_path()
     dumps.take(get_settings().resolved_database_url, tmp_path / "now.db")

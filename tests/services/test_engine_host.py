@@ -3,8 +3,7 @@
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,6 +13,7 @@ from qlora_studio.core.errors import Conflict, InvalidInput, TooManyTries, Unava
 from qlora_studio.launchers import local
 from qlora_studio.services import engine_host
 from qlora_studio.services.engine_host import EngineHost, Ticket
+from tests.waiting import wait_for
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("engine_stub.py")))
 
@@ -27,13 +27,6 @@ def ticket(what: str, owner: str = "usr_ada") -> Ticket:
         "variants": [{}],
     }
     return Ticket(owner_id=owner, request=request)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 @pytest.fixture

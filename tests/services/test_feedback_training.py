@@ -74,7 +74,7 @@ def trained(user: User, dataset: Dataset, model: BaseAudioModel, kind: TrainingT
     )  # fmt: skip
     with db.write() as session:
         job_id = jobs.submit(session, actor=user, spec=spec).id
-    supervisor.run_until_done(job_id)
+    supervisor.run_until_done([job_id])
     with db.read() as session:
         job = session.get_one(Job, job_id)
         assert (job.status, job.reason) == (JobStatus.SUCCEEDED, "ok"), job.message

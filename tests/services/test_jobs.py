@@ -26,7 +26,7 @@ from qlora_studio.core.settings import get_settings
 from qlora_studio.db.engine import write
 from qlora_studio.db.models import Adapter, AuditEvent, Job, JobSample, Notification
 from qlora_studio.jobs import metrics, notices, outcome
-from qlora_studio.services import job_logs, job_reading, jobs
+from qlora_studio.services import job_access, job_logs, job_reading, jobs
 from qlora_studio.storage import layout
 from tests.conftest import make_user
 from tests.jobs.workbench import make_dataset, make_model, make_spec
@@ -107,6 +107,20 @@ def test_a_job_over_the_limit_of_the_queue_is_refused(submit, session, stranger,
     assert submit(launch_key="a").id == first.id, "asked for twice, made once"
     set_status(session, first, JobStatus.SUCCEEDED)
     submit()
+
+
+def test_a_resumed_job_counts_as_one_more_in_the_queue(submit, session, user, monkeypatch):
+    monkeypatch.setenv("QLORA_STUDIO_MAX_QUEUED_JOBS", "1")
+    get_settings.cache_clear()
+    ended = submit()
+    set_status(session, ended, JobStatus.FAILED)
+    waiting = submit()
+    with pytest.raises(TooLarge, match="one more would be over the limit"):
+        jobs.resume(session, actor=user, job_id=ended.id)
+    with pytest.raises(Conflict, match="queued"):  # which is what is wrong, however full the queue
+        jobs.resume(session, actor=user, job_id=waiting.id)
+    set_status(session, waiting, JobStatus.SUCCEEDED)
+    assert jobs.resume(session, actor=user, job_id=ended.id).status is JobStatus.QUEUED
 
 
 def test_a_launch_that_is_not_committed_leaves_nothing(data_folder, user, dataset, model):
@@ -291,3 +305,20 @@ def test_a_followers_end_is_told_once_though_what_it_followed_is_deleted(session
     assert sorted(told) == sorted([ended.id, waiting.id])
     session.refresh(waiting)
     assert (waiting.status, waiting.after_job_id) == (JobStatus.STOPPED, None)
+
+
+def test_a_launch_is_prepared_for_only_when_it_would_start_at_once(session, user, submit, monkeypatch):
+    prepared = []
+    monkeypatch.setattr(job_access.supervisor, "expect", lambda: prepared.append(1))
+    job_access.expect_launch(session, actor=user)
+    assert len(prepared) == 1
+    job = submit()
+    job_access.expect_launch(session, actor=user)  # another one waits
+    set_status(session, job, JobStatus.RUNNING)
+    job_access.expect_launch(session, actor=user)
+    assert len(prepared) == 1
+    set_status(session, job, JobStatus.SUCCEEDED)
+    job_access.expect_launch(session, actor=user)
+    assert len(prepared) == 2
+    with pytest.raises(Forbidden):
+        job_access.expect_launch(session, actor=make_user(session, "vera", Role.VIEWER))

@@ -3,7 +3,7 @@
 import threading
 
 from qlora_studio.services.line import Line
-from tests.services.test_engine_host import wait_for
+from tests.waiting import wait_for
 
 
 def test_an_account_has_one_thread_and_others_have_theirs() -> None:

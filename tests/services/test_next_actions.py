@@ -8,7 +8,7 @@ from sqlmodel import Session, select
 
 from qlora_studio.contracts.enums import ExitReason, JobStatus, TrainingType
 from qlora_studio.core.errors import Conflict, NotFound
-from qlora_studio.db.models import Job, User
+from qlora_studio.db.models import Job, JobGroup, User
 from qlora_studio.services import jobs, next_actions
 from qlora_studio.services.remedies import find_next_action
 from qlora_studio.storage import checkpoints, layout
@@ -122,6 +122,15 @@ def test_one_click_queues_the_changed_job_and_two_clicks_one(
     assert (first.spec["optimization"]["batch_size"], first.spec["qlora"]["rank"]) == (2, 4)
     assert first.spec["optimization"]["gradient_accumulation"] == 2
     assert len(session.exec(select(Job)).all()) == 2
+
+
+def test_what_is_put_right_stays_in_its_sweep(failed: Any, session: Session, user: User) -> None:
+    job = failed(OOM, optimization={"max_steps": 8, "batch_size": 4})
+    session.add(JobGroup(id="grp_1", owner_id=user.id, name="ranks", axes={}))
+    session.flush()
+    job.group_id = "grp_1"
+    session.commit()
+    assert next_actions.apply(session, actor=user, job_id=job.id).group_id == "grp_1"
 
 
 def test_one_click_resumes_and_two_clicks_resume_once(failed: Any, session: Session, user: User) -> None:

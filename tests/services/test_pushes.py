@@ -26,6 +26,7 @@ from tests.conftest import make_user
 from tests.services.hub import Hub, hub
 from tests.services.outcomes import make_adapter, make_finished_job
 from tests.services.test_merging import REPORT as MERGED
+from tests.waiting import wait_for
 
 __all__ = ["hub"]
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # within the Hub's client
@@ -267,7 +268,7 @@ def test_a_server_that_died_is_made_up_for_by_the_next(hub, user, adapter, crede
     pushes.recover()
     wait_for(lambda: look(push_id).status == "succeeded")
     assert "adapter_model.safetensors" in hub.pushed["anna/prompts"]
-    assert list((layout.data_path() / "pushes").iterdir()) == []
+    wait_for(lambda: not list((layout.data_path() / "pushes").iterdir()))  # after the row
 
 
 def test_the_base_is_named_as_the_hub_does(hub, user, adapter, credential_id, session):
@@ -334,10 +335,3 @@ def test_one_that_has_ended_is_taken_off_the_list(hub, user, adapter, credential
     with db.write() as writing:
         pushes.cancel(writing, actor=user, push_id=done.id)
     assert pushes.list_pushes(session, actor=user)[1] == 0
-
-
-def wait_for(condition, within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -8,14 +8,13 @@ import pytest
 from pydantic import ValidationError
 from sqlmodel import Session, select
 
-from qlora_studio.contracts.enums import GenerationStatus, Role, Sharing
+from qlora_studio.contracts.enums import Role, Sharing
 from qlora_studio.core.errors import Forbidden, InvalidInput, NotFound
 from qlora_studio.core.settings import get_settings
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import (
     CriterionTally,
     FeedbackDay,
-    Generation,
     GenerationTally,
     PromptTally,
     Rating,
@@ -24,8 +23,9 @@ from qlora_studio.db.models import (
     TakeTally,
     User,
 )
-from qlora_studio.services import generations, ratings, tallies
+from qlora_studio.services import generations, ratings
 from qlora_studio.services.rating_schemas import RatingPut
+from tests.services.takes import make_takes
 
 
 def add_takes(
@@ -36,27 +36,8 @@ def add_takes(
     model_id: str = "mod_a",
     sharing: Sharing = Sharing.PRIVATE,
 ) -> list[Take]:
-    """Takes as they are once made, without their files."""
-    generation = Generation(
-        owner_id=user.id, prompt=prompt, model_id=model_id, model_name="Rain", duration_s=1.0, seed=0,
-        n_takes=n_takes, n_done=n_takes, guidance=3.0, temperature=1.0, status=GenerationStatus.SUCCEEDED,
-        sharing=sharing,
-    )  # fmt: skip
     with db.write() as session:
-        session.add(generation)
-        session.flush()
-        tallies.count_generation(session, generation)
-        made = [
-            Take(
-                generation_id=generation.id, owner_id=user.id, model_id=model_id, position=i, seed=i,
-                duration_s=1.0, sample_rate=16_000, size_bytes=1,
-            )
-            for i in range(n_takes)
-        ]  # fmt: skip
-        session.add_all(made)
-        for _ in made:
-            tallies.count_take(session, generation)
-    return made
+        return make_takes(session, user, n_takes, prompt=prompt, model_id=model_id, sharing=sharing)
 
 
 def rate(user: User, take: Take, stars: int, criterion: str = "overall", **form) -> Rating:

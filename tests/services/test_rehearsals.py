@@ -22,6 +22,7 @@ from qlora_studio.services.rehearsals import Rehearsal, RehearsalPublic
 from qlora_studio.state.rehearsal import rows_of, view_of
 from tests.conftest import make_user
 from tests.jobs.workbench import make_dataset, make_model, make_spec
+from tests.waiting import wait_for
 
 STUB = """
 import json, os, pathlib, signal, sys, time
@@ -73,13 +74,6 @@ def start(session: Session, user: User, tmp_path: Path, monkeypatch: pytest.Monk
     for thread in threading.enumerate():
         if thread.name.startswith("rehearsal-"):
             thread.join(10)
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def ended(rehearsal: Rehearsal) -> Rehearsal:

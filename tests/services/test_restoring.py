@@ -21,7 +21,9 @@ from qlora_studio.modelfiles import prepare
 from qlora_studio.services import backups, models, restoring
 from qlora_studio.storage import holding, layout
 from qlora_studio.storage.backup_archive import MANIFEST
-from tests.services.backup_world import Make, sha, tree, write
+from tests.services.backup_world import Make, Restore, opened, sha, tree, write
+
+Refused = Callable[[Path, Path, str], None]
 
 
 def changed(source: Path, target: Path, change: Callable[[str, bytes], tuple[Any, bytes] | None]) -> Path:
@@ -49,15 +51,19 @@ def with_manifest(source: Path, target: Path, **values: Any) -> Path:
     )
 
 
-def refused(source: Path, into: Path, match: str) -> None:
-    with pytest.raises(InvalidInput, match=match):
-        restoring.restore_backup(source=source, into=into)
-    assert not into.exists()
-    assert not [p for p in into.parent.iterdir() if p.name.startswith(f".{into.name}")]
+@pytest.fixture
+def refused(restore: Restore) -> Refused:
+    def check(source: Path, into: Path, match: str) -> None:
+        with pytest.raises(InvalidInput, match=match):
+            restore(source, into)
+        assert not into.exists()
+        assert not [p for p in into.parent.iterdir() if p.name.startswith(f".{into.name}")]
+
+    return check
 
 
 def test_a_changed_a_short_and_a_strange_file_are_refused(
-    lived_in: Job, back_up: Make, tmp_path: Path
+    lived_in: Job, back_up: Make, refused: Refused, tmp_path: Path
 ) -> None:
     made, into = back_up().path, tmp_path / "there"
     flipped = bytearray(made.read_bytes())
@@ -83,7 +89,7 @@ def test_a_changed_a_short_and_a_strange_file_are_refused(
     "name", ["files/../out", "/out", "files//out", "files/./out", "files/studio.db-wal", "out"]
 )
 def test_names_that_lead_elsewhere_are_refused(
-    lived_in: Job, back_up: Make, tmp_path: Path, name: str
+    lived_in: Job, back_up: Make, refused: Refused, tmp_path: Path, name: str
 ) -> None:
     made = back_up().path
     file = {"name": name, "size_bytes": 1, "sha256": sha(b"x"), "mode": 0o644, "mtime_ns": 0}
@@ -95,7 +101,7 @@ def test_names_that_lead_elsewhere_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_links_in_the_zip_are_refused(lived_in: Job, back_up: Make, tmp_path: Path) -> None:
+def test_links_in_the_zip_are_refused(lived_in: Job, back_up: Make, refused: Refused, tmp_path: Path) -> None:
     def link(name: str, data: bytes) -> tuple[Any, bytes]:
         info = zipfile.ZipInfo(name)
         info.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -105,18 +111,19 @@ def test_links_in_the_zip_are_refused(lived_in: Job, back_up: Make, tmp_path: Pa
 
 
 def test_a_newer_schema_is_refused_and_says_what_to_install(
-    lived_in: Job, back_up: Make, tmp_path: Path
+    lived_in: Job, back_up: Make, refused: Refused, tmp_path: Path
 ) -> None:
     newer = with_manifest(back_up().path, tmp_path / "n.zip", revision="9999", product_version="7.0")
     refused(newer, tmp_path / "there", "Install 7.0 or newer")
 
 
+@pytest.mark.sqlite("elsewhere the database refuses such rows itself")
 def test_rows_that_name_nothing_are_damage(
-    lived_in: Job, back_up: Make, session: Session, tmp_path: Path
+    lived_in: Job, back_up: Make, refused: Refused, session: Session, tmp_path: Path
 ) -> None:
-    with closing(sqlite3.connect(layout.data_path() / "studio.db")) as opened:
-        opened.execute("UPDATE job SET model_id = 'mod_none'")
-        opened.commit()
+    with closing(sqlite3.connect(layout.data_path() / "studio.db")) as connection:
+        connection.execute("UPDATE job SET model_id = 'mod_none'")
+        connection.commit()
     refused(back_up().path, tmp_path / "there", "damaged: a row of job")
 
 
@@ -141,17 +148,19 @@ def test_an_older_schema_is_restored_and_brought_up_to_date_by_the_next_start(
 
 
 def test_a_folder_that_holds_something_is_moved_aside_and_only_when_asked(
-    lived_in: Job, back_up: Make, tmp_path: Path
+    lived_in: Job, back_up: Make, restore: Restore, database_to_fill: str, tmp_path: Path
 ) -> None:
     made, there = back_up().path, tmp_path / "there"
     write(there / "mine.txt", b"mine")
     with pytest.raises(Conflict, match="--replace"):
-        restoring.restore_backup(source=made, into=there)
+        restore(made, there)
     assert tree(there) == {"mine.txt": b"mine"}
-    done = restoring.restore_backup(source=made, into=there, replace=True)
+    done = restore(made, there, replace=True)
     assert done.aside is not None
     assert tree(done.aside) == {"mine.txt": b"mine"}
-    assert (there / "studio.db").is_file()
+    assert (there / "secret.key").is_file()
+    with opened(done, database_to_fill) as engine:
+        assert dumps.read_revision(engine) == migrations.newest()
     assert not (there / "mine.txt").exists()
 
 
@@ -216,6 +225,7 @@ def test_the_password_of_postgresql_goes_by_the_environment(
     assert "[se cret]" in caught.value.message
 
 
+@pytest.mark.sqlite("both kinds are made of one of it")
 def test_a_backup_goes_into_the_kind_of_database_that_it_holds(
     lived_in: Job, back_up: Make, tmp_path: Path
 ) -> None:
@@ -236,18 +246,17 @@ def test_a_backup_goes_into_the_kind_of_database_that_it_holds(
 def test_the_worlds_models_can_be_used_at_once(
     lived_in: Job,
     back_up: Make,
+    restore: Restore,
+    database_to_fill: str,
     tmp_path: Path,
     session: Session,
     user: User,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The starter as the product adds it, checked by the product in its new place."""
     starter = models.add_starter(session, actor=user)
     session.commit()
-    done = restoring.restore_backup(source=back_up().path, into=tmp_path / "there")
-    engine = make_engine(f"sqlite:///{done.folder / 'studio.db'}")
-    with Session(engine) as there:
+    done = restore(back_up().path, tmp_path / "there")
+    with opened(done, database_to_fill) as engine, Session(engine) as there:
         row = there.get_one(BaseAudioModel, starter.id)
         prepare.check_unchanged(Path(row.path), row.details["files"], row.content_hash)
         assert Path(row.path).is_relative_to(done.folder)
-    engine.dispose()

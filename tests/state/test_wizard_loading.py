@@ -350,3 +350,17 @@ def test_an_adapter_can_be_trained_on(
     session.delete(made)
     session.commit()
     assert loading.load(user).draft.values["start_adapter_id"] == ""
+
+
+def test_who_has_chosen_what_to_train_is_expected_to_launch(
+    session: Session, user: User, model: BaseAudioModel, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected: list[str] = []
+    monkeypatch.setattr(
+        loading.job_access, "expect_launch", lambda _, *, actor: expected.append(actor.username)
+    )
+    loading.load(user)
+    assert expected == []
+    loading.save(user, Draft(dataset_id=dataset.id, model_id=model.id, step=2))
+    loading.load(user)
+    assert expected == [user.username]
