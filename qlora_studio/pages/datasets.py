@@ -23,9 +23,7 @@ _STATUSES = [
 _TASKS = [(task.value, label) for task, label in TASK_LABELS.items()]
 
 
-@studio_page(
-    "/datasets", title="Datasets", section="datasets", on_load=[DatasetsState.load, DatasetsState.watch]
-)
+@studio_page("/datasets", title="Datasets", section="datasets", on_load=DatasetsState.load)
 def datasets() -> rx.Component:
     """Every dataset of the person, or the way to the first one."""
     add = for_trainers(link_button("Add dataset", href="/datasets/new", icon="plus", variant="primary"))

@@ -23,7 +23,7 @@ DELETED_WITH_IT = "Its takes, answers and votes go with it. This can't be undone
     title="Listening tests",
     section="feedback",
     crumbs=[*ABOVE],
-    on_load=[ListeningTestsState.load, ListeningTestsState.watch],
+    on_load=ListeningTestsState.load,
 )
 def listening() -> rx.Component:
     """Tests to take, and one's own to read."""

@@ -31,7 +31,7 @@ _TRAINED_TASKS = [(task.value, TASK_LABELS[task]) for task in DECIDING]
 _TASKS = [(task.value, label) for task, label in TASK_LABELS.items()]
 
 
-@studio_page("/models", title="Models", section="models", on_load=[ModelsState.load, ModelsState.watch])
+@studio_page("/models", title="Models", section="models", on_load=ModelsState.load)
 def models() -> rx.Component:
     """Every base model of the person, or the way to the first one."""
     add = for_trainers(link_button("Add model", href="/models/new", icon="plus", variant="primary"))

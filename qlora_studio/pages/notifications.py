@@ -20,7 +20,7 @@ _KINDS = [(kind.value, label) for kind, label in KIND_LABELS.items()]
     "/notifications",
     title="Notifications",
     section="notifications",
-    on_load=[NotificationsState.load, NotificationsState.watch],
+    on_load=NotificationsState.load,
 )
 def notifications() -> rx.Component:
     """The list, newest first, with search and filters."""

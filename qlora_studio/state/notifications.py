@@ -25,18 +25,20 @@ class NotificationsState(TableState, rx.State):
     @rx.event
     @authorized()
     async def load(self, actor: User):
-        """Show the page that the address names."""
+        """Show the page that the address names, then what is new on it."""
         self._read_address()
         self.rows, self.total = await asyncio.to_thread(_page, actor, self._wanted())
         self.is_loading = False
+        return NotificationsState.watch
 
     @rx.event(background=True)
     @authorized()
     async def watch(self, actor: User):
         """Show what is new while the page is open."""
-        async for found in news(self, actor, lambda: _page(actor, self._wanted())):
+        async for wanted, found in news(self, actor, lambda: _look(actor, self._wanted())):
             async with self:
-                self.rows, self.total = found
+                if wanted == self._wanted():
+                    self.rows, self.total = found
 
     @rx.event
     @authorized()
@@ -51,6 +53,10 @@ class NotificationsState(TableState, rx.State):
         """Mark everything as read, on other pages too."""
         await asyncio.to_thread(_mark, actor, None)
         self.rows, self.total = await asyncio.to_thread(_page, actor, self._wanted())
+
+
+def _look(actor: User, wanted: dict[str, Any]) -> tuple[dict[str, Any], tuple[list[NoticeRow], int]]:
+    return wanted, _page(actor, wanted)
 
 
 def _page(actor: User, wanted: dict[str, Any]) -> tuple[list[NoticeRow], int]:

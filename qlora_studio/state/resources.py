@@ -41,6 +41,7 @@ class ResourcesState(DeletingState, TableState, mixin=True):
 
     _under_way: ClassVar[tuple[str, ...]] = ()  # statuses that change by themselves
     _watch_id: int = 0
+    _n_fills: int = 0  # so that a watch sees that the rows were renewed while it read
 
     deleting_users: list[str] = []
     is_sending: bool = False
@@ -48,7 +49,7 @@ class ResourcesState(DeletingState, TableState, mixin=True):
     @rx.event
     @authorized()
     async def load(self, actor: User):
-        """Show the page of the list that the address names."""
+        """Show the page of the list that the address names, then watch it."""
         self._read_address()
         self.deleting_id = ""
         try:
@@ -57,9 +58,11 @@ class ResourcesState(DeletingState, TableState, mixin=True):
         except InvalidInput as error:
             self.load_error = error.message
         self.is_loading = False
+        return type(self).watch
 
     async def _fill(self, actor: User) -> None:
         self.rows, self.total = await asyncio.to_thread(self._page, actor, self._wanted())
+        self._n_fills += 1
 
     @rx.event(background=True)
     @authorized()
@@ -68,15 +71,18 @@ class ResourcesState(DeletingState, TableState, mixin=True):
         watch = Watch(self)
         await watch.take_over()
         while await watch.goes_on(every_s=LOOK_EVERY_S):
+            n_fills, wanted = self._n_fills, self._wanted()
             try:
-                rows, total = await asyncio.to_thread(self._page, actor, self._wanted())
+                rows, total = await asyncio.to_thread(self._page, actor, wanted)
             except InvalidInput:
                 return
-            if rows != self.rows:
-                async with self:
-                    if watch.is_newest:
-                        self.rows, self.total = rows, total
-            if not any(row.status in self._under_way for row in rows):
+            async with self:
+                if not watch.is_newest:
+                    return
+                is_current = n_fills == self._n_fills
+                if is_current and rows != self.rows:
+                    self.rows, self.total = rows, total
+            if is_current and not any(row.status in self._under_way for row in rows):
                 return
 
     @rx.event

@@ -18,7 +18,7 @@ def test_somebody_looks_at_what_is_shared_and_is_offered_no_change(
         owner.headers["Authorization"] = f"Bearer {sign_up(server, person.name + '-friend')}"
         model = owner.post("/models", json={"source": {"kind": "starter"}}).json()["id"]
         data = owner.post("/datasets", json={"name": "Theirs", "source": {"kind": "example"}}).json()["id"]
-        owner.put(f"/datasets/{data}/sharing", json={"sharing": "read"})
+        owner.put(f"/datasets/{data}/sharing", json={"sharing": "read"}).raise_for_status()
         page.goto(f"{server.base}/datasets?shelf=shared")
         page.get_by_role("link", name="Theirs").click()
         expect(page.get_by_text(f"Shared by {person.name}-friend to look at")).to_be_visible()

@@ -38,8 +38,8 @@ class SlowReading:
         self._has_read, self._may_end = threading.Event(), threading.Event()
         read = getattr(module, name)
 
-        def read_slowly(*args: Any) -> Any:
-            found = read(*args)
+        def read_slowly(*args: Any, **named: Any) -> Any:
+            found = read(*args, **named)
             self._has_read.set()
             assert self._may_end.wait(10)
             return found

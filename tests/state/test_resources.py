@@ -1,19 +1,22 @@
 """The lists of datasets, models and jobs, and the pages of one, called through their handlers."""
 
+import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlmodel import Session, select
 
 from qlora_studio.contracts.enums import DatasetStatus, JobStatus, ModelStatus, Task, TrainingType
 from qlora_studio.db.models import BaseAudioModel, Dataset, Job, User
+from qlora_studio.services import datasets, models
 from qlora_studio.state.dataset import DatasetState
 from qlora_studio.state.datasets import DatasetsState
 from qlora_studio.state.jobs import TrainingState
 from qlora_studio.state.model import ModelState
 from qlora_studio.state.models import ModelsState
 from qlora_studio.state.tables import parsed
-from tests.state.calling import Opener, call
+from tests.state.calling import Opener, SlowReading, call, hold_by_itself
 
 
 @pytest.fixture
@@ -59,6 +62,49 @@ async def test_a_list_deletes_what_nothing_was_made_with(
     assert "free is deleted" in "".join(await call(state, "delete"))
     assert (state.deleting_id, state.is_sending, [row.name for row in state.rows]) == ("", False, ["used"])
     assert session.exec(select(type(free)).where(type(free).name == "free")).first() is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "service", "reading"),
+    [(DatasetsState, datasets, "list_datasets"), (ModelsState, models, "list_models")],
+)
+async def test_a_watch_that_began_at_another_address_does_not_bring_its_rows_back(
+    opened: Opener,
+    things: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Any,
+    service: Any,
+    reading: str,
+) -> None:
+    hold_by_itself(kind, monkeypatch)
+    state = opened(kind, {"query": "no such thing"})
+    assert await call(state, "load"), "a watch begins after it, never beside it"
+    slow = SlowReading(service, reading, monkeypatch)
+    watch = asyncio.create_task(call(state, "watch"))
+    await slow.has_read()
+    slow.is_quick_again()
+    state.router.url.query_parameters = {}
+    await call(state, "load")
+    slow.may_end()
+    await watch
+    assert (state.total, {row.name for row in state.rows}) == (2, {"used", "free"})
+
+
+async def test_a_watch_does_not_bring_back_what_was_deleted_meanwhile(
+    opened: Opener, things: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_by_itself(DatasetsState, monkeypatch)
+    state = opened(DatasetsState)
+    await call(state, "load")
+    slow = SlowReading(datasets, "list_datasets", monkeypatch)
+    watch = asyncio.create_task(call(state, "watch"))
+    await slow.has_read()
+    slow.is_quick_again()
+    await call(state, "ask_delete", row_id=things.datasets[1].id)
+    await call(state, "delete")
+    slow.may_end()
+    await watch
+    assert [row.name for row in state.rows] == ["used"]
 
 
 async def test_odd_words_in_an_address_are_an_error_or_nothing(
