@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 # By name, in the order of the help: the modules that make it, and where in the first one it is.
 _COMMANDS = {
-    "dataset": ("datasets dataset_records dataset_content", "app"),
+    "dataset": ("datasets dataset_records dataset_content dataset_mapping", "app"),
     "credential": ("credentials", "app"),
     "model": ("models", "app"),
     "jobs": ("jobs job_records", "app"),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from qlora_studio.commands.completing import AccountName, TokenId
 from qlora_studio.commands.console import (
     JsonFlag,
     UserName,
@@ -96,9 +97,7 @@ def list_users(
 
 @users.command("show")
 @command
-def show_user(
-    name: Annotated[str, typer.Argument(help="The username.")], user: UserName = "", as_json: JsonFlag = False
-) -> None:
+def show_user(name: AccountName, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Show an account with what it keeps."""
     with acting(user) as (session, actor):
         found = _public(people.get_person(session, actor=actor, user_id=_find(session, name).id))
@@ -124,7 +123,7 @@ def me(
 @users.command("set")
 @command
 def set_user(
-    name: Annotated[str, typer.Argument(help="The account's username.")],
+    name: AccountName,
     *,
     role: Annotated[Role | None, typer.Option(help="admin, trainer, rater or viewer.")] = None,
     enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Let in, or lock out.")] = None,
@@ -155,9 +154,7 @@ def set_user(
 
 @users.command("reset-password")
 @command
-def reset_password(
-    name: Annotated[str, typer.Argument(help="The username.")], user: UserName = "", as_json: JsonFlag = False
-) -> None:
+def reset_password(name: AccountName, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Print a link by which somebody sets a new password, once, within a day."""
     with acting(user, writes=True) as (session, actor):
         link = people.make_reset_link(session, actor=actor, user_id=_find(session, name).id)
@@ -168,7 +165,7 @@ def reset_password(
 @users.command("delete")
 @command
 def delete_user(
-    name: Annotated[str, typer.Argument(help="The username.")],
+    name: AccountName,
     heir: Annotated[str, typer.Option("--to", help="Who gets what it owns.")] = "",
     yes: YesFlag = False,
     user: UserName = "",
@@ -217,7 +214,7 @@ def list_tokens(user: UserName = "", as_json: JsonFlag = False) -> None:
 
 @scripts.command("revoke")
 @command
-def revoke_token(token_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def revoke_token(token_id: TokenId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """End a token at once."""
     with acting(user, writes=True) as (session, actor):
         tokens.revoke(session, actor=actor, token_id=token_id)

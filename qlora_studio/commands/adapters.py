@@ -20,6 +20,7 @@ from qlora_studio.commands.console import (
 )
 from qlora_studio.commands.jobs import ZipPath, save_new
 from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
+from qlora_studio.commands.progress import Bar
 from qlora_studio.commands.pushes import push
 from qlora_studio.commands.registry import (
     activate,
@@ -41,6 +42,7 @@ from qlora_studio.services.access import Shelf
 from qlora_studio.services.adapter_imports import AdapterImport
 from qlora_studio.services.adapter_schemas import AdapterPublic
 
+_LOOK_EVERY_S = 0.2
 app = typer.Typer(
     help="Adapters: list, show, edit, activate, download, import, merge, push, delete.", no_args_is_help=True
 )
@@ -157,7 +159,10 @@ def merge(
     actor = find_actor(user)
     merging.start(actor=actor, adapter_id=adapter_id, bits=bits)
     try:
-        merging.wait(adapter_id)
+        with Bar(quiet=as_json) as bar:
+            while not merging.wait(adapter_id, _LOOK_EVERY_S):
+                with db.read() as session:
+                    bar.show(merging.get_status(session, actor=actor, adapter_id=adapter_id).progress)
     except KeyboardInterrupt:
         with db.write() as session:
             merging.remove(session, actor=actor, adapter_id=adapter_id)

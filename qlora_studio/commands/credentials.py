@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import TypeAdapter
 
+from qlora_studio.commands.completing import CredentialId
 from qlora_studio.commands.console import (
     JsonFlag,
     UserName,
@@ -75,7 +76,7 @@ def list_(user: UserName = "", as_json: JsonFlag = False) -> None:
 @app.command("delete")
 @command
 def delete(
-    credential_id: Annotated[str, typer.Argument(help="Its id.")],
+    credential_id: CredentialId,
     yes: YesFlag = False,
     user: UserName = "",
     as_json: JsonFlag = False,

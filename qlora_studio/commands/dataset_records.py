@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from qlora_studio.commands.completing import DatasetId
+from qlora_studio.commands.completing import ClipId, DatasetId
 from qlora_studio.commands.console import (
     JsonFlag,
     UserName,
@@ -125,7 +125,7 @@ def list_clips(
 
 @app.command("clip")
 @command
-def show_clip(clip_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def show_clip(clip_id: ClipId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Show one clip."""
     with acting(user) as (session, actor):
         found = _public(clips.get_clip(session, actor=actor, clip_id=clip_id))
@@ -135,7 +135,7 @@ def show_clip(clip_id: str, user: UserName = "", as_json: JsonFlag = False) -> N
 @app.command("edit-clip")
 @command
 def edit_clip(
-    clip_id: str,
+    clip_id: ClipId,
     *,
     text: Annotated[str | None, typer.Option(help="What is said; empty: nothing.")] = None,
     label: Annotated[str | None, typer.Option(help="Its class; empty: none.")] = None,

@@ -33,6 +33,11 @@ from qlora_studio.services.access import Shelf
 EXAMPLE = "example"
 HUB_ADDRESS = "https://huggingface.co/datasets/"
 _POLL_S = 0.5
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(help="Field and column, such as text=sentence; fields: file, text, label, speaker, split."),
+]
+LabelFrom = Annotated[str, typer.Option(help="Where labels are: folder, prefix or none.")]
 app = typer.Typer(help="Datasets: add, list, show, edit, delete, and what is in them.", no_args_is_help=True)
 
 
@@ -49,16 +54,14 @@ def add(
     name: Annotated[str, typer.Option(help="The name to show.")] = "",
     description: Annotated[str, typer.Option(help="What is in it.")] = "",
     task: Annotated[Task, typer.Option(help="What it is for.")] = Task.SPEECH_TO_TEXT,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Field and column, such as text=sentence; fields: file, text, label, speaker, split."
-        ),
-    ] = None,
-    label_from: Annotated[str, typer.Option(help="Where labels are: folder, prefix or none.")] = "",
+    column: Columns = None,
+    label_from: LabelFrom = "",
     credential: Annotated[str, typer.Option(help="Name or id of a credential, for clouds and the Hub.")] = "",
     revision: Annotated[str, typer.Option(help="Branch, tag or commit on the Hub.")] = "",
     endpoint: Annotated[str, typer.Option(help="An S3 server besides Amazon's.")] = "",
+    review: Annotated[
+        bool, typer.Option("--review", help="Wait before files are taken in; see `dataset mapping`.")
+    ] = False,
     user: UserName = "",
     as_json: JsonFlag = False,
 ) -> None:
@@ -76,16 +79,27 @@ def add(
         task=task,
         mapping=mapping,
         quiet=as_json,
+        review=review,
         **options,
     )
+    print_taken_in(dataset, as_json=as_json)
+
+
+def print_taken_in(dataset: Dataset, *, as_json: bool) -> None:
+    """Say what became of a dataset whose files were to be taken in; ends with an error if nothing did."""
+    is_waiting = dataset.status == DatasetStatus.AWAITING_FILES
     if as_json:
         print_json(public(dataset))
+    elif is_waiting:
+        print_line(
+            f"{dataset.id}  {dataset.name}: waits. Look with `dataset mapping`, then `dataset ingest`."
+        )
     elif dataset.status == DatasetStatus.READY:
         unused = f", {dataset.n_rejected} could not be used" if dataset.n_rejected else ""
         print_line(f"{dataset.id}  {dataset.name}: {dataset.n_clips:,} clips{unused}, ready")
     else:
         say(f"error: {dataset.error or dataset.status.value}")
-    if dataset.status != DatasetStatus.READY:
+    if dataset.status != DatasetStatus.READY and not is_waiting:
         end(FAILED)
 
 
@@ -131,12 +145,14 @@ def add_dataset(
     description: str = "",
     task: Task = Task.SPEECH_TO_TEXT,
     mapping: dict[str, str] | None = None,
+    review: bool = False,
     quiet: bool = False,
     **options: str,
 ) -> Dataset:
-    """Add a dataset from wherever `source` names, and wait until it is ready or in error.
+    """Add a dataset from wherever `source` names, and wait until it is ready, in error, or to be looked at.
 
     Args:
+        review: Stop before files are taken in.
         quiet: Don't tell how far it is.
         options: more of `DatasetSource`, such as `revision`; empty ones are left out.
     """
@@ -150,7 +166,9 @@ def add_dataset(
         description=description,
         task=task,
         mapping=mapping or {},
-        source=datasets.DatasetSource.model_validate(given | {k: v for k, v in options.items() if v}),
+        source=datasets.DatasetSource.model_validate(
+            given | {k: v for k, v in options.items() if v} | ({"review": True} if review else {})
+        ),
     )
     with db.write() as session:
         dataset = datasets.create(session, actor=actor, form=form)

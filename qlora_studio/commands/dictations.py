@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qlora_studio.commands.completing import AdapterOption, DatasetId, ModelOption
+from qlora_studio.commands.completing import AdapterOption, ClipId, DatasetId, DictationId, ModelOption
 from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
@@ -61,7 +61,7 @@ def make(
     )
     with db.write() as session:
         asked = dictations.start(session, actor=actor, dataset_id=dataset_id, form=form, in_background=False)
-    found = _follow(actor, asked.id)
+    found = _follow(actor, asked.id, quiet=as_json)
     _print(found, as_json=as_json)
     if found.status is DictationStatus.FAILED:
         say(f"error: {found.error}")
@@ -85,7 +85,7 @@ def list_(
 @app.command("show")
 @command
 def show(
-    dictation_id: str,
+    dictation_id: DictationId,
     only: Annotated[str, typer.Option(help="open or checked.")] = "",
     user: UserName = "",
     as_json: JsonFlag = False,
@@ -119,7 +119,7 @@ def show(
 @app.command("correct")
 @command
 def correct(
-    dictation_id: str, clip_id: str, text: str, user: UserName = "", as_json: JsonFlag = False
+    dictation_id: DictationId, clip_id: ClipId, text: str, user: UserName = "", as_json: JsonFlag = False
 ) -> None:
     """Say what was really said in a clip; an empty text takes that back."""
     with acting(user, writes=True) as (session, actor):
@@ -131,7 +131,7 @@ def correct(
 
 @app.command("apply")
 @command
-def apply(dictation_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def apply(dictation_id: DictationId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Give the dataset's clips the corrected texts, as its next version."""
     with acting(user, writes=True) as (session, actor):
         done = dictations.apply(session, actor=actor, dictation_id=dictation_id)
@@ -144,7 +144,7 @@ def apply(dictation_id: str, user: UserName = "", as_json: JsonFlag = False) -> 
 @app.command("dataset")
 @command
 def dataset(
-    dictation_id: str,
+    dictation_id: DictationId,
     name: Annotated[str, typer.Argument(help="What the new dataset is called.")],
     user: UserName = "",
     as_json: JsonFlag = False,
@@ -158,7 +158,7 @@ def dataset(
 
 @app.command("stop")
 @command
-def stop(dictation_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def stop(dictation_id: DictationId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Write down no more; what was heard stays."""
     with acting(user, writes=True) as (session, actor):
         found = DictationPublic.of(dictations.stop(session, actor=actor, dictation_id=dictation_id))
@@ -167,7 +167,9 @@ def stop(dictation_id: str, user: UserName = "", as_json: JsonFlag = False) -> N
 
 @app.command("delete")
 @command
-def delete(dictation_id: str, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False) -> None:
+def delete(
+    dictation_id: DictationId, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False
+) -> None:
     """Delete a dictation with what was heard and corrected."""
     confirm(f"Delete {dictation_id} with what was heard and corrected?", yes=yes)
     with acting(user, writes=True) as (session, actor):
@@ -180,13 +182,14 @@ def _read(actor: User, dictation_id: str) -> DictationPublic:
         return DictationPublic.of(dictations.get_dictation(session, actor=actor, dictation_id=dictation_id))
 
 
-def _follow(actor: User, dictation_id: str) -> DictationPublic:
+def _follow(actor: User, dictation_id: str, *, quiet: bool) -> DictationPublic:
     """Write it down here and tell how far it is; Ctrl-C stops it."""
     return follow(
         lambda: dictating.run(dictation_id),
         read=lambda: _read(actor, dictation_id),
-        tell=lambda found: f"{found.n_done} of {found.n_clips} clips",
+        tell=lambda found: (f"{found.n_done} of {found.n_clips} clips", found.n_done, found.n_clips),
         call_off=lambda session: dictations.stop(session, actor=actor, dictation_id=dictation_id),
+        quiet=quiet,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from qlora_studio.commands.completing import DatasetId
+from qlora_studio.commands.completing import DatasetId, TakeId
 from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
@@ -46,7 +46,7 @@ OfModel = Annotated[str, typer.Option("--model", help="Only takes of this model.
 @app.command("rate")
 @command
 def rate(
-    take_id: str,
+    take_id: TakeId,
     stars: Annotated[int, typer.Argument(help="1 to 5.")],
     *,
     criterion: Annotated[str, typer.Option(help="What is judged, in a word or two.")] = OVERALL,
@@ -64,7 +64,7 @@ def rate(
 
 @app.command("show")
 @command
-def show(take_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def show(take_id: TakeId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Show what was said of a take."""
     with acting(user) as (session, actor):
         found = ratings.list_of_take(session, actor=actor, take_id=take_id)
@@ -74,7 +74,7 @@ def show(take_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
 @app.command("remove")
 @command
 def remove(
-    take_id: str,
+    take_id: TakeId,
     criterion: Annotated[str, typer.Option(help="What was judged.")] = OVERALL,
     user: UserName = "",
     as_json: JsonFlag = False,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qlora_studio.commands.completing import AdapterOption, ModelOption
+from qlora_studio.commands.completing import AdapterOption, GenerationId, ModelOption, TakeId
 from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
@@ -22,7 +22,7 @@ from qlora_studio.commands.console import (
     say,
     tell,
 )
-from qlora_studio.commands.following import follow
+from qlora_studio.commands.following import Told, follow
 from qlora_studio.commands.inference import Strength
 from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
 from qlora_studio.contracts.enums import GenerationStatus, Sharing
@@ -67,7 +67,7 @@ def make(
     )
     with db.write() as session:
         asked = generations.start(session, actor=actor, form=form, in_background=False)
-    found = _follow(actor, asked.id)
+    found = _follow(actor, asked.id, quiet=as_json)
     _print(found, as_json=as_json)
     if found.status is GenerationStatus.FAILED:
         say(f"error: {found.error}")
@@ -132,7 +132,7 @@ def list_(
 
 @app.command("show")
 @command
-def show(generation_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def show(generation_id: GenerationId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Show what was asked for, and each take with its seed."""
     with acting(user) as (_, actor):
         found = _read(actor, generation_id)
@@ -142,7 +142,7 @@ def show(generation_id: str, user: UserName = "", as_json: JsonFlag = False) -> 
 @app.command("save")
 @command
 def save(
-    generation_id: str,
+    generation_id: GenerationId,
     to: Annotated[Path, typer.Option(help="The folder to write into.")] = Path(),
     user: UserName = "",
     as_json: JsonFlag = False,
@@ -167,7 +167,9 @@ def save(
 
 @app.command("share")
 @command
-def share(generation_id: str, sharing: Sharing, user: UserName = "", as_json: JsonFlag = False) -> None:
+def share(
+    generation_id: GenerationId, sharing: Sharing, user: UserName = "", as_json: JsonFlag = False
+) -> None:
     """Let others listen (read), rate and compare too (use), or nothing any more (private)."""
     form = GenerationUpdate(sharing=sharing)
     with acting(user, writes=True) as (session, actor):
@@ -180,7 +182,7 @@ def share(generation_id: str, sharing: Sharing, user: UserName = "", as_json: Js
 @app.command("like")
 @command
 def like(
-    take_id: str,
+    take_id: TakeId,
     *,
     remove: Annotated[bool, typer.Option("--remove", help="No longer.")] = False,
     user: UserName = "",
@@ -196,7 +198,9 @@ def like(
 
 @app.command("delete")
 @command
-def delete(generation_id: str, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False) -> None:
+def delete(
+    generation_id: GenerationId, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False
+) -> None:
     """Call a generation off, or delete it with its takes and their ratings."""
     confirm(f"Delete {generation_id} with its takes and their ratings?", yes=yes)
     with acting(user, writes=True) as (session, actor):
@@ -212,18 +216,19 @@ def _read(actor: User, generation_id: str) -> GenerationPublic:
         return GenerationPublic.of(found, takes, liked)
 
 
-def _follow(actor: User, generation_id: str) -> GenerationPublic:
+def _follow(actor: User, generation_id: str, *, quiet: bool) -> GenerationPublic:
     """Make it here and tell how far it is; Ctrl-C calls it off."""
 
-    def tell(found: GenerationPublic) -> str:
+    def tell(found: GenerationPublic) -> Told:
         take = f"Take {min(found.n_done + 1, found.n_takes)} of {found.n_takes}"
-        return f"{take}: {found.label} …" if found.label else ""
+        return f"{take}: {found.label} …" if found.label else "", found.n_done, found.n_takes
 
     return follow(
         lambda: making.run(generation_id),
         read=lambda: _read(actor, generation_id),
         tell=tell,
         call_off=lambda session: generations.remove(session, actor=actor, generation_id=generation_id),
+        quiet=quiet,
     )
 
 

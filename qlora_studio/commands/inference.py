@@ -17,6 +17,7 @@ from qlora_studio.commands.console import (
     say,
     tell,
 )
+from qlora_studio.commands.progress import Bar
 from qlora_studio.contracts.enums import Task
 from qlora_studio.contracts.inference import EngineAnswer
 from qlora_studio.core.errors import Conflict, InvalidInput
@@ -158,9 +159,7 @@ def _hear(file: Path, user: str, task: Task, put: Callable[..., Result], wish: d
 
 def _follow(ticket: Ticket) -> EngineAnswer:
     """Tell what is being done until the answer is there."""
-    told = ""
-    while not ticket.ended.wait(_LOOK_EVERY_S):
-        if ticket.label != told:
-            told = ticket.label
-            say(f"{told} …")
+    with Bar(quiet=False) as bar:
+        while not ticket.ended.wait(_LOOK_EVERY_S):
+            bar.show(f"{ticket.label} …")
     return ticket.result(0)

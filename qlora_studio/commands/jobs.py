@@ -22,6 +22,7 @@ from qlora_studio.commands.console import (
     tell,
 )
 from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
+from qlora_studio.commands.progress import Bar
 from qlora_studio.commands.queue import print_queue
 from qlora_studio.contracts.enums import JobStatus, StopMode
 from qlora_studio.core.errors import Conflict, InvalidInput
@@ -250,9 +251,10 @@ def save_new(path: Path, pieces: Iterator[bytes], *, as_json: bool) -> None:
     partial = path.with_name(f".{path.name}.partial")
     n_bytes = 0
     try:
-        with partial.open("wb") as file:
+        with partial.open("wb") as file, Bar(quiet=as_json) as bar:
             for piece in pieces:
                 n_bytes += file.write(piece)
+                bar.show(f"Writing: {n_bytes / 1e6:.1f} MB")
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from qlora_studio.commands.completing import TestId
 from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
@@ -80,17 +81,17 @@ def create(
     )  # fmt: skip
     with db.write() as session:
         test = listening_tests.create(session, actor=actor, form=form, in_background=False)
-    _finish(_follow(actor, test.id), as_json=as_json)
+    _finish(_follow(actor, test.id, quiet=as_json), as_json=as_json)
 
 
 @app.command("retry")
 @command
-def retry(test_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def retry(test_id: TestId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Make the takes that are missing, after it has failed."""
     actor = find_actor(user)
     with db.write() as session:
         listening_tests.retry(session, actor=actor, test_id=test_id, in_background=False)
-    _finish(_follow(actor, test_id), as_json=as_json)
+    _finish(_follow(actor, test_id, quiet=as_json), as_json=as_json)
 
 
 @app.command("list")
@@ -110,7 +111,7 @@ def list_(page: PageNumber = 1, user: UserName = "", as_json: JsonFlag = False) 
 @app.command("next")
 @command
 def next_(
-    test_id: str,
+    test_id: TestId,
     to: Annotated[Path | None, typer.Option(help="Write left.wav and right.wav into this folder.")] = None,
     user: UserName = "",
     as_json: JsonFlag = False,
@@ -142,7 +143,7 @@ def answer(question_id: str, verdict: Preference, user: UserName = "", as_json: 
 
 @app.command("results")
 @command
-def results(test_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def results(test_id: TestId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Show the ranking, who can't be told apart yet, and how the raters did."""
     with acting(user) as (session, actor):
         found = listening_results.get(session, actor=actor, test_id=test_id)
@@ -152,7 +153,7 @@ def results(test_id: str, user: UserName = "", as_json: JsonFlag = False) -> Non
 @app.command("decide")
 @command
 def decide(
-    test_id: str,
+    test_id: TestId,
     rater: Annotated[str, typer.Argument(help="The rater's name.")],
     what: Annotated[str, typer.Argument(help="leave-out, keep, or rule.")],
     user: UserName = "",
@@ -175,7 +176,7 @@ def decide(
 
 @app.command("close")
 @command
-def close(test_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def close(test_id: TestId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Take no further answers; the results stay."""
     with acting(user, writes=True) as (session, actor):
         listening_tests.close(session, actor=actor, test_id=test_id)
@@ -184,7 +185,7 @@ def close(test_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
 
 @app.command("delete")
 @command
-def delete(test_id: str, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False) -> None:
+def delete(test_id: TestId, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Delete a test with its takes, answers and votes."""
     confirm(f"Delete {test_id} with its takes, answers and votes?", yes=yes)
     with acting(user, writes=True) as (session, actor):
@@ -195,7 +196,7 @@ def delete(test_id: str, yes: YesFlag = False, user: UserName = "", as_json: Jso
 @app.command("export")
 @command
 def export(
-    test_id: str,
+    test_id: TestId,
     to: Annotated[Path, typer.Option(help="A .csv file.")],
     user: UserName = "",
     as_json: JsonFlag = False,
@@ -224,13 +225,18 @@ def _read(actor: User, test_id: str) -> ListeningTestPublic:
         return listening_tests.to_public(session, actor=actor, tests=[test])[0]
 
 
-def _follow(actor: User, test_id: str) -> ListeningTestPublic:
+def _follow(actor: User, test_id: str, *, quiet: bool) -> ListeningTestPublic:
     """Have the takes made here and tell how far they are; Ctrl-C calls the test off."""
     return follow(
         lambda: listening_making.run(test_id),
         read=lambda: _read(actor, test_id),
-        tell=lambda found: f"{found.n_takes_done} of {found.n_takes} takes …",
+        tell=lambda found: (
+            f"{found.n_takes_done} of {found.n_takes} takes",
+            found.n_takes_done,
+            found.n_takes,
+        ),
         call_off=lambda session: listening_tests.remove(session, actor=actor, test_id=test_id),
+        quiet=quiet,
     )
 
 

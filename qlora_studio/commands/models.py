@@ -24,6 +24,7 @@ from qlora_studio.commands.console import (
     tell,
 )
 from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
+from qlora_studio.commands.progress import Bar
 from qlora_studio.contracts.enums import ModelStatus, Task
 from qlora_studio.core.errors import InvalidInput
 from qlora_studio.db import engine as db
@@ -33,6 +34,7 @@ from qlora_studio.services.access import Action, Shelf
 from qlora_studio.services.model_schemas import ModelCreate, ModelPublic, ModelUpdate
 
 STARTERS = {"starter": "speech", "starter-sound": "sound"}  # by the word for it
+_LOOK_EVERY_S = 0.2
 app = typer.Typer(help="Base models: add, list, show, edit, check, delete.", no_args_is_help=True)
 
 
@@ -52,7 +54,13 @@ def add(
 ) -> None:
     """Check a model and add it; a Hub model is downloaded first."""
     model = add_model(
-        find_actor(user), source, name=name, description=description, revision=revision, task=task
+        find_actor(user),
+        source,
+        name=name,
+        description=description,
+        revision=revision,
+        task=task,
+        quiet=as_json,
     )
     if as_json:
         print_json(ModelPublic.of(model))
@@ -134,7 +142,7 @@ def check(model_id: ModelId, user: UserName = "", as_json: JsonFlag = False) -> 
     actor = find_actor(user)
     with db.write() as session:
         model = models.recheck(session, actor=actor, model_id=model_id)
-    found = ModelPublic.of(_settled(actor, model))
+    found = ModelPublic.of(_settled(actor, model, quiet=as_json))
     _print(found, as_json=as_json)
     if found.status != ModelStatus.READY:
         end(FAILED)
@@ -162,8 +170,13 @@ def add_model(
     description: str = "",
     revision: str = "main",
     task: Task | None = None,
+    quiet: bool = False,
 ) -> BaseAudioModel:
-    """Add a model from a folder, the Hub or the examples, and wait until it is ready or refused."""
+    """Add a model from a folder, the Hub or the examples, and wait until it is ready or refused.
+
+    Args:
+        quiet: Don't tell how far it is.
+    """
     if source in STARTERS:
         body: dict[str, object] = {"kind": "starter", "name": STARTERS[source]}
     elif is_folder(source):
@@ -172,7 +185,6 @@ def add_model(
         body = {"kind": "path", "path": folder}
     elif source.count("/") == 1:
         body = {"kind": "hub", "repo_id": source, "revision": revision}
-        say(f"Downloading {source} from the Hugging Face Hub …")
     else:
         raise InvalidInput(f"“{source}” is neither a folder nor a Hugging Face id (owner/name).")
     form = ModelCreate.model_validate(
@@ -180,16 +192,28 @@ def add_model(
     )
     with db.write() as session:
         model = models.register(session, actor=actor, data=form)
-    return _settled(actor, model)
+    return _settled(actor, model, quiet=quiet)
 
 
-def _settled(actor: User, model: BaseAudioModel) -> BaseAudioModel:
-    """The model when what is being done with it has ended."""
+def _settled(actor: User, model: BaseAudioModel, *, quiet: bool) -> BaseAudioModel:
+    """The model when what is being done with it has ended; tells how far it is."""
     if model.status == ModelStatus.READY:
         return model
-    model_intake.wait(model.id)
+    with Bar(quiet=quiet) as bar:
+        while not model_intake.wait(model.id, _LOOK_EVERY_S):
+            with db.read() as session:
+                model = models.get_model(session, actor=actor, model_id=model.id)
+            bar.show(*_progress(model))
     with db.read() as session:
         return models.get_model(session, actor=actor, model_id=model.id)
+
+
+def _progress(model: BaseAudioModel) -> tuple[str, float, float]:
+    if model.status != ModelStatus.DOWNLOADING:
+        return "Checking the files", 0, 0
+    done, total = model.downloaded_bytes, model.size_bytes
+    of = f" of {total / 1e6:,.1f}" if total else ""
+    return f"Downloading {model.name}: {done / 1e6:,.1f}{of} MB", done, total
 
 
 def is_folder(text: str) -> bool:

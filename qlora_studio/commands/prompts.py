@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from qlora_studio.commands.completing import TemplateId
 from qlora_studio.commands.console import (
     JsonFlag,
     UserName,
@@ -78,7 +79,7 @@ def list_(user: UserName = "", as_json: JsonFlag = False) -> None:
 @app.command("change")
 @command
 def change(
-    template_id: str,
+    template_id: TemplateId,
     *,
     name: Annotated[str | None, typer.Option(help="Another name.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Another text.")] = None,
@@ -95,7 +96,9 @@ def change(
 
 @app.command("delete")
 @command
-def delete(template_id: str, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False) -> None:
+def delete(
+    template_id: TemplateId, yes: YesFlag = False, user: UserName = "", as_json: JsonFlag = False
+) -> None:
     """Keep a text no longer."""
     confirm(f"Delete {template_id}?", yes=yes)
     with acting(user, writes=True) as (session, actor):

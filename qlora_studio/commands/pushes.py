@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from qlora_studio.commands.completing import AdapterId
+from qlora_studio.commands.completing import AdapterId, PushId
 from qlora_studio.commands.console import (
     FAILED,
     JsonFlag,
@@ -21,6 +21,7 @@ from qlora_studio.commands.console import (
 )
 from qlora_studio.commands.datasets import find_credential
 from qlora_studio.commands.lists import PAGE_SIZE, PageNumber, print_page
+from qlora_studio.commands.progress import Bar
 from qlora_studio.db import engine as db
 from qlora_studio.db.models import HubPush, User
 from qlora_studio.services import pushes
@@ -28,7 +29,6 @@ from qlora_studio.services.pushes import PushCreate, PushPublic
 
 app = typer.Typer(help="Pushes to the Hub: list, cancel.", no_args_is_help=True)
 _LOOK_EVERY_S = 0.2
-_SAY_EVERY_S = 5.0
 
 
 @command
@@ -53,7 +53,7 @@ def push(
     )
     with db.write() as session:
         asked = pushes.start(session, actor=actor, adapter_id=adapter_id, form=form, in_background=False)
-    done = _follow(actor, asked.id)
+    done = _follow(actor, asked.id, quiet=as_json)
     if as_json:
         print_json(PushPublic.of(done))
     elif done.status == "succeeded":
@@ -91,29 +91,28 @@ def list_(
 
 @app.command("cancel")
 @command
-def cancel(push_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def cancel(push_id: PushId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Cancel a push, or forget one that has ended; what the Hub has by then stays there."""
     with acting(user, writes=True) as (session, actor):
         pushes.cancel(session, actor=actor, push_id=push_id)
     tell(f"{push_id} is over.", {"id": push_id, "is_cancelled": True}, as_json=as_json)
 
 
-def _follow(actor: User, push_id: str) -> HubPush:
+def _follow(actor: User, push_id: str, *, quiet: bool) -> HubPush:
     """Send it, or watch the server that does; Ctrl-C cancels it."""
     sending = pushes.launch(push_id)
-    next_word = time.monotonic() + _SAY_EVERY_S
     try:
-        while True:
-            sending.join(_LOOK_EVERY_S)
-            with db.read() as session:
-                found = pushes.get_push(session, actor=actor, push_id=push_id)
-            if found.status not in pushes.ACTIVE:
-                return found
-            if time.monotonic() >= next_word:
-                next_word = time.monotonic() + _SAY_EVERY_S
-                say(f"{found.done_bytes / 1e6:.1f} of {found.total_bytes / 1e6:.1f} MB")
-            if not sending.is_alive():  # another process is about it
-                time.sleep(_LOOK_EVERY_S)
+        with Bar(quiet=quiet) as bar:
+            while True:
+                sending.join(_LOOK_EVERY_S)
+                with db.read() as session:
+                    found = pushes.get_push(session, actor=actor, push_id=push_id)
+                if found.status not in pushes.ACTIVE:
+                    return found
+                sent = f"Sending: {found.done_bytes / 1e6:.1f} of {found.total_bytes / 1e6:.1f} MB"
+                bar.show(sent, found.done_bytes, found.total_bytes)
+                if not sending.is_alive():  # another process is about it
+                    time.sleep(_LOOK_EVERY_S)
     except KeyboardInterrupt:
         with db.write() as session:
             pushes.cancel(session, actor=actor, push_id=push_id)

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qlora_studio.commands.completing import SweepId
 from qlora_studio.commands.console import (
     FAILED,
     STOPPED,
@@ -117,7 +118,7 @@ def list_(page: PageNumber = 1, user: UserName = "", as_json: JsonFlag = False) 
 
 @app.command("show")
 @command
-def show(sweep_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def show(sweep_id: SweepId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Show a sweep's jobs with their values and results; the best one has a star."""
     with acting(user) as (session, actor):
         found = sweeps.get_sweep(session, actor=actor, group_id=sweep_id)
@@ -126,7 +127,7 @@ def show(sweep_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
 
 @app.command("stop")
 @command
-def stop(sweep_id: str, user: UserName = "", as_json: JsonFlag = False) -> None:
+def stop(sweep_id: SweepId, user: UserName = "", as_json: JsonFlag = False) -> None:
     """Stop all of a sweep's jobs that have not ended, keeping adapters."""
     with acting(user, writes=True) as (session, actor):
         n_jobs = sweeps.stop(session, actor=actor, group_id=sweep_id)

@@ -149,11 +149,13 @@ def _prepare(session: Session, actor: User, adapter_id: str, bits: int) -> tuple
     return adapter, _request(adapter, model, bits)
 
 
-def wait(adapter_id: str, timeout_s: float | None = None) -> None:
-    """Wait until the merge of an adapter has ended."""
+def wait(adapter_id: str, timeout_s: float | None = None) -> bool:
+    """Wait until the merge of an adapter has ended; returns whether it has."""
     merge = _merges.get(adapter_id)
-    if merge is not None and merge.thread is not None:
-        merge.thread.join(timeout_s)
+    if merge is None or merge.thread is None:
+        return True
+    merge.thread.join(timeout_s)
+    return not merge.thread.is_alive()
 
 
 def remove(session: Session, *, actor: User, adapter_id: str) -> None:

@@ -148,11 +148,13 @@ def start(model_id: str) -> None:
     thread.start()
 
 
-def wait(model_id: str, timeout_s: float | None = None) -> None:
-    """Wait until the thread that `start` began has ended."""
+def wait(model_id: str, timeout_s: float | None = None) -> bool:
+    """Wait until the thread that `start` began has ended; returns whether it has."""
     thread = _threads.get(model_id)
-    if thread is not None:
-        thread.join(timeout_s)
+    if thread is None:
+        return True
+    thread.join(timeout_s)
+    return not thread.is_alive()
 
 
 def recover() -> list[str]:

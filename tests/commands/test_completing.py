@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qlora_studio.contracts.enums import Role
+from qlora_studio.db.models import Clip
 from tests.conftest import make_user
 from tests.jobs.workbench import make_dataset, make_model
 
@@ -56,6 +57,13 @@ def test_ids_are_offered_newest_first_of_ones_own_things(
     assert not modules & {"torch", "transformers", "reflex", "librosa"}
     assert theirs.id not in offered
     assert complete("qlora-studio dataset report ")[0] == [], "the admin has none"
+    clip = Clip(dataset_id=mine.id, position=0, filename="a b.wav", sha256="0" * 64)
+    session.add(clip)
+    session.commit()
+    assert clip.id in complete("qlora-studio dataset clip --user ada ")[0]
+    assert complete("qlora-studio dataset clip ")[0] == []
+    assert "ada" in complete("qlora-studio user show ")[0]
+    assert complete("qlora-studio user show --user ada ")[0] == [], "she is no admin"
     assert complete("qlora-studio dataset report --user nobody ")[0] == []
 
 

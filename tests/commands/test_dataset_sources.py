@@ -100,3 +100,25 @@ def test_credentials_are_asked_for_and_never_shown(run: Run) -> None:
     assert "no credential" in run("dataset", "add", "s3://lab/x", "--credential", "other", code=2).stderr
     run("credential", "delete", answer(made)["id"])
     assert answer(run("credential", "list", "--json")) == []
+
+
+def test_a_folder_waits_until_somebody_has_looked_how_it_is_read(run: Run, recordings: Path) -> None:
+    for text in recordings.glob("*.txt"):
+        text.unlink()
+    rows = "".join(f"{index}.wav,said {index},noted {index}\n" for index in range(10))
+    (recordings / "list.csv").write_text("clip,heard,remark\n" + rows)
+    waiting = answer(run("dataset", "add", str(recordings), "--review", "--json"))
+    assert waiting["status"] == "awaiting_files"
+    refused = answer(run("dataset", "mapping", waiting["id"], "--json"))
+    assert refused["refusal"] or not refused["n_matched"]
+    columns = ("--column", "file=clip", "--column", "text=remark")
+    told = run("dataset", "mapping", waiting["id"], *columns, "--keep").output
+    assert "Columns: clip, heard, remark" in told
+    assert "noted 3" in told
+    assert "10 would be taken in, 0 not." in told
+    made = answer(run("dataset", "ingest", waiting["id"], "--json"))
+    assert (made["status"], made["n_clips"]) == ("ready", 10)
+    clips = answer(run("dataset", "clips", waiting["id"], "--json"))
+    assert {clip["text"] for clip in clips} == {f"noted {index}" for index in range(10)}
+    run("dataset", "mapping", waiting["id"], code=1)
+    run("dataset", "mapping", waiting["id"], "--keep", code=2)
