@@ -33,7 +33,8 @@ _ANSWERS_WITHIN_S = 60.0
 def main() -> int:
     """Measure a few rounds in turns and print them."""
     from benchmarks import blank_reflex
-    from scripts.running import ROOT, free_port
+    from scripts.ports import free_port
+    from scripts.running import ROOT
 
     blank = ROOT / ".cache/blank_reflex"
     port = blank_reflex.build(blank, port=free_port())

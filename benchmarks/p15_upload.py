@@ -22,6 +22,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from scripts.ports import free_port
+
 FLOOR, AIM = 0.6, 0.95
 FLOOR_GROWTH_MB, AIM_GROWTH_MB = 64, 16
 MB = 1 << 20
@@ -72,9 +74,7 @@ class Side:
     def __init__(self, code: str, folder: Path) -> None:
         folder.mkdir()
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         environment = os.environ | {"QLORA_STUDIO_DATA": str(folder), "QLORA_STUDIO_PORT": str(self.port)}
         command = [sys.executable, "-c", _SERVE + code, str(self.port)]
         self._process = subprocess.Popen(command, env=environment)

@@ -126,7 +126,8 @@ def _measure(
     folder: Path, values: np.ndarray, spikes: list[int], n_rounds: int
 ) -> tuple[dict[str, list[float]], list[tuple[tuple[float, float], int, dict[str, int]]]]:
     os.environ |= {"QLORA_STUDIO_SLOTS": "0", "QLORA_STUDIO_DATA": str(folder / "studio")}
-    from scripts.running import chromium, free_port, sign_in, sign_up, start_server
+    from scripts.ports import free_port
+    from scripts.running import chromium, sign_in, sign_up, start_server
 
     _write_events(folder / "events", values)
     server = start_server(folder / "studio")

@@ -219,7 +219,7 @@ class _BareServer:
     """The counter, served like the studio, without pages: only its websocket is used."""
 
     def __init__(self, folder: Path) -> None:
-        from scripts.running import free_port
+        from scripts.ports import free_port
 
         self._folder, self._port = folder, free_port()
 

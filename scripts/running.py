@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 import httpx
 import psutil
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from scripts.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "blue-harbour-42-rain"
@@ -52,13 +53,6 @@ class Server:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.kill()
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start_server(data_path: Path, *, port: int | None = None, timeout_s: float = 300, **env: str) -> Server:

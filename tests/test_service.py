@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from scripts.running import ROOT, Server, free_port, sign_up
+from scripts.ports import free_port
+from scripts.running import ROOT, Server, sign_up
 from tests.browser.desk import Desk
 from tests.faults.harness import wait_for
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from scripts.running import free_port
+from scripts.ports import free_port
 from tests.faults.harness import START_S, Zygote, is_gone, kill_and_wait, wait_for
 
 PASSWORD = "blue-harbour-42-rain"

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from simple_websocket import Client
 
-from scripts.running import PASSWORD, ROOT, Server, free_port, start_server
+from scripts.ports import free_port
+from scripts.running import PASSWORD, ROOT, Server, start_server
 
 pytestmark = pytest.mark.slow
 NAME = "studio.example.org"

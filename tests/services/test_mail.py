@@ -17,12 +17,7 @@ from aiosmtpd.smtp import AuthResult, Envelope
 from qlora_studio.core.settings import get_settings
 from qlora_studio.services import mail
 from qlora_studio.services.delivery_errors import NotDelivered
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from scripts.ports import free_port
 
 
 class Post:
