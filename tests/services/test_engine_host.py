@@ -206,8 +206,12 @@ def test_a_look_that_fails_does_not_stop_the_queue(data_folder: Path) -> None:
 def test_the_engines_threads_sleep_while_they_wait_unless_told_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
     assert local.engine_environment()["OMP_WAIT_POLICY"] == "passive"
+    assert "GOMP_SPINCOUNT" not in local.engine_environment()
+    assert local.worker_environment()["GOMP_SPINCOUNT"] == "10000"
     assert "OMP_WAIT_POLICY" not in local.worker_environment()
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     assert local.engine_environment()["OMP_WAIT_POLICY"] == "active"
+    assert "GOMP_SPINCOUNT" not in local.worker_environment()
