@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from scripts.running import Server, axe_violations, watch_console
 from tests.browser.conftest import Person
 from tests.ingest import sounds
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.browser
 MARKUP = "<b>bold</b><img src=x onerror=alert(1)>"
@@ -122,11 +123,13 @@ def test_words_are_corrected_by_keyboard(page: Page, opened: Callable[[str], str
     chooser.select_option("validation")
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Split of clip-1.wav: Validation")).to_be_visible()
-    found = api.get(f"/datasets/{dataset_id}/clips?sort=filename").json()["items"]
-    assert [(c["text"], c["split"]) for c in found[:2]] == [
-        ("the better words", "train"),
-        ("recording number 1", "validation"),
-    ]
+    kept = [("the better words", "train"), ("recording number 1", "validation")]
+
+    def are_kept() -> bool:  # a cell shows what was sent before the answer is there
+        found = api.get(f"/datasets/{dataset_id}/clips?sort=filename").json()["items"]
+        return [(c["text"], c["split"]) for c in found[:2]] == kept
+
+    wait_for(are_kept, what="both corrections to be kept")
     assert api.get(f"/datasets/{dataset_id}").json()["version"] == 3
     assert complaints == []
 
