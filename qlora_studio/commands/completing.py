@@ -70,9 +70,8 @@ _clips = _offer(
     Clip.id,
     Clip.filename,
     of=lambda actor: col(Clip.dataset_id).in_(select(Dataset.id).where(Dataset.owner_id == actor.id)),
-    newest=Clip.id,
+    newest=Clip.position,  # they come in no other order
 )
-_takes = _offer(Take.id, Take.id, of=lambda actor: Take.owner_id == actor.id, newest=Take.id)
 _tokens = _offer(
     ApiToken.id, ApiToken.name, of=lambda actor: ApiToken.user_id == actor.id, newest=ApiToken.created_at
 )
@@ -90,7 +89,7 @@ DictationId = Annotated[str, typer.Argument(autocompletion=_ids_of(Dictation, "m
 GenerationId = Annotated[str, typer.Argument(autocompletion=_ids_of(Generation, "prompt"))]
 PushId = Annotated[str, typer.Argument(autocompletion=_ids_of(HubPush, "repo_id"))]
 SweepId = Annotated[str, typer.Argument(autocompletion=_ids_of(JobGroup))]
-TakeId = Annotated[str, typer.Argument(autocompletion=_takes)]
+TakeId = Annotated[str, typer.Argument(autocompletion=_ids_of(Take, "id"))]
 TemplateId = Annotated[str, typer.Argument(autocompletion=_ids_of(PromptTemplate))]
 TestId = Annotated[str, typer.Argument(autocompletion=_ids_of(ListeningTest))]
 TokenId = Annotated[str, typer.Argument(autocompletion=_tokens)]

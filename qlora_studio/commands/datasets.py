@@ -156,6 +156,8 @@ def add_dataset(
         quiet: Don't tell how far it is.
         options: more of `DatasetSource`, such as `revision`; empty ones are left out.
     """
+    if source == EXAMPLE and review:
+        raise InvalidInput("The example comes with its texts: there is nothing to look at before.")
     if source == EXAMPLE and not name and not description:  # the one that is there does
         with db.write() as session:
             dataset = datasets.add_example(session, actor=actor)

@@ -45,7 +45,14 @@ def transcribe(
     as_json: JsonFlag = False,
 ) -> None:
     """Write down what is said in a recording."""
-    said = _hear(file, user, Task.SPEECH_TO_TEXT, inference.transcription, _wish(model, adapter, strength))
+    said = _hear(
+        file,
+        user,
+        Task.SPEECH_TO_TEXT,
+        inference.transcription,
+        _wish(model, adapter, strength),
+        quiet=as_json,
+    )
     _tell(said, [said.text], as_json)
 
 
@@ -61,7 +68,12 @@ def classify(
 ) -> None:
     """Name the class of a recording, with how likely each is."""
     said = _hear(
-        file, user, Task.AUDIO_CLASSIFICATION, inference.classification, _wish(model, adapter, strength)
+        file,
+        user,
+        Task.AUDIO_CLASSIFICATION,
+        inference.classification,
+        _wish(model, adapter, strength),
+        quiet=as_json,
     )
     most = said.classes[:_MOST_CLASSES]
     _tell(said, [f"{100 * item.probability:5.1f} %  {item.label}" for item in most], as_json)
@@ -78,7 +90,14 @@ def diarize(
     as_json: JsonFlag = False,
 ) -> None:
     """Say who speaks when in a recording, as lines of RTTM."""
-    said = _hear(file, user, Task.SPEAKER_DIARIZATION, inference.diarization, _wish(model, adapter, strength))
+    said = _hear(
+        file,
+        user,
+        Task.SPEAKER_DIARIZATION,
+        inference.diarization,
+        _wish(model, adapter, strength),
+        quiet=as_json,
+    )
     _tell(said, said.rttm.splitlines(), as_json)
 
 
@@ -112,7 +131,7 @@ def generate(
             )._asdict(),
         )
     inference.host.submit(ticket)
-    made = _follow(ticket).heard[0].sound_path
+    made = _follow(ticket, quiet=as_json).heard[0].sound_path
     assert made is not None
     try:
         with output.open("xb") as file:
@@ -138,7 +157,9 @@ def _tell(said: Transcription | Classification | Diarization, lines: list[str], 
         print_line(line)
 
 
-def _hear(file: Path, user: str, task: Task, put: Callable[..., Result], wish: dict[str, Any]) -> Result:
+def _hear(
+    file: Path, user: str, task: Task, put: Callable[..., Result], wish: dict[str, Any], *, quiet: bool
+) -> Result:
     actor = find_actor(user)
     if not file.is_file():
         raise InvalidInput(f"There is no file {file}.", fields={"file": "There is no such file."})
@@ -148,7 +169,7 @@ def _hear(file: Path, user: str, task: Task, put: Callable[..., Result], wish: d
             wish = inference.with_chosen(session, actor=actor, fields=wish)
             ticket = inference.prepare(session, actor=actor, clip=clip, task=task, **wish)
         inference.host.submit(ticket)
-        answer = _follow(ticket)
+        answer = _follow(ticket, quiet=quiet)
     finally:
         clip.path.unlink(missing_ok=True)
     said = put(answer, ticket, **wish, duration_s=clip.duration_s)
@@ -157,9 +178,9 @@ def _hear(file: Path, user: str, task: Task, put: Callable[..., Result], wish: d
     return said
 
 
-def _follow(ticket: Ticket) -> EngineAnswer:
+def _follow(ticket: Ticket, *, quiet: bool) -> EngineAnswer:
     """Tell what is being done until the answer is there."""
-    with Bar(quiet=False) as bar:
+    with Bar(quiet=quiet) as bar:
         while not ticket.ended.wait(_LOOK_EVERY_S):
             bar.show(f"{ticket.label} …")
     return ticket.result(0)

@@ -121,4 +121,5 @@ def test_a_folder_waits_until_somebody_has_looked_how_it_is_read(run: Run, recor
     clips = answer(run("dataset", "clips", waiting["id"], "--json"))
     assert {clip["text"] for clip in clips} == {f"noted {index}" for index in range(10)}
     run("dataset", "mapping", waiting["id"], code=1)
+    assert "nothing to look at" in run("dataset", "add", "example", "--review", code=2).output
     run("dataset", "mapping", waiting["id"], "--keep", code=2)

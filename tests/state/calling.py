@@ -44,12 +44,15 @@ class SlowReading:
             assert self._may_end.wait(10)
             return found
 
-        self.is_quick_again = lambda: monkeypatch.setattr(module, name, read)
+        self._is_quick_again = lambda: monkeypatch.setattr(module, name, read)
         monkeypatch.setattr(module, name, read_slowly)
 
-    async def has_read(self) -> None:
-        """Wait until it holds what it will answer."""
+    async def begin_watch(self, state: Any) -> asyncio.Task[Any]:
+        """Begin a watch that holds what it has read until it may end; whoever reads from now on is quick."""
+        watch = asyncio.create_task(call(state, "watch"))
         assert await asyncio.to_thread(self._has_read.wait, 10)
+        self._is_quick_again()
+        return watch
 
     def may_end(self) -> None:
         """Let it answer."""

@@ -11,10 +11,11 @@ from qlora_studio.contracts.notices import NoticeKind
 from qlora_studio.db import engine as db
 from qlora_studio.db import notices
 from qlora_studio.db.models import AuthSession, User
+from qlora_studio.services import notifications
 from qlora_studio.state import bell
 from qlora_studio.state.bell import BellState
 from qlora_studio.state.notifications import NotificationsState
-from tests.state.calling import Opener, call
+from tests.state.calling import Opener, SlowReading, call
 
 
 def tell(session: Session, user: User, title: str, kind: NoticeKind = NoticeKind.JOB_SUCCEEDED) -> str:
@@ -122,6 +123,23 @@ async def test_the_list_misses_nothing_that_came_as_it_was_opened_nor_what_rang_
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
+
+
+async def test_what_was_read_for_another_address_is_not_shown(
+    quick: None, opened: Opener, session: Session, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(session, user, "first")
+    state = opened(NotificationsState, {"query": "no such thing"})
+    await call(state, "load")
+    slow = SlowReading(notifications, "list_notifications", monkeypatch)
+    watch = await slow.begin_watch(state)
+    state.router.url.query_parameters = {}
+    assert await call(state, "load"), "a watch begins after it, never beside it"
+    slow.may_end()
+    await asyncio.sleep(0)
+    state._watch_id += 1  # as a reloaded page takes over
+    await watch
+    assert [row.title for row in state.rows] == ["first"]
 
 
 async def test_the_list_is_filtered_by_the_address_and_marks_as_read(

@@ -1,6 +1,5 @@
 """The lists of datasets, models and jobs, and the pages of one, called through their handlers."""
 
-import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,9 +79,7 @@ async def test_a_watch_that_began_at_another_address_does_not_bring_its_rows_bac
     state = opened(kind, {"query": "no such thing"})
     assert await call(state, "load"), "a watch begins after it, never beside it"
     slow = SlowReading(service, reading, monkeypatch)
-    watch = asyncio.create_task(call(state, "watch"))
-    await slow.has_read()
-    slow.is_quick_again()
+    watch = await slow.begin_watch(state)
     state.router.url.query_parameters = {}
     await call(state, "load")
     slow.may_end()
@@ -97,9 +94,7 @@ async def test_a_watch_does_not_bring_back_what_was_deleted_meanwhile(
     state = opened(DatasetsState)
     await call(state, "load")
     slow = SlowReading(datasets, "list_datasets", monkeypatch)
-    watch = asyncio.create_task(call(state, "watch"))
-    await slow.has_read()
-    slow.is_quick_again()
+    watch = await slow.begin_watch(state)
     await call(state, "ask_delete", row_id=things.datasets[1].id)
     await call(state, "delete")
     slow.may_end()

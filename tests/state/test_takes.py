@@ -322,10 +322,8 @@ async def test_a_slow_reading_does_not_replace_what_a_newer_load_has_shown(
     state = opened(TakesState)
     await call(state, "load")
     slow = SlowReading(takes, "_read", monkeypatch)
-    old = asyncio.create_task(call(state, "watch"))
-    await slow.has_read()
+    old = await slow.begin_watch(state)
     add_takes(user, 1)
-    slow.is_quick_again()
     await call(state, "load")
     await call(state, "watch")  # of the reloaded page; takes over
     assert len(state.rows) == 1

@@ -1,6 +1,5 @@
 """Background looks of a page: an old one does not replace what a newer load has shown."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -44,14 +43,12 @@ async def test_a_slow_reading_does_not_replace_what_a_newer_one_has_shown(
     state = opened(kind, model_id=thing.id, dataset_id=thing.id)
     await call(state, "load")
     slow = SlowReading(module, reading, monkeypatch)
-    old = asyncio.create_task(call(state, "watch"))
-    await slow.has_read()
+    old = await slow.begin_watch(state)
     if after is None:
         session.add(make(user))
     else:
         thing.status = after
     session.commit()
-    slow.is_quick_again()
     await call(state, "load")
     newer, state._watch_id = getattr(state, shown), state._watch_id + 1  # as a reloaded page takes over
     slow.may_end()
